@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What is built or fetched lies outside the tree, under CACHE. STATE is this checkout's own part of it.
+SHELL := /bin/bash
+CACHE ?= $(HOME)/.cache/virt-sandbox
+STATE := $(CACHE)/checkout-$(shell printf %s '$(CURDIR)' | sha256sum | cut -c1-12)
+
+export LC_ALL := C.UTF-8
+export PATH := $(STATE)/venv/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(STATE)/collections
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup walkthrough lab lab-down test lint format sanity unit threats hosts bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+setup: ## install what the other targets need: Debian packages, and Python packages outside the tree (seconds; nothing the second time)
+	@mkdir -p $(CACHE) && tests/tools/setup.sh $(CACHE) $(STATE)
+
+walkthrough: setup ## show every step on plain Debian 12 and Debian 13 hosts whose kernel enforces SELinux
+	ansible-playbook playbooks/lab_up.yml -e lab_image=plain -e lab_fresh=true
+	ansible-playbook playbooks/walkthrough.yml
+
+lab: setup ## start the disposable hosts, building and preparing their images first if need be
+	ansible-playbook playbooks/lab_up.yml
+
+lab-down: setup ## stop the disposable hosts
+	ansible-playbook playbooks/lab_down.yml
+
+test: setup ## everything: lint, sanity, unit, threats, and the tests on the lab's hosts
+	@python tests/tools/run_stages.py --logs $(STATE)/logs $(if $(CI),,--keep-lab)
+
+lint: setup ## ruff, mypy, ansible-lint (production)
+	@status=0; run() { echo "+ $$*"; "$$@" || status=1; }; \
+	run ruff check; \
+	run ruff format --check; \
+	run env -C $(STATE)/collections mypy --config-file $(CURDIR)/pyproject.toml -p ansible_collections.virt.sandbox.plugins.module_utils; \
+	run ansible-lint --offline --strict; \
+	exit $$status
+
+format: setup ## put the Python files into the house's form
+	ruff check --fix
+	ruff format
+
+sanity: setup ## ansible-test sanity, with no ignore file
+	@tests/tools/sanity.sh $(STATE)
+
+unit: setup ## unit tests: seconds, no root
+	pytest tests/unit
+
+threats: setup ## attacks on the tree engine, on this machine, as root
+	pytest tests/threats
+
+hosts: lab ## tests on the lab's hosts
+	pytest $(wildcard tests/integration tests/isolation tests/faults)
+
+bench: lab ## measure, on this machine and on the lab's hosts
+	for bench in tests/bench/bench_*.py; do PYTHONPATH=$(STATE)/collections python $$bench || exit 1; done
+
+clean: ## forget this checkout's state (not the lab's images, nor the Python packages)
+	rm -rf $(STATE)

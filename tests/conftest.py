@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes this checkout importable as the collection, wherever it lies and whatever the working directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PLACE = Path("ansible_collections", "virt", "sandbox")
+
+# Kept as long as the tests run. Under make there is a lasting one, whose paths in a traceback can be opened afterwards.
+temporary = tempfile.TemporaryDirectory(prefix="virt-sandbox-tests-", ignore_cleanup_errors=True)
+
+
+def collections() -> str:
+    for directory in os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(os.pathsep):
+        if directory and (Path(directory) / PLACE).resolve() == CHECKOUT:
+            return directory
+    link = Path(temporary.name) / PLACE
+    link.parent.mkdir(parents=True)
+    link.symlink_to(CHECKOUT)
+    return temporary.name
+
+
+# In the environment too, for what the tests start: interpreters and Ansible itself.
+sys.path.insert(0, collections())
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = sys.path[0]
+os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], *filter(None, [os.environ.get("PYTHONPATH")])])
