@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A spec as a libvirt-LXC domain, and domains in a canonical form in which they can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from . import layout
+from .spec import fingerprint
+
+NAMESPACE = "https://galaxy.ansible.com/virt/sandbox"
+INIT = "/usr/lib/systemd/systemd"
+# libvirt wants a number; the slice is what limits
+_MEMORY_KIB = 1 << 30
+
+
+def domain_xml(spec: Mapping[str, Any], followed: Sequence[str]) -> str:
+    """The domain of a sandbox; ``followed`` are the paths of the host bound read-only into its /etc."""
+    ElementTree.register_namespace("sandbox", NAMESPACE)
+    domain = ElementTree.Element("domain", type="lxc")
+    _text(domain, "name", spec["name"])
+    _text(domain, "uuid", domain_uuid(spec["name"]))
+    _text(domain, "description", "Made by virt.sandbox; changes are overwritten.")
+    metadata = ElementTree.SubElement(domain, "metadata")
+    ElementTree.SubElement(metadata, f"{{{NAMESPACE}}}sandbox", spec=fingerprint(spec))
+    _text(domain, "memory", str(_MEMORY_KIB), unit="KiB")
+    _text(domain, "vcpu", "1")
+    _text(ElementTree.SubElement(domain, "resource"), "partition", f"/machine/{spec['name']}")
+    system = ElementTree.SubElement(domain, "os")
+    _text(system, "type", "exe")
+    _text(system, "init", INIT)
+    ElementTree.SubElement(ElementTree.SubElement(domain, "features"), "privnet")
+    label = ElementTree.SubElement(domain, "seclabel", type="static", model="selinux", relabel="no")
+    _text(label, "label", layout.process_context(spec["process_type"], spec["level"]))
+    devices = ElementTree.SubElement(domain, "devices")
+    for source, target, read_only in mounts(spec, followed):
+        _filesystem(devices, source, target, read_only)
+    for number, network in enumerate(spec["network"]):
+        interface = ElementTree.SubElement(devices, "interface", type="network")
+        ElementTree.SubElement(interface, "mac", address=network["mac"] or mac(spec["name"], number))
+        ElementTree.SubElement(interface, "source", network=network["source"])
+    ElementTree.SubElement(devices, "console", type="pty")
+    return ElementTree.tostring(domain, encoding="unicode")
+
+
+def mounts(spec: Mapping[str, Any], followed: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """(host path, path inside, read-only), in the order in which they are mounted."""
+    paths = layout.of(spec)
+    result = [(paths.root, "/", True)]
+    result += [(path, path, True) for path in layout.SHARED]
+    result += [(f"{paths.root}/{path}", f"/{path}", False) for path in layout.PRIVATE]
+    result += [(path, path, True) for path in followed]
+    result += [(paths.memory(target), target, False) for target in layout.MEMORY]
+    return result
+
+
+def domain_uuid(name: str) -> str:
+    """The same name, the same UUID: a domain defined again stays itself."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name + ".domain.virt.sandbox"))
+
+
+def mac(name: str, number: int) -> str:
+    """A stable address in libvirt's own range, so that a lease survives a new definition."""
+    digest = hashlib.sha256(f"{name}/{number}".encode()).digest()
+    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in digest[:3])
+
+
+def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
+    ElementTree.SubElement(parent, tag, attributes).text = text
+
+
+def _filesystem(devices: ElementTree.Element, source: str, target: str, read_only: bool) -> None:
+    element = ElementTree.SubElement(devices, "filesystem", type="mount", accessmode="passthrough")
+    ElementTree.SubElement(element, "source", dir=source)
+    ElementTree.SubElement(element, "target", dir=target)
+    if read_only:
+        ElementTree.SubElement(element, "readonly")
+
+
+def canonical(xml: str) -> dict[str, Any]:
+    """What of a domain's XML is ours to say: libvirt's expansions and figures left out."""
+    root = ElementTree.fromstring(xml)
+    label = root.find("seclabel[@model='selinux']")
+    return {
+        "name": root.findtext("name"),
+        "uuid": root.findtext("uuid"),
+        "spec": fingerprint_of(root),
+        "partition": root.findtext("resource/partition"),
+        "init": root.findtext("os/init"),
+        "privnet": root.find("features/privnet") is not None,
+        "label": label.findtext("label") if label is not None else None,
+        "relabel": label.get("relabel") if label is not None else None,
+        "mounts": [_mount(element) for element in root.iterfind("devices/filesystem")],
+        "interfaces": [_interface(element) for element in root.iterfind("devices/interface")],
+        "consoles": len(root.findall("devices/console")),
+        "other devices": sorted(
+            element.tag for element in root.iterfind("devices/*") if element.tag not in ("filesystem", "interface", "console", "emulator")
+        ),
+    }
+
+
+def fingerprint_of(root: ElementTree.Element) -> str | None:
+    """The hash of the spec that a domain was made from; none for a domain that is not ours."""
+    element = root.find(f"metadata/{{{NAMESPACE}}}sandbox")
+    return element.get("spec") if element is not None else None
+
+
+def is_ours(xml: str) -> bool:
+    return fingerprint_of(ElementTree.fromstring(xml)) is not None
+
+
+def _mount(element: ElementTree.Element) -> dict[str, Any]:
+    source, target = element.find("source"), element.find("target")
+    return {
+        "type": element.get("type"),
+        "source": dict(source.attrib) if source is not None else {},
+        "target": target.get("dir") if target is not None else None,
+        "read_only": element.find("readonly") is not None,
+    }
+
+
+def _interface(element: ElementTree.Element) -> dict[str, Any]:
+    source, address = element.find("source"), element.find("mac")
+    return {
+        "type": element.get("type"),
+        "source": {key: value for key, value in (source.attrib if source is not None else {}).items() if key in ("network", "bridge")},
+        "mac": address.get("address") if address is not None else None,
+    }

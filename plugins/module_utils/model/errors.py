@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong, as types: every message names the option, the value and what is allowed."""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """Anything this collection reports to its user: a sentence that says what failed and what to do."""
+
+
+class OptionError(SandboxError):
+    """A value that an option does not take."""
+
+    def __init__(self, option: str, value: object, allowed: str) -> None:
+        super().__init__(f"{option}: {value!r} is not allowed; {allowed}")
+        self.option = option
+        self.value = value
+        self.allowed = allowed
+
+
+class ConflictError(SandboxError):
+    """Something exists already, and it is not ours or not this owner's."""
+
+
+class StepError(SandboxError):
+    """One step of a plan failed for one sandbox."""
+
+    def __init__(self, sandbox: str, step: str, reason: str) -> None:
+        super().__init__(f"{sandbox}: {step}: {reason}")
+        self.sandbox = sandbox
+        self.step = step
+        self.reason = reason

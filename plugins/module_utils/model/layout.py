@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where everything of a sandbox is, on the host and inside."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Callable
+
+SPECS = "/etc/libvirt-sandbox/services"
+UNITS = "/etc/systemd/system"
+CONTENT = "/var/lib/virt-sandbox/content"
+RUN = "/run/virt-sandbox"
+HELPER = "/usr/local/libexec/virt-sandbox-unit"
+CGROUPS = "/sys/fs/cgroup/machine.slice"
+
+ROOT_TYPE = "virt_sandbox_root_t"
+SLICE_TYPE = "virt_sandbox_slice_t"
+
+# the read-only root: mount points and the usual links into /usr (.oldroot: libvirt pivots through it)
+SKELETON = ("usr", "proc", "sys", "dev", "mnt", "media", "opt", ".oldroot", "run", "tmp")
+LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+PRIVATE = {"etc": 0o755, "var": 0o755, "home": 0o755, "root": 0o700, "srv": 0o755}
+
+# in memory, of our own type, made by the unit at every start: directories of one tmpfs
+MEMORY = ("/run", "/run/lock", "/tmp", "/dev/shm")
+
+# what inside follows the host, read-only
+SHARED = ("/usr",)
+FOLLOWED = (
+    "/etc/alternatives",
+    "/etc/ssl/certs",
+    "/etc/ca-certificates",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/ld.so.cache",
+)
+
+# what a private /etc begins with, beside what a service's package owns; no secret of the host among it
+BASE_ETC = (
+    "passwd", "group", "nsswitch.conf", "host.conf", "services", "protocols", "networks", "rpc", "ethertypes",
+    "ld.so.conf", "ld.so.conf.d", "login.defs", "profile", "profile.d", "bash.bashrc", "bashrc", "inputrc", "shells", "environment",
+    "pam.d", "security", "dbus-1", "default/locale", "locale.conf", "locale.alias", "gai.conf", "mime.types", "mailcap",
+    "debian_version", "redhat-release", "fedora-release", "system-release", "os-release", "localtime", "timezone",
+    "ssl/openssl.cnf", "pki/tls/openssl.cnf", "crypto-policies", "skel", "terminfo", "logrotate.conf", "adduser.conf", "deluser.conf",
+)  # fmt: skip
+# directories of a private tree: path -> mode
+DIRECTORIES = {
+    "etc/ssl": 0o755,
+    "etc/systemd": 0o755,
+    "etc/systemd/system": 0o755,
+    "etc/systemd/network": 0o755,
+    "etc/tmpfiles.d": 0o755,
+    "etc/default": 0o755,
+    "var/backups": 0o755,
+    "var/cache": 0o755,
+    "var/lib": 0o755,
+    "var/local": 0o755,
+    "var/log": 0o755,
+    "var/log/journal": 0o755,
+    "var/mail": 0o775,
+    "var/opt": 0o755,
+    "var/spool": 0o755,
+    "var/tmp": 0o1777,
+}
+SYMLINKS = {"var/run": "/run", "var/lock": "/run/lock", "etc/mtab": "/proc/self/mounts"}
+EMPTY_FILES = ("etc/fstab",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The paths of one sandbox on its host."""
+
+    name: str
+    base: str
+
+    @property
+    def root(self) -> str:
+        return f"{self.base}/{self.name}"
+
+    @property
+    def building(self) -> str:
+        """The content while it is made: renamed to ``root`` when whole."""
+        return f"{self.base}/.{self.name}.new"
+
+    @property
+    def manifest(self) -> str:
+        return f"{CONTENT}/{self.name}.json"
+
+    @property
+    def spec(self) -> str:
+        return f"{SPECS}/{self.name}.sandbox"
+
+    @property
+    def unit(self) -> str:
+        return f"{self.name}_sandbox.service"
+
+    @property
+    def unit_path(self) -> str:
+        return f"{UNITS}/{self.unit}"
+
+    @property
+    def slice(self) -> str:
+        """The unit that libvirt's partition /machine/NAME becomes: a dash inside a name is escaped."""
+        return f"machine-{escape(self.name)}.slice"
+
+    @property
+    def slice_path(self) -> str:
+        return f"{UNITS}/{self.slice}"
+
+    @property
+    def cgroup(self) -> str:
+        return f"{CGROUPS}/{self.slice}"
+
+    @property
+    def run(self) -> str:
+        return f"{RUN}/{self.name}"
+
+    def memory(self, target: str) -> str:
+        """The host's side of a directory that a sandbox has in memory."""
+        return f"{self.run}/{target.strip('/').replace('/', '-')}"
+
+
+def of(spec: Mapping[str, Any]) -> Layout:
+    return Layout(spec["name"], spec["path"])
+
+
+def escape(text: str) -> str:
+    """``systemd-escape`` for the characters that a sandbox's name may have."""
+    return text.replace("-", "\\x2d")
+
+
+def object_context(selinux_type: str, level: str) -> str:
+    return f"system_u:object_r:{selinux_type}:{level}"
+
+
+def process_context(selinux_type: str, level: str) -> str:
+    return f"system_u:system_r:{selinux_type}:{level}"
+
+
+def expected_context(file_type: str, level: str) -> Callable[[str, int], str]:
+    """What label each entry of a content tree is to carry: a function of its path in the tree and its mode."""
+    skeleton = object_context(ROOT_TYPE, level)
+    content = object_context(file_type, level)
+    fixed = {"", ".", *SKELETON, *LINKS}
+
+    def expected(path: str, mode: int) -> str:
+        del mode
+        return skeleton if path in fixed else content
+
+    return expected
+
+
+def root_entries() -> list[tuple[str, int, str]]:
+    """What stands in the root directory: (path, mode, link target or nothing)."""
+    entries = [(path, 0o755 if path != "tmp" else 0o1777, "") for path in SKELETON]
+    entries += [(path, 0o777, target) for path, target in LINKS.items()]
+    entries += [(path, mode, "") for path, mode in PRIVATE.items()]
+    return entries

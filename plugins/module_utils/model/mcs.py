@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""MCS levels as values: a level is a set of categories, and one level dominates another that is a part of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator
+
+CATEGORIES = 1024
+"""How many categories the distributions' policies declare: c0 to c1023."""
+
+_SENSITIVITY = re.compile(r"s(?:0|[1-9][0-9]*)", re.ASCII)
+_CATEGORY = re.compile(r"c(0|[1-9][0-9]*)", re.ASCII)
+_ALLOWED = "a level is s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
+
+
+class LevelError(ValueError):
+    """A text that is no level, or a level that no sandbox may have; the message says what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoryRange:
+    """The categories from ``low`` to ``high``, both of them included; written ``c0.c1023``."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def parse(cls, text: str, categories: int = CATEGORIES) -> CategoryRange:
+        first, dot, last = text.partition(".")
+        if not dot:
+            raise LevelError("a range is two categories, such as c0.c1023")
+        low, high = _run(first, last, categories)
+        return cls(low, high)
+
+    @property
+    def mask(self) -> int:
+        return _bits(self.low, self.high)
+
+    def __len__(self) -> int:
+        return self.high - self.low + 1
+
+    def __contains__(self, level: object) -> bool:
+        return isinstance(level, Level) and level.mask & ~self.mask == 0
+
+    def __str__(self) -> str:
+        return f"c{self.low}.c{self.high}"
+
+
+POLICY_RANGE = CategoryRange(0, CATEGORIES - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """Sensitivity s0 and a set of categories, as a bit mask. ``a >= b``: a dominates b, an order that is partial."""
+
+    mask: int = 0
+
+    @classmethod
+    def of(cls, categories: Iterable[int]) -> Level:
+        mask = 0
+        for category in categories:
+            mask |= 1 << category
+        return cls(mask)
+
+    @classmethod
+    def parse(cls, text: str, categories: int = CATEGORIES) -> Level:
+        """The level that any spelling which the kernel takes stands for."""
+        if "-" in text:
+            raise LevelError(f"it is a range of two levels, and one level is wanted; {_ALLOWED}")
+        sensitivity, mask = _parse(text, categories)
+        if sensitivity != "s0":
+            raise LevelError(f"the only sensitivity is s0; {_ALLOWED}")
+        return cls(mask)
+
+    @classmethod
+    def for_sandbox(cls, text: str, policy: CategoryRange = POLICY_RANGE) -> Level:
+        """The level, if it can separate a sandbox from the others."""
+        level = cls.parse(text, policy.high + 1)
+        if not level.mask:
+            raise LevelError("a sandbox's level has categories, such as s0:c1,c2: s0 alone is dominated by every level")
+        if level not in policy:
+            raise LevelError(f"the categories of the policy are {policy}")
+        if level.mask == policy.mask:
+            raise LevelError(f"it has all categories of {policy}, and dominates the level of every other sandbox")
+        if len(level) == 1 and len(text.split(",")) > 1:
+            # CVE-2021-3631: a pair of equal categories is one category, which other pairs dominate.
+            raise LevelError(f"its categories are all the same, which makes it {level}; name different ones")
+        return level
+
+    def __len__(self) -> int:
+        """The number of categories."""
+        return bin(self.mask).count("1")
+
+    def __bool__(self) -> bool:
+        return self.mask != 0
+
+    def __iter__(self) -> Iterator[int]:
+        """The categories, the smallest first."""
+        mask = self.mask
+        while mask:
+            lowest = mask & -mask
+            yield lowest.bit_length() - 1
+            mask ^= lowest
+
+    def __ge__(self, other: Level) -> bool:
+        return other.mask & ~self.mask == 0
+
+    def __le__(self, other: Level) -> bool:
+        return other >= self
+
+    def __gt__(self, other: Level) -> bool:
+        return self >= other and self != other
+
+    def __lt__(self, other: Level) -> bool:
+        return other > self
+
+    def conflicts(self, other: Level) -> bool:
+        """Whether one of the two may use what is the other's."""
+        return self >= other or other >= self
+
+    def disjoint(self, other: Level) -> bool:
+        """Whether the two have no category in common."""
+        return self.mask & other.mask == 0
+
+    def __str__(self) -> str:
+        """The one canonical spelling, which is also the kernel's: a run of three or more is written ``c1.c3``."""
+        runs: list[list[int]] = []
+        for category in self:
+            if runs and runs[-1][-1] == category - 1:
+                runs[-1].append(category)
+            else:
+                runs.append([category])
+        names = (f"c{run[0]}.c{run[-1]}" if len(run) > 2 else ",".join(f"c{c}" for c in run) for run in runs)
+        return ":".join(["s0", *filter(None, [",".join(names)])])
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelRange:
+    """The low and the high level of a context: what a process is at, and what it is cleared for."""
+
+    low: Level
+    high: Level
+
+    @classmethod
+    def parse(cls, text: str) -> LevelRange:
+        """The range as observed, at whatever sensitivity: a higher one dominates no less."""
+        low, dash, high = text.partition("-")
+        lower = Level(_parse(low, None)[1])
+        return cls(lower, Level(_parse(high, None)[1]) if dash else lower)
+
+    @classmethod
+    def of_context(cls, context: str) -> LevelRange:
+        """The range of a full context, ``user:role:type:range``."""
+        fields = context.split(":", 3)
+        if len(fields) < 4:
+            raise LevelError("a context with a level is user:role:type:level")
+        return cls.parse(fields[3])
+
+
+@dataclasses.dataclass(frozen=True)
+class InUse:
+    """A level that something on the host carries, and what.
+
+    ``kind`` is one of ``process``, ``domain``, ``machine`` (a virtual machine), ``container``, ``content``, ``spec``
+    and ``file``. ``holder`` names it: of the kinds that a sandbox has, its name.
+    """
+
+    level: Level
+    kind: str
+    holder: str
+
+    def belongs_to(self, owner: str) -> bool:
+        return self.holder == owner and self.kind in ("process", "domain", "content", "spec")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.holder} ({self.level})"
+
+
+def _parse(text: str, categories: int | None) -> tuple[str, int]:
+    sensitivity, colon, names = text.partition(":")
+    if not _SENSITIVITY.fullmatch(sensitivity):
+        raise LevelError(_ALLOWED)
+    mask = 0
+    for item in names.split(",") if colon else ():
+        first, dot, last = item.partition(".")
+        low, high = _run(first, last, categories) if dot else (_category(first, categories),) * 2
+        mask |= _bits(low, high)
+    return sensitivity, mask
+
+
+def _run(first: str, last: str, categories: int | None) -> tuple[int, int]:
+    low, high = _category(first, categories), _category(last, categories)
+    if low >= high:
+        raise LevelError(f"a run of categories goes upwards, as c1.c3 does and {first}.{last} does not")
+    return low, high
+
+
+# No policy can declare as many; a text must not make a number of it that takes all memory.
+_MOST_DIGITS = 6
+
+
+def _category(name: str, categories: int | None) -> int:
+    match = _CATEGORY.fullmatch(name)
+    if not match:
+        raise LevelError(f"{name!r} is not a category; {_ALLOWED}")
+    digits = match.group(1)
+    if len(digits) > _MOST_DIGITS or (categories is not None and int(digits) >= categories):
+        raise LevelError(f"{name} is not one of the policy's categories, c0 to c{(categories or CATEGORIES) - 1}")
+    return int(digits)
+
+
+def _bits(low: int, high: int) -> int:
+    return (1 << (high + 1)) - (1 << low)

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what a sandbox is to be and what was seen of it to the steps between the two."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import domain, layout, unit
+from .errors import ConflictError, OptionError
+from .plan import Plan
+from .spec import dump, needs_restart
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """One sandbox as its host has it; ``None`` for what is not there."""
+
+    spec_text: str | None = None
+    spec: Mapping[str, Any] | None = None
+    unit_text: str | None = None
+    slice_text: str | None = None
+    unit: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    inactive: str | None = None
+    active: str | None = None
+    content_context: str | None = None
+    # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
+    inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def running(self) -> bool:
+        return self.active is not None or self.unit.get("ActiveState") in ("active", "activating", "reloading")
+
+    @property
+    def enabled(self) -> bool:
+        return self.unit.get("UnitFileState") == "enabled"
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """What of the host every sandbox depends on."""
+
+    systemd: unit.HostSystemd
+    helper_text: str | None
+    gateways: Mapping[str, str]
+    followed: Sequence[str]
+
+
+def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool = False) -> None:
+    """Refuse, before anything changes, what cannot work or is not ours.
+
+    ``predicted``: in check mode the content may be what an earlier task has only announced.
+    """
+    _check_ours(spec, seen)
+    for name in spec["units"]:
+        if not host.systemd.unit_paths.get(name):
+            raise OptionError("units", name, f"a unit that the host has in {unit_directories()}; is its package installed?")
+    for number, network in enumerate(spec["network"]):
+        if network["source"] not in host.gateways:
+            known = ", ".join(sorted(host.gateways)) or "none is"
+            raise OptionError(f"network[{number}].source", network["source"], f"a running libvirt network ({known})")
+    if predicted:
+        return
+    if seen.content_context is None:
+        raise OptionError("name", spec["name"], f"a sandbox with content in {layout.of(spec).root}; sandbox_content makes it")
+    wanted = layout.object_context(layout.ROOT_TYPE, spec["level"])
+    if seen.content_context != wanted:
+        raise OptionError(
+            "level",
+            spec["level"],
+            f"the level of the content, which is labelled {seen.content_context}; sandbox_content relabels it",
+        )
+
+
+def unit_directories() -> str:
+    return "/usr/lib/systemd/system"
+
+
+def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
+    name, paths = spec["name"], layout.of(spec)
+    if seen.inactive is not None and not domain.is_ours(seen.inactive):
+        raise ConflictError(f"name: libvirt has a domain {name} that this collection did not make; choose another name, or undefine it")
+    for path, text in ((paths.unit_path, seen.unit_text), (paths.slice_path, seen.slice_text)):
+        if text is not None and not text.startswith(unit.MARK):
+            raise ConflictError(f"name: {path} was not made by this collection; choose another name, or remove it")
+
+
+def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host) -> Plan:
+    """The steps that make the sandbox what ``spec`` and ``state`` say."""
+    if state == "absent":
+        return _plan_absent(spec, seen)
+    plan = Plan()
+    name, paths = spec["name"], layout.of(spec)
+    _plan_inside(plan, spec, seen, host)
+    reload_systemd = seen.unit.get("NeedDaemonReload") == "yes"
+    if host.helper_text != unit.HELPER:
+        plan.add(
+            name,
+            "write the unit's helper",
+            "write",
+            path=layout.HELPER,
+            text=unit.HELPER,
+            mode=0o755,
+            after=layout.HELPER,
+        )
+    for title, path, before, after in (
+        ("write the slice", paths.slice_path, seen.slice_text, unit.slice_unit(spec)),
+        ("write the unit", paths.unit_path, seen.unit_text, unit.host_unit(spec)),
+    ):
+        if before != after:
+            plan.add(name, title, "write", path=path, text=after, mode=0o644, before=before, after=after)
+            reload_systemd = True
+    if reload_systemd:
+        plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
+    _plan_domain(plan, spec, seen, host)
+    if seen.enabled != spec["autostart"]:
+        verb = "enable" if spec["autostart"] else "disable"
+        plan.add(name, f"{verb} the unit", verb, unit=paths.unit, before=seen.enabled, after=spec["autostart"])
+    after = dump(spec)
+    if seen.spec_text != after:
+        plan.add(name, "write the spec", "write", path=paths.spec, text=after, mode=0o600, before=seen.spec_text, after=after)
+    _plan_state(plan, spec, state, seen, host)
+    return plan
+
+
+def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+    """The files inside that the spec determines: one step, because each alone tells a reader little."""
+    wanted = {
+        file.path: ("link", file.link) if file.link else ("text", file.text) for file in unit.inside(spec, host.systemd, host.gateways)
+    }
+    changed = {path: value for path, value in wanted.items() if seen.inside.get(path) != value}
+    gone = sorted(set(seen.inside) - set(wanted))
+    if changed or gone:
+        plan.add(
+            spec["name"],
+            "write the files inside",
+            "inside",
+            root=layout.of(spec).root,
+            context=layout.object_context(spec["file_type"], spec["level"]),
+            files=changed,
+            gone=gone,
+            before={path: seen.inside[path][1] for path in [*changed, *gone] if path in seen.inside},
+            after={path: value for path, (_kind, value) in changed.items()},
+        )
+
+
+def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+    xml = domain.domain_xml(spec, host.followed)
+    after = domain.canonical(xml)
+    before = domain.canonical(seen.inactive) if seen.inactive else None
+    if before != after:
+        plan.add(spec["name"], "define the domain", "define", xml=xml, before=before, after=after)
+
+
+def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed, host: Host) -> None:
+    name, paths = spec["name"], layout.of(spec)
+    why = _restart_reasons(spec, seen, host)
+    if state == "stopped":
+        if seen.running:
+            plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
+    elif state == "restarted" or (state in ("started", "reloaded") and seen.running and why):
+        reasons = f"running ({', '.join(why)} changed)" if why else "running"
+        plan.add(name, "restart", "restart", unit=paths.unit, before=reasons if seen.running else "stopped", after="running")
+    elif state in ("started", "reloaded") and not seen.running:
+        plan.add(name, "start", "start", unit=paths.unit, before="stopped", after="running")
+    elif state == "reloaded":
+        plan.add(name, "reload", "reload", unit=paths.unit, before="running", after="reloaded")
+
+
+def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> list[str]:
+    """What of a running sandbox is not as declared and only a restart brings in."""
+    if seen.active is None:
+        return []
+    reasons = needs_restart(seen.spec, spec) if seen.spec else []
+    live, wanted = domain.canonical(seen.active), domain.canonical(domain.domain_xml(spec, host.followed))
+    reasons += [key for key in ("label", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
+    if seen.unit.get("ActiveState") not in ("active", "activating", "reloading"):
+        reasons.append("its unit, behind whose back it runs,")
+    return reasons
+
+
+def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
+    plan = Plan()
+    name, paths = spec["name"], layout.of(spec)
+    _check_ours(spec, seen)
+    if seen.running:
+        plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
+    if seen.enabled:
+        plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
+    if seen.inactive is not None:
+        plan.add(name, "undefine the domain", "undefine", before=domain.canonical(seen.inactive))
+    reload_systemd = False
+    for title, path, text in (
+        ("remove the unit", paths.unit_path, seen.unit_text),
+        ("remove the slice", paths.slice_path, seen.slice_text),
+        ("remove the spec", paths.spec, seen.spec_text),
+    ):
+        if text is not None:
+            plan.add(name, title, "unlink", path=path, before=text)
+            reload_systemd = True
+    if reload_systemd:
+        plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
+    return plan

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a sandbox is: the tables of options of ``sandbox_content`` and ``sandbox_service``."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import OptionError
+from .mcs import Level
+from .options import Option, differences, normalise
+
+FORMAT = 1
+FILESYSTEMS = "/var/lib/libvirt/filesystems"
+PROCESS_TYPE = "virt_sandbox_t"
+FILE_TYPE = "virt_sandbox_file_t"
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|timer|path)\Z")
+_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+# a sandbox's private content lives there; everything else of the host is /usr, or not inside
+PRIVATE_ROOTS = ("/etc", "/var", "/home", "/root", "/srv")
+
+
+def name(value: str) -> str:
+    """A sandbox's name: a host name, a file name, a unit name and a libvirt name at once."""
+    if not _NAME.match(value):
+        raise ValueError("1 to 50 lower-case letters, digits and inner dashes")
+    return value
+
+
+def _absolute(value: str) -> str:
+    parts = value.split("/")
+    if not value.startswith("/") or ".." in parts or "." in parts or not value.isprintable():
+        raise ValueError("an absolute path without '.' and '..'")
+    return "/" + "/".join(part for part in parts if part)
+
+
+def _base(value: str) -> str:
+    path = _absolute(value)
+    if path.count("/") < 2:
+        raise ValueError("a directory below another one, such as " + FILESYSTEMS)
+    return path
+
+
+def _private(values: list[str]) -> list[str]:
+    """Topmost paths, by whole components: ``/etc/http`` does not swallow ``/etc/httpd``."""
+    paths = sorted({_absolute(value) for value in values})
+    for path in paths:
+        if not path.startswith(tuple(root + "/" for root in PRIVATE_ROOTS)):
+            raise ValueError("paths below " + ", ".join(PRIVATE_ROOTS))
+    return [path for path in paths if not any(path.startswith(other + "/") for other in paths)]
+
+
+def _units(values: list[str]) -> list[str]:
+    units = sorted({value if "." in value else value + ".service" for value in values})
+    for unit in units:
+        if not _UNIT.match(unit):
+            raise ValueError(f"names of systemd units, such as httpd.service; {unit!r} is none")
+    return units
+
+
+def _level(value: str) -> str:
+    return str(Level.for_sandbox(value))
+
+
+def _type(value: str) -> str:
+    if not _TYPE.match(value):
+        raise ValueError("an SELinux type, such as " + PROCESS_TYPE)
+    return value
+
+
+def _identifier(value: str) -> str:
+    if not _IDENTIFIER.match(value):
+        raise ValueError("letters, digits, '_', '.' and '-'")
+    return value
+
+
+def _mac(value: str) -> str:
+    text = value.lower().replace("-", ":")
+    if not _MAC.match(text):
+        raise ValueError("a MAC address, such as 52:54:00:12:34:56")
+    return text
+
+
+def size(value: str) -> int:
+    """Bytes from ``512M``, ``1G``, ``4096``."""
+    match = _SIZE.match(str(value).strip())
+    if not match or not int(match.group(1)):
+        raise ValueError("a size above 0 such as 512M or 1G (units K, M, G, T of 1024)")
+    unit: int = 1024 ** " KMGT".index(match.group(2).upper() or " ")
+    return int(match.group(1)) * unit
+
+
+def _positive(value: float) -> float:
+    if not 0 < value < 1_000_000:
+        raise ValueError("a number above 0")
+    return value
+
+
+def _interfaces(values: list[str]) -> list[str]:
+    try:
+        return [str(ipaddress.ip_interface(value)) for value in values]
+    except ValueError as error:
+        raise ValueError(f"addresses with a prefix, such as 192.168.122.10/24 ({error})") from error
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise ValueError(f"an IP address ({error})") from error
+
+
+NETWORK: tuple[Option, ...] = (
+    Option("type", default="dhcp", choices=("dhcp", "static")),
+    Option("source", default="default", normalise=_identifier),
+    Option("mac", normalise=_mac),
+    Option("addresses", type="list", elements="str", default=[], normalise=_interfaces),
+    Option("gateway", normalise=_address),
+)
+
+# what both modules and the label registry know a sandbox by
+IDENTITY: tuple[Option, ...] = (
+    Option("name", required=True, normalise=name),
+    Option("path", type="path", default=FILESYSTEMS, normalise=_base, effect="restart"),
+    Option("level", normalise=_level, effect="restart"),
+    Option("file_type", default=FILE_TYPE, normalise=_type, effect="restart"),
+)
+
+CONTENT: tuple[Option, ...] = IDENTITY + (Option("private", type="list", elements="str", default=[], normalise=_private),)
+
+SERVICE: tuple[Option, ...] = IDENTITY + (
+    Option("units", type="list", elements="str", default=[], normalise=_units, effect="restart"),
+    Option("process_type", default=PROCESS_TYPE, normalise=_type, effect="restart"),
+    Option("network", type="list", elements="dict", default=[], suboptions=NETWORK, effect="restart"),
+    Option("memory", normalise=size, effect="live"),
+    Option("cpus", type="float", normalise=_positive, effect="live"),
+    Option("tasks_max", type="int", normalise=_positive, effect="live"),
+    Option("autostart", type="bool", default=True, effect="none"),
+)
+
+# what holds for a run, whichever object it is about
+COMMON: tuple[Option, ...] = (
+    Option("registry", default="sqlite:////var/lib/virt-sandbox/labels.db"),
+    Option("require_enforcing", type="bool", default=True),
+)
+
+
+def content_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The normal form of what ``sandbox_content`` declares."""
+    return normalise(CONTENT, parameters)
+
+
+def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The normal form of what ``sandbox_service`` declares."""
+    spec = normalise(SERVICE, parameters)
+    if not spec["units"]:
+        raise OptionError("units", spec["units"], "at least one systemd unit")
+    for number, network in enumerate(spec["network"]):
+        _check_network(network, f"network[{number}]")
+    return spec
+
+
+def _check_network(network: Mapping[str, Any], option: str) -> None:
+    if network["type"] == "static" and not network["addresses"]:
+        raise OptionError(f"{option}.addresses", [], "at least one address when type is static")
+    if network["type"] == "dhcp" and (network["addresses"] or network["gateway"]):
+        raise OptionError(
+            f"{option}.addresses",
+            network["addresses"],
+            "none when type is dhcp; choose dhcp or static for an interface",
+        )
+
+
+def dump(spec: Mapping[str, Any]) -> str:
+    """The spec file's text."""
+    return json.dumps({"format": FORMAT, "sandbox": spec}, indent=2, sort_keys=True) + "\n"
+
+
+def load(text: str, where: str) -> dict[str, Any]:
+    """A spec file's content; raises ``OptionError`` naming the file if it is none that this version reads."""
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise OptionError(where, document["format"], f"a spec of format {FORMAT}")
+        return normalise(SERVICE, document["sandbox"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OptionError(where, text[:40], f"a spec as sandbox_service writes it ({error})") from error
+
+
+def fingerprint(spec: Mapping[str, Any]) -> str:
+    """A short hash of the spec, by which its domain is recognised."""
+    return hashlib.sha256(dump(spec).encode()).hexdigest()[:16]
+
+
+def needs_restart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The options whose change only a restart brings into a running sandbox."""
+    return [option.name for option in differences(SERVICE, before, after) if option.effect == "restart"]

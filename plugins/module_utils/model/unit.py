@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A spec as systemd's files: the host's unit and slice, and what the systemd inside finds."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import layout
+
+MARK = "# Made by virt.sandbox; changes are overwritten."
+
+# What of the host's /usr a systemd inside starts by itself; every other want of a target there is
+# answered with /dev/null, and every generator: they look for hardware, disks and consoles.
+BASE_UNITS = frozenset(
+    {
+        "systemd-journald.service",
+        "systemd-journald.socket",
+        "systemd-journald-dev-log.socket",
+        "systemd-journal-flush.service",
+        "systemd-tmpfiles-setup.service",
+        "systemd-tmpfiles-clean.timer",
+        "dbus.socket",
+    }
+)
+NETWORK_UNIT = "systemd-networkd.service"
+
+# The sandbox is the mount namespace: the services inside get no further ones, because what they
+# need for them (mounting, and above all mount_setattr, which SELinux does not see) is denied.
+CONFINEMENT = """\
+[Service]
+PrivateTmp=no
+PrivateDevices=no
+PrivateNetwork=no
+PrivateIPC=no
+PrivateUsers=no
+PrivateMounts=no
+ProtectSystem=no
+ProtectHome=no
+ProtectProc=default
+ProcSubset=all
+ProtectKernelTunables=no
+ProtectKernelModules=no
+ProtectKernelLogs=no
+ProtectControlGroups=no
+ProtectHostname=no
+ProtectClock=no
+ReadWritePaths=
+ReadOnlyPaths=
+InaccessiblePaths=
+LoadCredential=
+"""
+
+HELPER = f"""\
+#!/bin/sh
+{MARK}
+# The host's side of a sandbox's unit: virt-sandbox-unit VERB NAME SLICE LEVEL FILE_TYPE [UNIT...]
+set -eu
+verb=$1 name=$2 slice={layout.CGROUPS}/$3 level=$4 file_type=$5
+run={layout.RUN}/$name
+lxc='virsh -q -c lxc:///system'
+
+controller() {{
+    cat "/run/libvirt/lxc/$name.pid" 2>/dev/null
+}}
+
+leader() {{
+    pgrep -o -P "$(controller)"
+}}
+
+clean() {{
+    while grep -q " $run " /proc/self/mounts; do
+        umount -l "$run"
+    done
+}}
+
+case $verb in
+start)
+    # the label went with the slice when that was last empty; in an unlabelled one nothing is writable inside
+    chcon -h "system_u:object_r:{layout.SLICE_TYPE}:$level" "$slice" "$slice"/*
+    clean
+    mkdir -p "$run"
+    mount -t tmpfs -o "nosuid,nodev,mode=711,size=50%,rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
+        virt-sandbox "$run"
+    mkdir "$run/run"
+    mkdir -m 1777 "$run/run/lock" "$run/run-lock" "$run/tmp" "$run/dev-shm"
+    exec $lxc start "$name"
+    ;;
+watch)
+    pid=$(controller)
+    tail --pid="$pid" -f /dev/null
+    # it ended: because it was told to, or by itself, which is a failure
+    test -e "$run/stopping" || {{
+        echo "sandbox $name ended by itself" >&2
+        exit 1
+    }}
+    ;;
+reload)
+    pid=$(leader)
+    shift 5
+    exec nsenter -t "$pid" -Z -m -u -i -n -p --wd=/ -- /usr/bin/systemctl reload-or-restart "$@"
+    ;;
+stop)
+    : >"$run/stopping"
+    pid=$(controller) || exit 0
+    kill -s RTMIN+4 "$(leader)" || exit 0 # systemd: power off
+    timeout 60 tail --pid="$pid" -f /dev/null
+    ;;
+clean)
+    $lxc destroy "$name" 2>/dev/null || :
+    clean
+    ;;
+esac
+"""
+
+
+def host_unit(spec: Mapping[str, Any]) -> str:
+    """The unit by which the host starts, stops and watches the sandbox."""
+    paths = layout.of(spec)
+    slice_argument = paths.slice.replace("\\", "\\\\")  # systemd reads backslashes in a command line
+    arguments = f"{spec['name']} {slice_argument} {spec['level']} {spec['file_type']}"
+    units = " ".join(spec["units"])
+    return f"""\
+{MARK}
+[Unit]
+Description=Sandbox {spec["name"]}
+Documentation=https://docs.ansible.com/ansible/latest/collections/virt/sandbox/
+Requires={paths.slice}
+Wants=libvirtd.service
+After={paths.slice} libvirtd.service virtlxcd.service systemd-machined.service network.target auditd.service
+RequiresMountsFor={paths.root}
+
+[Service]
+Type=exec
+ExecStartPre={layout.HELPER} start {arguments}
+ExecStart={layout.HELPER} watch {arguments}
+ExecReload={layout.HELPER} reload {arguments} {units}
+ExecStop={layout.HELPER} stop {arguments}
+ExecStopPost=-{layout.HELPER} clean {arguments}
+TimeoutStartSec=60
+TimeoutStopSec=90
+KillMode=mixed
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def slice_unit(spec: Mapping[str, Any]) -> str:
+    """The slice bears the limits, where no process of the sandbox may change them."""
+    lines = [MARK, "[Unit]", f"Description=Limits of sandbox {spec['name']}", "", "[Slice]"]
+    if spec["memory"] is not None:
+        lines += [f"MemoryMax={spec['memory']}", "MemorySwapMax=0"]
+    if spec["cpus"] is not None:
+        lines.append(f"CPUQuota={spec['cpus'] * 100:g}%")
+    if spec["tasks_max"] is not None:
+        lines.append(f"TasksMax={int(spec['tasks_max'])}")
+    return "\n".join(lines) + "\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class HostSystemd:
+    """What the host's /usr would have a systemd start: targets' wants and generators."""
+
+    wants: Mapping[str, Sequence[str]]
+    generators: Sequence[str]
+    unit_paths: Mapping[str, str]  # unit -> its file in /usr
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """One file of the sandbox that the spec determines: text, or the target of a link."""
+
+    path: str
+    text: str = ""
+    link: str = ""
+
+
+def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, str]) -> list[Inside]:
+    """The files inside that follow from the spec, in order of their paths."""
+    files = [
+        Inside("etc/hostname", text=spec["name"] + "\n"),
+        Inside(
+            "etc/hosts",
+            text=f"127.0.0.1 localhost\n127.0.1.1 {spec['name']}\n::1 localhost ip6-localhost ip6-loopback\n",
+        ),
+        Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
+        Inside("etc/systemd/system/service.d/10-sandbox.conf", text=f"{MARK}\n{CONFINEMENT}"),
+        Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
+        Inside("etc/machine-id", text=machine_id(spec["name"]) + "\n"),
+    ]
+    files += [Inside(f"etc/systemd/system-generators/{generator}", link="/dev/null") for generator in host.generators]
+    started = set(spec["units"]) | ({NETWORK_UNIT} if spec["network"] else set())
+    for unit in sorted(started):
+        files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.unit_paths[unit]))
+    for target, units in host.wants.items():
+        files += [
+            Inside(f"etc/systemd/system/{target}.wants/{unit}", link="/dev/null")
+            for unit in units
+            if unit not in BASE_UNITS and unit not in started
+        ]
+    files += [_network(number, network) for number, network in enumerate(spec["network"])]
+    files.append(Inside("etc/resolv.conf", text="".join(f"nameserver {ip}\n" for ip in dict.fromkeys(gateways.values()))))
+    return sorted(files, key=lambda file: file.path)
+
+
+def machine_id(name: str) -> str:
+    """A stable identity of its own for each sandbox, for its journal and its DHCP lease."""
+    return uuid.uuid5(uuid.NAMESPACE_DNS, name + ".virt.sandbox").hex
+
+
+def _network(number: int, network: Mapping[str, Any]) -> Inside:
+    lines = [MARK, "[Match]", f"Name=eth{number}", "", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
+    if network["type"] == "dhcp":
+        lines += ["DHCP=ipv4", "", "[DHCPv4]", "ClientIdentifier=mac", "UseDNS=no", "UseHostname=no", "SendRelease=yes"]
+    else:
+        lines += [f"Address={address}" for address in network["addresses"]]
+        lines += [f"Gateway={network['gateway']}"] if network["gateway"] else []
+    return Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text="\n".join(lines) + "\n")
