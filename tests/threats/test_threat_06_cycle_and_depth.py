@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A directory cycle by a bind mount, and nesting thousands deep (CVE-2021-3997)."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree, tree_fd, tree_walk
+
+from .conftest import NEW, OLD, Scene, Stage, label_of
+
+DEPTH = 4000
+
+
+def test_a_cycle_is_not_entered(scene: Scene) -> None:
+    (scene.top / "a/loop").mkdir()
+    before = tree.scan(str(scene.top), expected=NEW).entries
+    scene.bind(scene.top, scene.top / "a/loop")
+    report = tree.relabel(str(scene.top), NEW)
+    assert report.entries == before
+    assert report.mounts == ["a/loop"]
+
+
+def test_without_the_defence_it_is_entered(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scene.top / "a/loop").mkdir()
+    before = tree.scan(str(scene.top), expected=NEW).entries
+    scene.bind(scene.top, scene.top / "a/loop")
+    monkeypatch.setattr(tree_fd.Tree, "require_inside", lambda *_arguments: None)
+    assert tree.scan(str(scene.top), expected=NEW).entries > before
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def dig(top: Path, depth: int) -> None:
+    """Directories in each other, with a file in the last, far beyond the longest path that the system takes."""
+    held = os.open(top, os.O_RDONLY)
+    for _level in range(depth):
+        os.mkdir("d", dir_fd=held)
+        inner = os.open("d", os.O_RDONLY, dir_fd=held)
+        os.close(held)
+        held = inner
+    os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=held))
+    os.close(held)
+
+
+def test_depth(scene: Scene, few_descriptors: None) -> None:
+    assert sys.getrecursionlimit() < DEPTH
+    dig(scene.top, DEPTH)
+    working_directory = os.getcwd()
+    report = tree.relabel(str(scene.top), NEW)
+    assert len(report.mislabelled) > DEPTH
+    assert report.unsettled == report.mounts == []
+    assert tree.scan(str(scene.top), expected=NEW).mislabelled == []
+    assert os.getcwd() == working_directory
+    copied = tree.copy_into(str(scene.top), "copy", str(scene.top / "d"), context=OLD)
+    assert copied.entries == DEPTH + 1
+    assert tree.remove(str(scene.top), "d")
+    assert tree.remove_tree(str(scene.top))
+    assert not scene.top.exists()
+
+
+def test_without_the_defence_depth_exhausts_descriptors(
+    scene: Scene, few_descriptors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dig(scene.top, 200)
+    monkeypatch.setattr(tree_walk, "_KEPT_OPEN", DEPTH)
+    with pytest.raises(tree.TreeError, match="Too many open files"):
+        tree.relabel(str(scene.top), NEW)
+    monkeypatch.undo()
+    tree.remove_tree(str(scene.top))
+
+
+def test_the_way_back_up_cannot_be_led_elsewhere(scene: Scene, stage: Stage) -> None:
+    """A deep directory is moved up while the walk is in it: ``..`` is then another directory than before."""
+    depth = 60
+    dig(scene.top, depth)
+    deepest = "/".join(["d"] * depth)
+
+    def move(step: str, path: str) -> None:
+        if (step, path) == ("scan", deepest):
+            (scene.top / "/".join(["d"] * 20)).rename(scene.top / "moved")
+
+    stage.at(move)
+    report = tree.relabel(str(scene.top), NEW)
+    assert not scene.host_is_harmed()
+    assert label_of(scene.victim) == NEW
+    assert report.unsettled == []
+    assert tree.scan(str(scene.top), expected=NEW).mislabelled == []
