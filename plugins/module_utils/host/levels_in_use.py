@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which levels the host carries already, and what carries them: nothing here changes anything."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Callable
+
+from ..model.errors import SandboxError
+from ..model.layout import CONTENT, SPECS
+from ..model.mcs import POLICY_RANGE, InUse, Level, LevelError, LevelRange
+from ..model.spec import FILESYSTEMS
+from . import libvirt_lxc
+
+_SPEC_SUFFIX = ".sandbox"
+
+_ATTRIBUTE = "security.selinux"
+
+DomainLabels = Callable[[str], Mapping[str, Iterable[str]]]
+
+# Where the runtimes that hand out levels of their own keep them. Their files differ, and so do their versions of
+# these files; a context looks the same in all of them.
+_CONTAINER_FILES = (
+    "/var/lib/containers/storage/*-containers/*/userdata/config.json",
+    "/var/lib/containers/storage/*-containers/containers.json",
+    "/var/lib/containers/storage/*-containers/volatile-containers.json",
+    "/var/lib/docker/containers/*/config.v2.json",
+    "/var/lib/docker/containers/*/hostconfig.json",
+    "/var/lib/incus/storage-pools/*/containers/*/backup.yaml",
+    "/var/lib/lxd/storage-pools/*/containers/*/backup.yaml",
+    "/var/lib/lxc/*/config",
+)
+_CONTEXT = re.compile(rb"[\w.-]+:[\w.-]+:[\w.-]+:s[0-9]+(?:-s[0-9]+)?:c[0-9.,c]*[0-9](?:-s[0-9]+(?::c[0-9.,c]*[0-9])?)?")
+
+# The path of a sandbox's processes, as libvirt makes it in the partition that is the sandbox's slice.
+_CGROUP = re.compile(r"[^:]*:[^:]*:/machine\.slice/machine-([^/]+)\.slice/machine-lxc\\x2d[^/]+\.scope(?:/|$)")
+_HALF_MADE = re.compile(r"\.(.+)\.new")
+_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+
+
+def read_context(path: str) -> str | None:
+    """The raw context of an entry itself, never of what it links to; none where there is none, or nothing."""
+    try:
+        return os.fsdecode(os.getxattr(path, _ATTRIBUTE, follow_symlinks=False).rstrip(b"\0"))
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise SandboxError(f"{path}: its context cannot be read ({error.strerror}); run as root") from error
+
+
+def levels_of(context: str) -> set[Level]:
+    """The levels that a context uses.
+
+    A process that is cleared for everything while being at ``s0`` uses none: that is the host itself.
+    """
+    try:
+        found = LevelRange.of_context(context)
+    except LevelError:
+        return set()
+    cleared_for_all = found.low != found.high and found.high.mask == POLICY_RANGE.mask
+    levels = {found.low} if cleared_for_all else {found.low, found.high}
+    return {level for level in levels if level}
+
+
+def observe(
+    root: str = "",
+    domain_labels: DomainLabels = libvirt_lxc.domain_labels,
+    context_of: Callable[[str], str | None] = read_context,
+) -> list[InUse]:
+    """Every level in use on the host whose files are below ``root``, each with what carries it, sorted."""
+    found: set[InUse] = set()
+    found.update(_domains(domain_labels))
+    found.update(_processes(f"{root}/proc"))
+    found.update(_containers(root))
+    found.update(_specs(root + SPECS))
+    for name, path in content_roots(root).items():
+        for level in levels_of(context_of(path) or ""):
+            found.add(InUse(level, "content", _owner_of_content(name)))
+    return sorted(found, key=lambda use: (use.kind, use.holder, str(use.level)))
+
+
+def content_roots(root: str = "") -> dict[str, str]:
+    """The top of each content tree, by the name of the sandbox or of the directory."""
+    tops = {name: f"{root}{FILESYSTEMS}/{name}" for name in _names(root + FILESYSTEMS)}
+    for name, record in _documents(root + CONTENT, ".json"):
+        path = record.get("path")
+        if isinstance(path, str) and path.startswith("/"):
+            tops[name] = root + path
+    return tops
+
+
+def _owner_of_content(name: str) -> str:
+    """What is half made belongs to whom it is made for."""
+    half_made = _HALF_MADE.fullmatch(name)
+    return half_made.group(1) if half_made else _printable(name)
+
+
+def declared(root: str = "") -> set[str]:
+    """The names of the sandboxes that have a spec or content on this host."""
+    specs = {name[: -len(_SPEC_SUFFIX)] for name in _names(root + SPECS) if name.endswith(_SPEC_SUFFIX)}
+    return specs | {_owner_of_content(name) for name in content_roots(root)}
+
+
+def _domains(domain_labels: DomainLabels) -> Iterator[InUse]:
+    for uri, kind in ((libvirt_lxc.LXC_URI, "domain"), ("qemu:///system", "machine")):
+        for name, labels in domain_labels(uri).items():
+            for label in labels:
+                for level in levels_of(label):
+                    yield InUse(level, kind, name)
+
+
+def _processes(proc: str) -> Iterator[InUse]:
+    """One entry for each sandbox and level, or for each level and program outside of sandboxes."""
+    seen = set()
+    for pid in filter(str.isdigit, _names(proc)):
+        levels = levels_of(_text(f"{proc}/{pid}/attr/current").rstrip("\0\n"))
+        if not levels:
+            continue
+        sandbox = _sandbox_of(_text(f"{proc}/{pid}/cgroup"))
+        program = _printable(_text(f"{proc}/{pid}/comm").strip())
+        for level in levels:
+            if (level, sandbox or program) not in seen:
+                seen.add((level, sandbox or program))
+                yield InUse(level, "process", sandbox or f"{program} (PID {pid})")
+
+
+def _sandbox_of(cgroups: str) -> str:
+    """The sandbox whose slice a process is in; below its scope, a sandbox makes cgroups of any name."""
+    for line in cgroups.splitlines():
+        match = _CGROUP.match(line)
+        if match:
+            return _ESCAPE.sub(lambda escape: chr(int(escape.group(1), 16)), match.group(1))
+    return ""
+
+
+def _containers(root: str) -> Iterator[InUse]:
+    for pattern in _CONTAINER_FILES:
+        for path in glob.glob(root + pattern):
+            try:
+                with open(path, "rb") as file:
+                    contexts = set(_CONTEXT.findall(file.read()))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise SandboxError(f"{path}: cannot be read ({error.strerror}); run as root") from error
+            parts = path[len(root) :].split("/")
+            holder = parts[-3] if parts[-2] == "userdata" else parts[-2]
+            for context in contexts:
+                for level in levels_of(context.decode()):
+                    yield InUse(level, "container", _printable(holder))
+
+
+def _specs(directory: str) -> Iterator[InUse]:
+    for name, document in _documents(directory, _SPEC_SUFFIX):
+        spec = document.get("sandbox")
+        level = spec.get("level") if isinstance(spec, dict) else None
+        for value in levels_of(f":::{level}"):
+            yield InUse(value, "spec", name)
+
+
+def _documents(directory: str, suffix: str) -> Iterator[tuple[str, dict[str, object]]]:
+    for name in _names(directory):
+        if not name.endswith(suffix) or name.startswith("."):
+            continue
+        path = f"{directory}/{name}"
+        try:
+            with open(path, encoding="utf-8") as file:
+                document = json.load(file)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise SandboxError(f"{path}: cannot be read ({error}); mend or remove it, and run as root") from error
+        if isinstance(document, dict):
+            yield name[: -len(suffix)], document
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SandboxError(f"{directory}: cannot be read ({error.strerror}); run as root") from error
+
+
+def _text(path: str) -> str:
+    """What a process's file says; nothing if the process is gone, or the kernel keeps no labels."""
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read())
+    except OSError:
+        return ""
+
+
+def _printable(text: str) -> str:
+    """A name that anybody may have chosen, fit for a message."""
+    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text)

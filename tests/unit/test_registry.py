@@ -1,0 +1,797 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who gets which level: allocation, conflicts, quarantine, and a registry that is fought over and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.leftovers import leftovers
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import (
+    Changes,
+    LevelStep,
+    Registry,
+    Request,
+    conflicts,
+    numbered_level,
+    requests_of,
+)
+from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store, levels_in_use, libvirt_lxc
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, InUse, Level
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+Opener = Callable[..., contextlib.AbstractContextManager[Registry]]
+
+
+def level(text: str) -> Level:
+    return Level.parse(text)
+
+
+def use(text: str, kind: str = "process", holder: str = "qemu (PID 1)") -> InUse:
+    return InUse(level(text), kind, holder)
+
+
+def wants(*owners: str, **exact: str) -> list[Request]:
+    return [Request(owner) for owner in owners] + [Request(owner, True, level(text)) for owner, text in exact.items()]
+
+
+def gone(*owners: str) -> list[Request]:
+    return [Request(owner, False) for owner in owners]
+
+
+@contextlib.contextmanager
+def opened(url: str, size: int | None = None, span: str = "c0.c1023", create: bool = True) -> Iterator[Registry]:
+    with level_store.open_store(url, create=create) as store:
+        yield Registry(store, size, CategoryRange.parse(span))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/registry/labels.db"
+
+
+@pytest.fixture
+def registry(url: str) -> Iterator[Registry]:
+    with opened(url) as it:
+        yield it
+
+
+def levels(registry: Registry) -> dict[str, str]:
+    return {owner: str(held) for owner, held in registry.owners().items()}
+
+
+# Allocation
+
+
+def test_the_smallest_free_levels_in_the_order_asked_for(registry: Registry) -> None:
+    registry.apply(wants("b", "a", "c"), [])
+    assert levels(registry) == {"b": "s0:c0,c1", "a": "s0:c0,c2", "c": "s0:c1,c2"}
+
+
+def test_the_same_owner_has_the_same_level_always(registry: Registry) -> None:
+    registry.apply(wants("a"), [])
+    assert registry.apply(wants("a"), [use("s0:c0,c1")]) == []
+    assert levels(registry) == {"a": "s0:c0,c1"}
+
+
+@pytest.mark.parametrize(
+    ("used", "expected"),
+    [
+        ("s0:c0,c1", "s0:c0,c2"),
+        ("s0:c0", "s0:c1,c2"),
+        ("s0:c0.c5", "s0:c0,c6"),
+        ("s0:c7,c8", "s0:c0,c1"),
+        ("s0", "s0:c0,c1"),
+        ("s0:c0.c1023", "s0:c0,c1"),
+    ],
+)
+def test_what_is_in_use_on_the_host_is_kept_clear_of_by_dominance(registry: Registry, used: str, expected: str) -> None:
+    registry.apply(wants("a"), [use(used)])
+    assert levels(registry) == {"a": expected}
+
+
+def test_a_level_passed_over_is_given_once_it_is_free(registry: Registry) -> None:
+    registry.apply(wants("a"), [use("s0:c0.c2")])
+    assert levels(registry) == {"a": "s0:c0,c3"}
+    registry.apply(wants("b"), [])
+    assert levels(registry)["b"] == "s0:c0,c1"
+
+
+def test_exact_levels_of_a_run_come_before_allocation(registry: Registry) -> None:
+    registry.apply(wants("a", b="s0:c1,c0", c="s0:c0,c2,c5"), [])
+    assert levels(registry) == {"a": "s0:c1,c2", "b": "s0:c0,c1", "c": "s0:c0,c2,c5"}
+
+
+def test_an_exact_level_in_the_way_of_later_allocation(registry: Registry) -> None:
+    registry.apply(wants(a="s0:c1,c2", big="s0:c0.c1,c9"), [])
+    registry.apply(wants("b"), [])
+    assert levels(registry)["b"] == "s0:c0,c2"
+
+
+def test_a_full_range_is_a_clear_error_that_changes_nothing(url: str) -> None:
+    with opened(url, span="c0.c3") as registry:
+        registry.apply(wants(*"abcdef"), [])
+        assert registry.free_count() == 0
+        with pytest.raises(ConflictError, match=r"g: no level of 2 categories is free in c0.c3"):
+            registry.apply([*wants("g"), *gone("a")], [])
+        assert len(levels(registry)) == 6
+    with opened(url, span="c0.c4") as registry:
+        registry.apply(wants("g"), [])
+        assert levels(registry)["g"] == "s0:c0,c4"
+
+
+def test_a_range_that_something_dominates_is_refused_at_once(registry: Registry) -> None:
+    registry.span = CategoryRange(0, 1022)
+    with pytest.raises(ConflictError, match=r"process qemu \(PID 1\) \(s0:c0.c1022\) dominates all"):
+        registry.apply(wants("a"), [use("s0:c0.c1022")])
+
+
+def test_another_range_later(url: str) -> None:
+    with opened(url, span="c100.c199") as registry:
+        registry.apply(wants("a", "b"), [])
+        assert levels(registry) == {"a": "s0:c100,c101", "b": "s0:c100,c102"}
+    with opened(url, span="c101.c199") as registry:
+        registry.apply(wants("c"), [])
+        registry.apply(gone("b"), [])
+        registry.apply(wants("d"), [], [level("s0:c100,c102")])
+        assert (levels(registry)["c"], levels(registry)["d"]) == ("s0:c101,c102", "s0:c101,c103")
+    with opened(url, span="c100.c199") as registry:
+        registry.apply(wants("e", "f"), [])
+        assert (levels(registry)["e"], levels(registry)["f"]) == ("s0:c100,c102", "s0:c100,c103")
+
+
+def test_one_size_a_registry(url: str) -> None:
+    with opened(url, size=3) as registry:
+        registry.apply(wants("a"), [])
+        assert levels(registry) == {"a": "s0:c0.c2"}
+    with opened(url) as registry:
+        registry.apply(wants("b"), [])
+        assert levels(registry)["b"] == "s0:c0,c1,c3"
+    with opened(url, size=2) as registry, pytest.raises(OptionError, match=r"categories: 2 .* levels of 3"):
+        registry.apply(wants("c"), [])
+
+
+# Exact levels
+
+
+@pytest.mark.parametrize("text", ["s0:c1,c2", "s0:c1", "s0:c1.c3", "s0:c2"])
+def test_an_exact_level_in_conflict_with_an_owner_names_both(registry: Registry, text: str) -> None:
+    registry.apply(wants(first="s0:c2,c1"), [])
+    with pytest.raises(ConflictError, match=rf"second: level {text} is not separated from first's s0:c1,c2"):
+        registry.apply(wants(second=text), [])
+    assert levels(registry) == {"first": "s0:c1,c2"}
+
+
+def test_an_exact_level_in_conflict_within_the_run(registry: Registry) -> None:
+    with pytest.raises(ConflictError, match="b: level s0:c1 is not separated from a's"):
+        registry.apply(wants(a="s0:c1,c2", b="s0:c1"), [])
+    assert levels(registry) == {}
+
+
+@pytest.mark.parametrize("kind", ["process", "domain", "machine", "container", "content", "spec"])
+def test_an_exact_level_in_use_by_something_else(registry: Registry, kind: str) -> None:
+    with pytest.raises(ConflictError, match=rf"a: level s0:c1,c2 is in use on this host by {kind} other \(s0:c1\)"):
+        registry.apply(wants(a="s0:c1,c2"), [use("s0:c1", kind, "other")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [("process", True), ("domain", True), ("content", True), ("spec", True), ("machine", False), ("container", False)],
+)
+def test_only_what_is_a_sandboxes_own_does_not_stand_in_its_way(registry: Registry, kind: str, own: bool) -> None:
+    in_use = [use("s0:c1,c2", kind, "a")]
+    with contextlib.nullcontext() if own else pytest.raises(ConflictError):
+        registry.apply(wants(a="s0:c1,c2"), in_use)
+    with pytest.raises(ConflictError):
+        registry.apply(wants(b="s0:c1,c2"), in_use)
+
+
+def test_changing_an_exact_level_sends_the_old_one_into_quarantine(registry: Registry) -> None:
+    registry.apply(wants(a="s0:c1,c2"), [])
+    (step,) = registry.apply(wants(a="s0:c3,c4"), [])
+    assert (step.action, str(step.before), str(step.after)) == ("assign", "s0:c1,c2", "s0:c3,c4")
+    assert registry.quarantine() == {level("s0:c1,c2"): "a"}
+    assert registry.apply(wants(a="s0:c3,c4"), []) == []
+
+
+def test_two_owners_cannot_trade_levels_in_one_run(registry: Registry) -> None:
+    registry.apply(wants(a="s0:c1,c2", b="s0:c3,c4"), [])
+    with pytest.raises(ConflictError):
+        registry.apply(wants(a="s0:c3,c4", b="s0:c1,c2"), [])
+    assert levels(registry) == {"a": "s0:c1,c2", "b": "s0:c3,c4"}
+
+
+def test_the_level_that_the_spec_on_the_host_declares_is_taken_up_again(registry: Registry) -> None:
+    spec = use("s0:c8,c9", "spec", "a")
+    registry.apply(wants("b", "a"), [spec])
+    assert levels(registry) == {"a": "s0:c8,c9", "b": "s0:c0,c1"}
+
+
+# Quarantine
+
+
+def test_threat_15_a_released_level_rests_until_nothing_carries_it(registry: Registry) -> None:
+    first = level("s0:c0,c1")
+    registry.apply(wants("a"), [])
+    registry.apply(gone("a"), [])
+    assert registry.quarantine() == {first: "a"}
+    registry.apply(wants("not-searched"), [])
+    registry.apply(wants("carried"), [use("s0:c0,c1", "file", "/srv/x")], [first])
+    assert registry.quarantine() == {first: "a"}
+    steps = registry.apply(wants("b"), [], [first])
+    assert [(step.owner, step.action) for step in steps] == [("a", "free"), ("b", "allocate")]
+    assert levels(registry) == {"not-searched": "s0:c0,c2", "carried": "s0:c1,c2", "b": "s0:c0,c1"}
+    assert registry.quarantine() == {}
+
+
+def test_a_run_that_changes_nothing_frees_nothing(registry: Registry) -> None:
+    registry.apply(wants("a", "b"), [])
+    registry.apply(gone("a"), [])
+    assert registry.to_search(wants("b")) == set()
+    assert registry.to_search(wants("c")) == {level("s0:c0,c1")}
+    assert registry.apply(wants("b"), [], [level("s0:c0,c1")]) == []
+    assert registry.apply(gone("a"), []) == []
+
+
+def test_what_is_released_in_a_run_is_not_given_away_in_it(registry: Registry) -> None:
+    registry.apply(wants("a"), [])
+    registry.apply([*gone("a"), *wants("b")], [], [level("s0:c0,c1")])
+    assert levels(registry) == {"b": "s0:c0,c2"}
+    with pytest.raises(ConflictError, match=r"conflicts with b's released s0:c0,c2"):
+        registry.apply([*gone("b"), *wants(c="s0:c0,c2")], [], [level("s0:c0,c2")])
+
+
+def test_an_owner_has_its_released_level_back(registry: Registry) -> None:
+    registry.apply(wants("a", "b"), [])
+    registry.apply(gone("a", "b"), [])
+    registry.apply(wants("b"), [use("s0:c0,c2", "file", "/srv/left")])
+    assert levels(registry) == {"b": "s0:c0,c2"}
+    registry.apply(wants("a"), [use("s0:c0,c1", "machine", "vm")])
+    assert levels(registry)["a"] == "s0:c1,c2"
+
+
+@pytest.mark.parametrize("text", ["s0:c0,c1", "s0:c0", "s0:c0.c4"])
+def test_an_exact_level_waits_for_quarantine_too(registry: Registry, text: str) -> None:
+    old = level("s0:c0,c1")
+    registry.apply(wants("a"), [])
+    registry.apply(gone("a"), [])
+    with pytest.raises(ConflictError, match=r"conflicts with a's released s0:c0,c1"):
+        registry.apply(wants(b=text), [])
+    # What is left is the other's own, and yet not b's to have.
+    with pytest.raises(ConflictError, match=r"s0:c0,c1"):
+        registry.apply(wants(b=text), [use("s0:c0,c1", "content", "a")], [old])
+    registry.apply(wants(b=text), [], [old])
+    assert levels(registry) == {"b": text}
+
+
+def test_an_allocated_level_keeps_clear_of_quarantined_ones_of_other_sizes(registry: Registry) -> None:
+    registry.apply(wants(a="s0:c0.c5"), [])
+    registry.apply(gone("a"), [])
+    registry.apply(wants("b"), [])
+    assert levels(registry) == {"b": "s0:c0,c6"}
+
+
+# Check mode
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from("abcdefgh"),
+        st.one_of(
+            st.none(),
+            st.just("absent"),
+            st.frozensets(st.integers(0, 5), min_size=1, max_size=3).map(lambda c: str(Level.of(c))),
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda event: event[0],
+)
+USES = st.lists(
+    st.tuples(
+        st.frozensets(st.integers(0, 5), min_size=1, max_size=3).map(Level.of),
+        st.sampled_from(["process", "machine", "content", "spec"]),
+        st.sampled_from("abxy"),
+    ).map(lambda fields: InUse(*fields)),
+    max_size=3,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(EVENTS, USES, st.booleans()), max_size=6))
+def test_whatever_happens_levels_are_an_antichain_and_check_mode_foresees_it(
+    runs: list[tuple[list[tuple[str, str | None]], list[InUse], bool]],
+) -> None:
+    with level_store.open_store("sqlite:////nowhere", create=False) as store:
+        keep = contextlib.nullcontext()
+        store.transaction = lambda write: keep  # type: ignore[method-assign]
+        store._database.execute("BEGIN")  # type: ignore[attr-defined]
+        store._check_schema()  # type: ignore[attr-defined]
+        registry = Registry(store, 2, CategoryRange(0, 5))
+        for events, in_use, search in runs:
+            requests = [Request(owner, what != "absent", level(what) if what not in (None, "absent") else None) for owner, what in events]
+            searched = registry.to_search(requests) if search else set()
+            before = registry.owners(), registry.quarantine()
+            foreseen = outcome(registry.plan, requests, in_use, searched)
+            assert outcome(registry.apply, requests, in_use, searched) == foreseen
+            if isinstance(foreseen, str):
+                assert (registry.owners(), registry.quarantine()) == before
+                continue
+            check(registry, requests, before[0], in_use)
+            assert registry.plan(requests, in_use, searched) == []
+
+
+def outcome(decide: Callable[..., list[LevelStep]], *arguments: object) -> list[LevelStep] | str:
+    try:
+        return decide(*arguments)
+    except ConflictError as error:
+        return str(error)
+
+
+def check(registry: Registry, requests: list[Request], before: dict[str, Level], in_use: list[InUse]) -> None:
+    owners = registry.owners()
+    held = sorted(owners.items())
+    for n, (owner, mine) in enumerate(held):
+        assert not any(mine.conflicts(theirs) for _other, theirs in held[n + 1 :])
+        if before.get(owner) != mine:
+            assert not any(u.level.conflicts(mine) and not u.belongs_to(owner) for u in in_use)
+            assert not any(old.conflicts(mine) for old, former in registry.quarantine().items() if former != owner)
+    for request in requests:
+        assert (request.owner in owners) == request.present
+        if request.level is not None and request.present:
+            assert owners[request.owner] == request.level
+    assert not set(registry.quarantine()) & set(owners.values())
+    # What is owned is not looked at again and again by those who want a level.
+    free = {numbered_level(number, 2, 0) for number in registry._store.free(0)}
+    assert not free & set(owners.values())
+
+
+def test_check_mode_creates_nothing(tmp_path: Path, url: str) -> None:
+    with opened(url, create=False) as registry:
+        (step,) = registry.plan(wants("a"), [])
+        assert str(step.after) == "s0:c0,c1"
+        assert registry.owners() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_mode_leaves_the_file_as_it_is(tmp_path: Path, url: str) -> None:
+    with opened(url) as registry:
+        registry.apply(wants("a"), [])
+    file = tmp_path / "registry/labels.db"
+    before = file.read_bytes(), file.stat().st_mtime_ns
+    with opened(url, create=False) as registry:
+        assert [str(step.after) for step in registry.plan(wants("b"), [])] == ["s0:c0,c2"]
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    assert [path.name for path in file.parent.iterdir()] == ["labels.db"]
+
+
+# The store
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("sqlite:////var/lib/virt-sandbox/labels.db", "/var/lib/virt-sandbox/labels.db"),
+        ("sqlite:///var/lib/labels.db", "/var/lib/labels.db"),
+    ],
+)
+def test_the_path_of_a_url(text: str, path: str) -> None:
+    assert level_store.store_path(text) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("postgresql://db.example.org/levels", "postgresql is not supported yet"),
+        ("yaml:///srv/levels.lock.yml", "yaml is not supported yet"),
+        ("/var/lib/labels.db", "a registry is the URL of a file"),
+        ("sqlite://host/path", "a registry is the URL of a file"),
+        ("sqlite:///", "a registry is the URL of a file"),
+        ("sqlite:///x?mode=ro", "a registry is the URL of a file"),
+        ("", "a registry is the URL of a file"),
+        ("sqlite:////nowhere/at/all/labels.db", "cannot be opened"),
+    ],
+)
+def test_a_url_that_is_no_registry(text: str, says: str) -> None:
+    with pytest.raises(OptionError, match=rf"registry: .*{says}"), level_store.open_store(text, create=True):
+        pass
+
+
+def test_the_file_is_for_root_alone(tmp_path: Path, url: str) -> None:
+    old = os.umask(0)
+    try:
+        with opened(url) as registry:
+            registry.apply(wants("a"), [])
+            modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in [tmp_path / "registry", *tmp_path.glob("*/*")]}
+    finally:
+        os.umask(old)
+    assert modes.pop("registry") == 0o711
+    assert set(modes.values()) == {0o600}
+
+
+def test_what_is_no_registry_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE mine (x)")
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"not a database, and long enough to be told from one" * 100)
+    newer = tmp_path / "newer.db"
+    with opened(f"sqlite:///{newer}") as registry:
+        registry.apply(wants("a"), [])
+    with contextlib.closing(sqlite3.connect(newer)) as database:
+        database.execute("PRAGMA user_version = 99")
+    for path, says in ((other, "format 0"), (garbage, "not a database"), (newer, "format 99")):
+        with pytest.raises(SandboxError, match=says), opened(f"sqlite:///{path}") as registry:
+            registry.apply(wants("b"), [])
+
+
+def test_an_empty_file_from_a_killed_run_is_an_empty_registry(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    before = path.read_bytes()
+    with opened(f"sqlite:///{path}", create=False) as registry:
+        assert registry.owners() == {}
+    assert path.read_bytes() == before != b""
+    for create in (False, True):
+        with opened(f"sqlite:///{path}", create=create) as registry:
+            assert len(registry.plan(wants("a"), [])) == 1
+
+
+def test_the_database_refuses_two_owners_of_one_level(url: str) -> None:
+    with opened(url) as registry:
+        registry.apply(wants("a"), [])
+        store = registry._store
+        with pytest.raises(sqlite3.IntegrityError), store.transaction(write=True):
+            store.write(Changes(owners={"b": level("s0:c0,c1")}))
+        assert levels(registry) == {"a": "s0:c0,c1"}
+
+
+def test_a_registry_held_by_another_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(level_store, "BUSY_SECONDS", 0.05)
+    says = pytest.raises(SandboxError, match="locked; another run held it")
+    with opened(url) as holder, holder._store.transaction(write=True), says, opened(url) as registry:
+        registry.apply(wants("a"), [])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_the_time_of_an_allocation_does_not_grow(tmp_path: Path, share: float) -> None:
+    """By the statements that SQLite runs, which do not depend on how busy the machine is."""
+    with opened(f"sqlite:///{tmp_path}/labels.db", span="c0.c199") as registry:
+        registry.apply([Request(f"o{n}") for n in range(int(share * 19900))], [])
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        registry._store._database.set_progress_handler(count, 10)  # type: ignore[attr-defined]
+        registry.apply(wants("one-more"), [])
+    assert 0 < steps < 100
+
+
+# Many at once, some of them killed
+
+
+def worker(url: str, number: int, count: int, started: float) -> None:
+    time.sleep(max(0.0, started - time.monotonic()))
+    for n in range(count):
+        with opened(url, span="c0.c63") as registry:
+            owner = f"w{number}-{n}"
+            registry.apply(wants(owner), [])
+            if n % 3 == 2:
+                registry.apply(gone(owner), [])
+
+
+def test_sixteen_processes_at_once_some_killed(tmp_path: Path, url: str) -> None:
+    context = multiprocessing.get_context("fork")
+    started = time.monotonic() + 0.1
+    processes = [context.Process(target=worker, args=(url, n, 9, started)) for n in range(16)]
+    for process in processes:
+        process.start()
+    chance = random.Random(7)
+    victims = processes[::4]
+    time.sleep(0.15)
+    for victim in victims:
+        time.sleep(chance.uniform(0.0, 0.05))
+        os.kill(victim.pid, signal.SIGKILL)  # type: ignore[arg-type]
+    for process in processes:
+        process.join(30)
+    survivors = [process for process in processes if process not in victims]
+    assert [process.exitcode for process in survivors] == [0] * 12
+    assert -signal.SIGKILL in [victim.exitcode for victim in victims], "all had ended before they were killed"
+    with opened(url, span="c0.c63") as registry:
+        owners, resting = registry.owners(), registry.quarantine()
+        assert len(set(owners.values())) == len(owners)
+        assert not set(owners.values()) & set(resting)
+        for n in range(16):
+            if processes[n] in survivors:
+                assert {f"w{n}-{i}" in owners for i in range(9) if i % 3 != 2} == {True}
+        free = registry.free_count()
+        assert free == 2016 - len(owners) - len(resting)
+        # None is lost: all the rest can still be given away.
+        registry.apply([Request(f"rest{n}") for n in range(free)], [])
+        assert len(set(registry.owners().values())) == 2016 - len(resting)
+    with contextlib.closing(sqlite3.connect(tmp_path / "registry/labels.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+# Requests
+
+
+def test_requests_of_both_forms() -> None:
+    assert requests_of({"name": "a", "state": "present", "level": "s0:c2,c1"}) == [Request("a", True, level("s0:c1,c2"))]
+    many = {"sandboxes": [{"name": "a", "level": None}, {"name": "b", "state": "absent"}]}
+    assert requests_of(many) == [Request("a"), Request("b", False)]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"name": "../x"}, "name: '../x' is not allowed; 1 to 50 lower-case"),
+        ({"name": "-f"}, "name: '-f' is not allowed"),
+        ({"name": "a\n"}, "name: .* is not allowed"),
+        ({"name": "a", "level": "s0:c1,c1"}, "level: 's0:c1,c1' is not allowed; its categories are all the same"),
+        ({"sandboxes": [{"name": "a"}, {"name": "b", "level": "s9"}]}, r"sandboxes\[1\].level: 's9' is not allowed"),
+        ({"sandboxes": [{"name": "a"}], "level": "s0:c1"}, "level: 's0:c1' is not allowed; with sandboxes"),
+        ({"sandboxes": [{"name": "a"}, {"name": "a"}]}, "sandboxes: 'a' is not allowed; each name is given once"),
+    ],
+)
+def test_a_request_that_is_refused(parameters: dict[str, object], says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        requests_of(parameters)
+
+
+# What is in use on the host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A host's files with one user of a level of each kind."""
+    root = tmp_path / "host"
+
+    def file(path: str, text: str) -> None:
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def process(pid: int, context: str, comm: str, cgroup: str = "/system.slice/x.service") -> None:
+        file(f"proc/{pid}/attr/current", context + "\0")
+        file(f"proc/{pid}/comm", comm + "\n")
+        file(f"proc/{pid}/cgroup", f"0::{cgroup}\n")
+
+    process(1, "system_u:system_r:init_t:s0", "systemd")
+    process(2, "unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023", "bash")
+    process(3, "system_u:system_r:svirt_t:s0:c2,c1", "qemu\n\x1b[2J")
+    process(4, "user_u:user_r:user_t:s0-s0:c3,c4", "sh")
+    lxc = "/machine.slice/machine-web\\x2d1.slice/machine-lxc\\x2d5\\x2dweb\\x2d1.scope"
+    podman = "/machine.slice/libpod-1.scope"
+    process(5, "system_u:system_r:virt_sandbox_t:s0:c5,c6", "apache2", f"{lxc}{podman}{lxc}/x")
+    process(6, "system_u:system_r:container_t:s0:c7,c8", "nginx", podman + lxc)
+    process(7, "unconfined", "dash")
+    (root / "proc/8").mkdir()
+    (root / "proc/self").mkdir()
+    storage = "var/lib/containers/storage/overlay-containers"
+    oci = {"linux": {"mountLabel": "system_u:object_r:container_file_t:s0:c11,c12"}, "process": {"selinuxLabel": ""}}
+    file(f"{storage}/abc/userdata/config.json", json.dumps(oci))
+    stored = [{"id": "abc", "flags": {"ProcessLabel": "system_u:system_r:container_t:s0:c13,c14"}}]
+    file(f"{storage}/containers.json", json.dumps(stored))
+    docker = {"MountLabel": "a_u:b_r:c_t:s0:c15,c16", "ProcessLabel": "a_u:b_r:c_t:s0:c15,c16"}
+    file("var/lib/docker/containers/def/config.v2.json", json.dumps(docker))
+    file("var/lib/lxc/old/config", "lxc.selinux.context = system_u:system_r:lxc_t:s0:c17.c19\n")
+    file("etc/libvirt-sandbox/services/declared.sandbox", json.dumps({"format": 1, "sandbox": {"level": "s0:c20,c21"}}))
+    file("var/lib/virt-sandbox/content/elsewhere.json", json.dumps({"path": "/srv/elsewhere"}))
+    for name in ("var/lib/libvirt/filesystems/web-1", "var/lib/libvirt/filesystems/.new-one.new", "srv/elsewhere"):
+        (root / name).mkdir(parents=True)
+    return root
+
+
+def test_all_that_carries_a_level_is_observed(host: Path) -> None:
+    contexts = {
+        "web-1": "system_u:object_r:virt_sandbox_file_t:s0:c30,c31",
+        "elsewhere": "a:b:c:s0:c32,c33",
+        ".new-one.new": "a:b:c:s0:c34",
+    }
+    domains = {
+        "lxc:///system": {"web-1": {"system_u:system_r:virt_sandbox_t:s0:c5,c6"}},
+        "qemu:///system": {"vm": {"system_u:system_r:svirt_t:s0:c40,c41", "+0:+0"}},
+    }
+    found = levels_in_use.observe(str(host), domains.__getitem__, lambda path: contexts.get(Path(path).name))
+    assert {(str(u.level), u.kind, u.holder) for u in found} == {
+        ("s0:c1,c2", "process", "qemu??[2J (PID 3)"),
+        ("s0:c3,c4", "process", "sh (PID 4)"),
+        ("s0:c5,c6", "process", "web-1"),
+        ("s0:c7,c8", "process", "nginx (PID 6)"),
+        ("s0:c11,c12", "container", "abc"),
+        ("s0:c13,c14", "container", "overlay-containers"),
+        ("s0:c15,c16", "container", "def"),
+        ("s0:c17.c19", "container", "old"),
+        ("s0:c20,c21", "spec", "declared"),
+        ("s0:c30,c31", "content", "web-1"),
+        ("s0:c32,c33", "content", "elsewhere"),
+        ("s0:c34", "content", "new-one"),
+        ("s0:c5,c6", "domain", "web-1"),
+        ("s0:c40,c41", "machine", "vm"),
+    }
+    assert levels_in_use.declared(str(host)) == {"declared", "elsewhere", "web-1", "new-one"}
+
+
+def test_a_spec_that_cannot_be_read_is_an_error(host: Path) -> None:
+    (host / "etc/libvirt-sandbox/services/broken.sandbox").write_text("{")
+    with pytest.raises(SandboxError, match=r"broken.sandbox: cannot be read"):
+        levels_in_use.observe(str(host), lambda uri: {}, lambda path: None)
+
+
+def test_an_empty_host_uses_nothing(tmp_path: Path) -> None:
+    assert levels_in_use.observe(str(tmp_path), lambda uri: {}) == []
+
+
+def test_the_labels_in_the_xml_of_a_domain() -> None:
+    xml = """<domain type='kvm'>
+      <devices><disk><source><seclabel model='selinux'><label>a:b:c:s0:c1</label></seclabel></source></disk></devices>
+      <seclabel type='dynamic' model='selinux'><label>a:b:c:s0:c2,c3</label>
+      <imagelabel>a:b:d:s0:c2,c3</imagelabel></seclabel>
+      <seclabel type='dynamic' model='dac'><label>+64055:+64055</label></seclabel></domain>"""
+    assert libvirt_lxc.labels_of(xml) == {"a:b:c:s0:c1", "a:b:c:s0:c2,c3", "a:b:d:s0:c2,c3"}
+
+
+@pytest.mark.parametrize(
+    ("installed", "uri", "answer"),
+    [
+        ([], "lxc:///system", False),
+        (["libvirtd"], "lxc:///system", True),
+        (["virtlxcd"], "lxc:///system", True),
+        (["virtlxcd"], "qemu:///system", False),
+    ],
+)
+def test_which_daemon_serves(tmp_path: Path, installed: list[str], uri: str, answer: bool) -> None:
+    for name in installed:
+        (tmp_path / name).touch()
+    assert libvirt_lxc.serves(uri, str(tmp_path)) is answer
+
+
+def test_libvirt_without_its_binding_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    monkeypatch.setattr(libvirt_lxc, "serves", lambda uri: True)
+    with pytest.raises(SandboxError, match="no Python on this host has its binding"):
+        libvirt_lxc.domain_labels("lxc:///system")
+
+
+# What a released level left behind
+
+
+@pytest.fixture
+def labelled(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Contexts by the name of the entry, in place of the attribute that only root can set."""
+    contexts: dict[str, str] = {}
+
+    def getxattr(target: int | str, attribute: str, *, follow_symlinks: bool = True) -> bytes:
+        name = Path(os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else target).name
+        if name not in contexts:
+            raise OSError
+        return contexts[name].encode() + b"\0"
+
+    monkeypatch.setattr(os, "getxattr", getxattr)
+    return contexts
+
+
+def test_an_entry_deep_in_a_tree_that_still_carries_a_level(tmp_path: Path, labelled: dict[str, str]) -> None:
+    deep = tmp_path / "top/a/b"
+    deep.mkdir(parents=True)
+    (deep / "left").symlink_to("/etc/passwd")
+    (tmp_path / "top/plain").touch()
+    labelled.update({"left": "u:object_r:t:s0:c1,c2", "b": "u:object_r:t:s0:c3", "plain": "u:object_r:t:s0"})
+    sought = [level("s0:c1,c2"), level("s0:c3"), level("s0:c4,c5")]
+    before = os.getcwd()
+    found = leftovers(sought, [str(tmp_path / "top"), str(tmp_path / "gone"), str(tmp_path / "top/plain")])
+    assert {(str(u.level), u.kind, u.holder) for u in found} == {
+        ("s0:c1,c2", "file", f"{deep}/left"),
+        ("s0:c3", "file", str(deep)),
+    }
+    assert os.getcwd() == before
+
+
+def test_a_tree_that_cannot_be_searched_counts_as_carrying_all(tmp_path: Path, labelled: dict[str, str]) -> None:
+    (tmp_path / "real/top").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    (found,) = leftovers([level("s0:c1,c2")], [str(tmp_path / "link/top")])
+    assert "not searched" in found.holder
+
+
+# The run as a whole
+
+
+@pytest.fixture
+def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, object]]:
+    """``mcs_label`` on a host that uses the levels given."""
+
+    def call(in_use: list[InUse], check_mode: bool = False, **parameters: object) -> dict[str, object]:
+        monkeypatch.setattr(levels_in_use, "observe", lambda: in_use)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(label_run, "_left_behind", lambda levels: [])
+        return label_run.run_label({"registry": url, **parameters}, check_mode)
+
+    return call
+
+
+def test_create_repeat_change_repeat_remove_repeat(run: Callable[..., dict[str, object]]) -> None:
+    for parameters, labels, changed in (
+        ({"name": "a"}, {"a": "s0:c0,c1"}, True),
+        ({"name": "a"}, {"a": "s0:c0,c1"}, False),
+        ({"name": "a", "level": "s0:c9,c8"}, {"a": "s0:c8,c9"}, True),
+        ({"name": "a", "level": "s0:c8,c9"}, {"a": "s0:c8,c9"}, False),
+        ({"name": "a"}, {"a": "s0:c8,c9"}, False),
+        ({"name": "a", "state": "absent"}, {}, True),
+        ({"name": "a", "state": "absent"}, {}, False),
+    ):
+        foreseen = run([], True, **parameters)
+        done = run([], False, **parameters)
+        assert foreseen == done
+        assert (done["labels"], done["changed"]) == (labels, changed)
+        assert done.get("level") == labels.get("a")
+
+
+def test_the_diff_shows_owners_and_quarantine(run: Callable[..., dict[str, object]]) -> None:
+    run([], sandboxes=[{"name": "a"}, {"name": "b"}])
+    result = run([], sandboxes=[{"name": "a", "state": "absent"}, {"name": "b", "level": "s0:c5"}, {"name": "c"}])
+    assert result["diff"] == {
+        "before": {"labels": {"a": "s0:c0,c1", "b": "s0:c0,c2"}, "quarantine": {}},
+        "after": {"labels": {"b": "s0:c5", "c": "s0:c1,c2"}, "quarantine": {"s0:c0,c1": "a", "s0:c0,c2": "b"}},
+    }
+    assert run([], name="d")["diff"]["before"]["quarantine"] == {"s0:c0,c1": "a", "s0:c0,c2": "b"}  # type: ignore[index]
+
+
+def test_a_machine_that_took_an_owners_level_is_warned_of(run: Callable[..., dict[str, object]]) -> None:
+    run([], name="a")
+    result = run([use("s0:c0,c1", "machine", "vm"), use("s0:c9", "spec", "a")], name="a")
+    assert result["warnings"] == ["a (s0:c0,c1) is not separated from machine vm (s0:c0,c1)"]
+    assert result["changed"] is False
+
+
+def test_releasing_what_nobody_owns_creates_no_registry(tmp_path: Path, run: Callable[..., dict[str, object]]) -> None:
+    assert run([], name="a", state="absent")["changed"] is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info(url: str, run: Callable[..., dict[str, object]], monkeypatch: pytest.MonkeyPatch) -> None:
+    run([], sandboxes=[{"name": name} for name in ("a", "b", "c")])
+    run([], name="b", state="absent")
+    in_use = [use("s0:c0", "machine", "vm"), use("s0:c7,c8", "spec", "c"), use("s0:c0,c2", "content", "b")]
+    monkeypatch.setattr(levels_in_use, "observe", lambda: in_use)
+    monkeypatch.setattr(levels_in_use, "declared", lambda: {"c"})
+    result = label_run.run_label_info({"registry": url, "range": "c0.c9"}, False)
+    assert result["owners"] == {"a": "s0:c0,c1", "c": "s0:c1,c2"}
+    assert [found["message"] for found in result["conflicts"]] == [
+        "a (s0:c0,c1) is not separated from machine vm (s0:c0)",
+        "c owns s0:c1,c2, but its spec says s0:c7,c8",
+    ]
+    assert result["quarantine"] == [{"level": "s0:c0,c2", "owner": "b", "carried_by": ["content b"]}]
+    assert result["stale"] == ["a"]
+    assert result["free"] == 45 - 3
+
+
+def test_a_full_level_on_the_host_is_a_conflict_to_report() -> None:
+    everything = use("s0:c0.c1023", "container", "x")
+    (found,) = conflicts({"a": level("s0:c1,c2")}, [everything])
+    assert found.other is everything
+
+
+def test_only_root_sees_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SandboxError, match="use become: true"):
+        label_run.run_label({"name": "a"}, True)
