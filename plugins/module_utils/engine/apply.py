@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carry a plan out, step by step. A failure ends that sandbox's steps, never another's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..host import systemd
+from ..host.libvirt_lxc import Lxc
+from ..model.errors import SandboxError, StepError
+from ..model.plan import Plan, Step
+from . import tree
+
+Action = Callable[..., Any]
+
+
+def apply(plan: Plan, actions: Mapping[str, Action]) -> list[StepError]:
+    """Do every step; returns what failed. Steps of one sandbox keep their order and stop at a failure."""
+    failed: dict[str, StepError] = {}
+    for step in plan:
+        if step.sandbox in failed:
+            continue
+        try:
+            actions[step.action](**_arguments(step))
+        except (SandboxError, OSError) as error:
+            failed[step.sandbox] = StepError(step.sandbox, step.name, str(error))
+    return list(failed.values())
+
+
+def _arguments(step: Step) -> dict[str, Any]:
+    return dict(step.arguments, name=step.sandbox)
+
+
+def write_file(path: str, text: str, mode: int, **_ignored: Any) -> None:
+    """A file of the host, whole or not at all."""
+    directory, name = os.path.split(path)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    temporary = os.path.join(directory, f".{name}.virt-sandbox-new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # an interrupted run's
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    os.rename(temporary, path)
+
+
+def unlink(path: str, **_ignored: Any) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def write_inside(root: str, context: str, files: Mapping[str, tuple[str, str]], gone: Iterable[str], **_ignored: Any) -> None:
+    """The files inside that the spec determines; what stands in their place goes."""
+    top = tree.open_top(root)
+    try:
+        for path in gone:
+            tree.remove(top, path)
+        for path, (kind, value) in files.items():
+            _write_one(top, path, kind, value, context)
+    finally:
+        os.close(top)
+
+
+def _write_one(top: int, path: str, kind: str, value: str, context: str) -> None:
+    parent = path.rpartition("/")[0]
+    if not tree.exists(top, parent):
+        tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=context, parents=True)
+    status = tree.lstat(top, path)
+    if status is not None and tree.kind_of(status.st_mode) != ("symlink" if kind == "link" else "file"):
+        tree.remove(top, path)
+    if kind == "link":
+        tree.make_symlink(top, path, value, context=context)
+    else:
+        tree.write_file(top, path, value.encode(), mode=0o644, uid=0, gid=0, context=context)
+
+
+def service_actions(lxc: Lxc) -> dict[str, Action]:
+    """What the steps of a sandbox's service are."""
+
+    def once_per_run(action: Action) -> Action:
+        return lambda **_ignored: action()
+
+    return {
+        "write": write_file,
+        "unlink": unlink,
+        "inside": write_inside,
+        "daemon_reload": once_per_run(systemd.daemon_reload),
+        "define": lambda xml, **_ignored: lxc.define(xml),
+        "undefine": lambda name, **_ignored: lxc.undefine(name),
+        "enable": lambda unit, **_ignored: systemd.enable(unit),
+        "disable": lambda unit, **_ignored: systemd.disable(unit),
+        "start": lambda unit, **_ignored: systemd.start([unit]),
+        "stop": lambda unit, **_ignored: systemd.stop([unit]),
+        "reload": lambda unit, **_ignored: systemd.reload(unit),
+        "restart": _restart,
+    }
+
+
+def _restart(unit: str, **_ignored: Any) -> None:
+    systemd.stop([unit])
+    systemd.start([unit])
+
+
+def require_root() -> None:
+    if os.geteuid() != 0:
+        raise SandboxError("only root can do this; use become: true")
+
+
+def report_failures(result: dict[str, Any], failures: list[StepError]) -> dict[str, Any]:
+    """The result, as a failure that names sandboxes and steps if there was one."""
+    if failures:
+        result["failed"] = True
+        result["msg"] = "; ".join(str(failure) for failure in failures)
+        result["failures"] = [{"sandbox": one.sandbox, "step": one.step, "reason": one.reason} for one in failures]
+    return result

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox's private tree: built whole or not at all, and every entry labelled when it is made."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..host import systemd
+from ..model import layout
+from ..model.content_plan import Labelled, Observed
+from . import tree
+from .apply import Action, unlink, write_file
+from .observe import content_context, followed
+
+_NO_PASSWORD = "*:19000:0:99999:7:::"
+
+
+def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str]) -> Observed:
+    """A content tree as it is: read only, and quick where everything is right."""
+    paths = layout.of(spec)
+    text = systemd.read(paths.manifest)
+    there = os.path.lexists(paths.root)
+    seen = Observed(
+        manifest=json.loads(text) if text else None,
+        exists=there,
+        half_made=os.path.lexists(paths.building),
+        unknown=[path for path in spec["private"] if not os.path.lexists(path) and not _has(paths.root, path)],
+        running=running,
+        owners=owners,
+    )
+    if not there or seen.manifest is None:
+        return seen
+    report = tree.scan(paths.root, expected=layout.expected_context(spec["file_type"], spec["level"]))
+    return Observed(
+        **{
+            **vars(seen),
+            "top_context": content_context(paths.root),
+            "missing": [path for path in spec["private"] if not _has(paths.root, path)],
+            "unmounted": [path for path in followed() if not _has(paths.root, path)],
+            "mislabelled": [Labelled(entry.path, entry.actual, entry.expected) for entry in report.mislabelled],
+            "foreign_links": report.foreign_links,
+        }
+    )
+
+
+def _has(root: str, path: str) -> bool:
+    return os.path.isdir(root) and tree.exists(root, path.lstrip("/"))
+
+
+def actions() -> dict[str, Action]:
+    """What the steps of a sandbox's content are."""
+    return {
+        "write": write_file,
+        "unlink": unlink,
+        "build": build,
+        "copy": copy,
+        "mount_point": mount_point,
+        "relabel": relabel,
+        "remove": remove,
+    }
+
+
+def build(building: str, root: str, private: Iterable[str], file_type: str, level: str, **_ignored: Any) -> None:
+    """Make the tree beside its place, and move it there when it is whole."""
+    expected = layout.expected_context(file_type, level)
+    if os.path.lexists(building):
+        tree.remove_tree(building)
+    base = os.path.dirname(building)
+    os.makedirs(base, mode=0o711, exist_ok=True)
+    os.mkdir(building, 0o700)
+    os.setxattr(building, "security.selinux", expected("", 0).encode())
+    os.chmod(building, 0o755)
+    top = tree.open_top(building)
+    try:
+        _skeleton(top, expected)
+        for path in layout.BASE_ETC:
+            _copy(top, f"/etc/{path}", expected)
+        _shadow(top, expected)
+        for path in followed():
+            _mount_point(top, path, expected)
+        for path in private:
+            _copy(top, path, expected, required=True)
+    finally:
+        os.close(top)
+    os.rename(building, root)
+
+
+def _skeleton(top: int, expected: Any) -> None:
+    directories = [(path, mode) for path, mode, link in layout.root_entries() if not link]
+    for path, mode in [*directories, *layout.DIRECTORIES.items()]:
+        tree.make_dir(top, path, mode=mode, uid=0, gid=0, context=expected(path, 0), parents=True)
+    for path, target in [*layout.LINKS.items(), *layout.SYMLINKS.items()]:
+        tree.make_symlink(top, path, target, context=expected(path, 0))
+    for path in layout.EMPTY_FILES:
+        tree.write_file(top, path, b"", mode=0o644, uid=0, gid=0, context=expected(path, 0))
+
+
+def _shadow(top: int, expected: Any) -> None:
+    """Accounts without the host's passwords: none can log in with one until the sandbox sets it."""
+    passwd = tree.read_file(top, "etc/passwd", 1 << 20) or b""
+    lines = [f"{line.split(':')[0]}:{_NO_PASSWORD}" for line in passwd.decode("utf-8", "replace").splitlines() if ":" in line]
+    text = "".join(line + "\n" for line in lines)
+    tree.write_file(top, "etc/shadow", text.encode(), mode=0o640, uid=0, gid=0, context=expected("etc/shadow", 0))
+
+
+def _mount_point(top: int, source: str, expected: Any) -> None:
+    """Where a path of the host is bound: an empty directory, or an empty file."""
+    path = source.lstrip("/")
+    if os.path.isdir(source):
+        tree.make_dir(top, path, mode=0o755, uid=0, gid=0, context=expected(path, 0), parents=True)
+    else:
+        _parents(top, os.path.dirname(path), expected)
+        tree.write_file(top, path, b"", mode=0o644, uid=0, gid=0, context=expected(path, 0))
+
+
+def _copy(top: int, source: str, expected: Any, required: bool = False) -> None:
+    if not required and not os.path.lexists(source):
+        return
+    path = source.lstrip("/")
+    parent = os.path.dirname(path)
+    if not tree.exists(top, parent):
+        _parents(top, parent, expected)
+    if not tree.exists(top, path):
+        tree.copy_into(top, path, source, context=expected)
+
+
+def _parents(top: int, relpath: str, expected: Any) -> None:
+    """The directories above a private path, with the owner and mode that they have on the host."""
+    done = ""
+    for part in relpath.split("/"):
+        done = f"{done}/{part}".lstrip("/")
+        if not tree.exists(top, done):
+            status = os.stat("/" + done)
+            tree.make_dir(top, done, mode=status.st_mode & 0o7777, uid=status.st_uid, gid=status.st_gid, context=expected(done, 0))
+
+
+def copy(root: str, source: str, file_type: str, level: str, **_ignored: Any) -> None:
+    """One more private path of the host, into a tree that exists."""
+    top = tree.open_top(root)
+    try:
+        tree.clean_leftovers(top)
+        _copy(top, source, layout.expected_context(file_type, level), required=True)
+    finally:
+        os.close(top)
+
+
+def mount_point(root: str, source: str, file_type: str, level: str, **_ignored: Any) -> None:
+    """The place of one more path of the host that the sandbox's /etc follows."""
+    top = tree.open_top(root)
+    try:
+        _mount_point(top, source, layout.expected_context(file_type, level))
+    finally:
+        os.close(top)
+
+
+def relabel(root: str, file_type: str, level: str, paths: Iterable[str], **_ignored: Any) -> None:
+    """Give the named entries their context; what else is wrong by now is the next run's."""
+    wanted = frozenset(paths)
+    tree.relabel(root, layout.expected_context(file_type, level), wanted=lambda entry: entry.path in wanted)
+
+
+def remove(paths: Iterable[str], **_ignored: Any) -> None:
+    for path in paths:
+        if os.path.lexists(path):
+            tree.remove_tree(path)

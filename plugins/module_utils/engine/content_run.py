@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run of ``sandbox_content``: observe, plan, build, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..host import selinux
+from ..host.libvirt_lxc import Lxc
+from ..model import content_plan, layout
+from ..model.plan import Plan
+from ..model.spec import PROCESS_TYPE, content_spec
+from . import content, listed
+from .apply import apply, report_failures, require_root
+
+
+def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """What ``sandbox_content`` returns."""
+    require_root()
+    wanted = [(content_spec(item), item["state"]) for item in listed.items(parameters)]
+    specs = [spec for spec, _state in wanted]
+    owners = _levels(wanted, parameters["registry"])
+    if parameters["require_enforcing"]:
+        for spec, state in wanted:
+            if state == "present":
+                selinux.require(PROCESS_TYPE, spec["file_type"], spec["level"])
+    running = _running()
+    seen = {spec["name"]: content.observe(spec, spec["name"] in running, owners) for spec in specs}
+    mode = parameters["foreign"]
+    plan = Plan()
+    for spec, state in wanted:
+        if state == "present":
+            content_plan.check(spec, seen[spec["name"]], mode)
+        plan.extend(content_plan.plan_content(spec, state, seen[spec["name"]], mode))
+    failures = [] if check_mode else apply(plan, content.actions())
+    strangers = {spec["name"]: content_plan.foreign(spec, seen[spec["name"]].mislabelled, owners) for spec in specs}
+    result: dict[str, Any] = {
+        "changed": plan.changed,
+        "diff": plan.diff(),
+        "steps": plan.summary(),
+        "foreign": {name: entries for name, entries in strangers.items() if entries},
+        "foreign_links": {name: list(one.foreign_links) for name, one in seen.items() if one.foreign_links},
+        "paths": {spec["name"]: layout.of(spec).root for spec in specs},
+    }
+    if mode == "report":
+        result["warnings"] = [_warning(name, entry) for name, entries in result["foreign"].items() for entry in entries[:5]]
+    return report_failures(result, failures)
+
+
+def _levels(wanted: list[tuple[dict[str, Any], str]], registry: str) -> dict[str, str]:
+    for spec, state in wanted:
+        if state == "absent" and spec["level"] is None:
+            spec["level"] = "s0"  # nothing is labelled any more
+    return listed.with_levels([spec for spec, state in wanted if state != "absent"], registry)
+
+
+def _running() -> set[str]:
+    lxc = Lxc()
+    try:
+        return {name for name, domain in lxc.domains().items() if domain.active}
+    finally:
+        lxc.close()
+
+
+def _warning(name: str, entry: Mapping[str, Any]) -> str:
+    owner = f" ({entry['owner']}'s)" if entry["owner"] else ""
+    return f"{name}: {entry['path']} is at another level, {entry['level']}{owner}: the sandbox cannot use it; foreign: fix relabels it"

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run of ``sandbox_info``: everything that is known of the sandboxes of a host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..host import cgroup, processes, systemd
+from ..host.libvirt_lxc import Lxc
+from ..model import layout
+from ..model.errors import OptionError, SandboxError
+from ..model.service_plan import Host, Observed, plan_service
+from ..model.spec import load
+from . import observe
+from .apply import require_root
+
+_STATES = {
+    "active": "running",
+    "reloading": "running",
+    "activating": "starting",
+    "deactivating": "stopping",
+    "failed": "failed",
+}
+
+
+def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """What ``sandbox_info`` returns."""
+    del check_mode
+    require_root()
+    specs = _specs(parameters["name"])
+    lxc = Lxc()
+    try:
+        facts = observe.host(specs.values(), lxc.networks())
+        seen = observe.sandboxes(list(specs.values()), lxc.domains(), facts)
+    finally:
+        lxc.close()
+    return {"changed": False, "sandboxes": {name: _one(spec, seen[name], facts) for name, spec in specs.items()}}
+
+
+def _specs(only: str | None) -> dict[str, dict[str, Any]]:
+    """The declared specs by name; a name that is not declared is an error."""
+    suffix = ".sandbox"
+    names = [name[: -len(suffix)] for name in systemd.names(layout.SPECS) if name.endswith(suffix)]
+    if only is not None and only not in names:
+        raise OptionError("name", only, f"a sandbox of this host ({', '.join(names) or 'it has none'})")
+    found = {}
+    for name in names if only is None else [only]:
+        path = os.path.join(layout.SPECS, name + suffix)
+        found[name] = load(systemd.read(path), path)
+    return found
+
+
+def _one(spec: Mapping[str, Any], seen: Observed, facts: Host) -> dict[str, Any]:
+    name, paths = spec["name"], layout.of(spec)
+    running = seen.active is not None
+    return {
+        "spec": dict(spec),
+        "state": _STATES.get(seen.unit.get("ActiveState", ""), "stopped"),
+        "enabled": seen.enabled,
+        "units": _units(name, spec) if running else {},
+        "addresses": processes.addresses(name) if running else [],
+        "processes": processes.of_sandbox(name, paths.cgroup) if running else [],
+        "resources": cgroup.usage(paths.cgroup) if running else {},
+        "drift": _drift(spec, seen, facts),
+    }
+
+
+def _units(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        return processes.units_inside(name, spec["units"])
+    except SandboxError:
+        return dict.fromkeys(spec["units"], "unknown")
+
+
+def _drift(spec: Mapping[str, Any], seen: Observed, facts: Host) -> list[str]:
+    missing = [unit for unit in spec["units"] if not facts.systemd.unit_paths[unit]]
+    if missing:
+        return [f"find {unit} on the host" for unit in missing]
+    return [step.name for step in plan_service(spec, "present", seen, facts)]

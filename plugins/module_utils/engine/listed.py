@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One sandbox (``name``) or many in one run (``sandboxes``): the same options either way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..host import level_store
+from ..model.errors import OptionError
+from ..model.mcs import POLICY_RANGE
+from ..model.options import Option, argument_spec
+from .registry import Registry
+
+
+def arguments(options: Iterable[Option], common: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of the ``AnsibleModule``: an object's options twice, and what holds for the run."""
+    one = argument_spec(options)
+    many = {"sandboxes": {"type": "list", "elements": "dict", "options": one}}
+    alone = {key: dict(value, required=False) if value.get("required") else value for key, value in one.items()}
+    return {
+        "argument_spec": {**alone, **many, **common},
+        "required_one_of": [("name", "sandboxes")],
+        "mutually_exclusive": [("name", "sandboxes")],
+        "supports_check_mode": True,
+    }
+
+
+def items(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sandboxes of a run; raises ``OptionError`` where one is named twice."""
+    found = [dict(parameters)] if parameters.get("name") else [dict(item) for item in parameters["sandboxes"]]
+    names = [item["name"] for item in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError("sandboxes", name, "each sandbox once")
+    return found
+
+
+def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:
+    """Fill in the levels that the registry knows and the play does not name; returns who has which level."""
+    with level_store.open_store(url, create=False) as store:
+        owners = {name: str(level) for name, level in Registry(store, None, POLICY_RANGE).owners().items()}
+    for spec in specs:
+        if spec["level"] is None:
+            if spec["name"] not in owners:
+                raise OptionError("level", None, f"a level, or a sandbox that has one in {url}: mcs_label gives {spec['name']} one")
+            spec["level"] = owners[spec["name"]]
+        elif owners.get(spec["name"], spec["level"]) != spec["level"]:
+            raise OptionError("level", spec["level"], f"the level that {url} has for {spec['name']}: {owners[spec['name']]}")
+    return {level: name for name, level in owners.items()}

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every module does around its run: find the bindings, run, and turn an error into a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..host import selinux
+from ..model.errors import SandboxError
+
+Runner = Callable[[Mapping[str, Any], bool], dict[str, Any]]
+
+
+def run_module(keywords: Mapping[str, Any], runner: Runner) -> None:
+    """Run a module whose ``AnsibleModule`` takes these keywords."""
+    module = AnsibleModule(**keywords)
+    selinux.respawn_with_bindings("libvirt", "selinux")
+    try:
+        result = runner(module.params, module.check_mode)
+    except SandboxError as error:
+        module.fail_json(msg=str(error))
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's state, read once for a whole run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..host import systemd
+from ..host.libvirt_lxc import Domain
+from ..model import layout, unit
+from ..model.service_plan import Host, Observed
+from ..model.spec import load
+from . import tree
+
+# the files inside that the spec determines: these, and what stands in these directories
+_FILES = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf", "etc/tmpfiles.d/systemd-nologin.conf")
+_DIRECTORIES = ("etc/systemd/system-generators", "etc/systemd/network", "etc/systemd/system/service.d")
+_OURS = re.compile(r"etc/systemd/network/\d\d-eth\d+\.network|etc/systemd/system/[a-z-]+\.target\.wants/.*")
+_LIMIT = 65536
+
+
+def host(specs: Iterable[Mapping[str, Any]], gateways: Mapping[str, str]) -> Host:
+    """What of the host the sandboxes depend on."""
+    units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT}
+    return Host(
+        systemd=systemd.host_systemd(units),
+        helper_text=systemd.read(layout.HELPER),
+        gateways=gateways,
+        followed=followed(),
+    )
+
+
+def followed() -> list[str]:
+    """The paths of this host that a sandbox's /etc follows."""
+    return [path for path in layout.FOLLOWED if os.path.exists(path) and not os.path.islink(path)]
+
+
+def sandboxes(specs: Sequence[Mapping[str, Any]], domains: Mapping[str, Domain], facts: Host | None) -> dict[str, Observed]:
+    """Each sandbox as the host has it, by name."""
+    paths = {spec["name"]: layout.of(spec) for spec in specs}
+    states = systemd.show([entry.unit for entry in paths.values()])
+    found = {}
+    for spec in specs:
+        name, entry = spec["name"], paths[spec["name"]]
+        text = systemd.read(entry.spec)
+        known = domains.get(name)
+        found[name] = Observed(
+            spec_text=text,
+            spec=load(text, entry.spec) if text is not None else None,
+            unit_text=systemd.read(entry.unit_path),
+            slice_text=systemd.read(entry.slice_path),
+            unit=states[entry.unit],
+            inactive=known.inactive if known else None,
+            active=known.active if known else None,
+            content_context=content_context(entry.root),
+            inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
+        )
+    return found
+
+
+def content_context(root: str) -> str | None:
+    """The label of a content tree's top directory, raw; nothing where there is no tree."""
+    try:
+        return tree.read_label(root, "")
+    except FileNotFoundError:
+        return None
+    except tree.TreeError:
+        if os.path.lexists(root):
+            raise
+        return None
+
+
+def inside(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, tuple[str, str]]:
+    """What stands where the spec determines the files inside, and what an earlier spec left there."""
+    top = tree.open_top(root)
+    try:
+        wanted = {file.path for file in unit.inside(spec, facts.systemd, facts.gateways)}
+        there = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
+        there |= {path for path in tree.names(top, "etc/systemd/system/multi-user.target.wants") if _OURS.match(path)}
+        found = {path: value(top, path) for path in sorted(wanted | there)}
+        return {path: seen for path, seen in found.items() if seen is not None}
+    finally:
+        os.close(top)
+
+
+def value(top: int, path: str) -> tuple[str, str] | None:
+    """A file's text or a link's target, as (kind, value); anything else counts as something to replace."""
+    status = tree.lstat(top, path)
+    if status is None:
+        return None
+    kind = tree.kind_of(status.st_mode)
+    if kind == "symlink":
+        return "link", tree.read_link(top, path)
+    if kind == "file" and status.st_size <= _LIMIT:
+        data = tree.read_file(top, path, _LIMIT)
+        return None if data is None else ("text", data.decode("utf-8", "replace"))
+    return kind, ""

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run of ``sandbox_service``: observe, plan, apply, wait, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..host import processes, selinux, systemd
+from ..host.libvirt_lxc import Lxc
+from ..model import domain, layout
+from ..model.errors import SandboxError, StepError
+from ..model.plan import Plan
+from ..model.service_plan import check, plan_service
+from ..model.spec import service_spec
+from . import listed, observe
+from .apply import apply, report_failures, require_root, service_actions
+
+_UP = ("started", "restarted", "reloaded")
+
+
+def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """What ``sandbox_service`` returns."""
+    require_root()
+    wanted = [(_spec(item), item["state"]) for item in listed.items(parameters)]
+    present = [spec for spec, state in wanted if state != "absent"]
+    listed.with_levels(present, parameters["registry"])
+    if parameters["require_enforcing"]:
+        for spec in present:
+            selinux.require(spec["process_type"], spec["file_type"], spec["level"])
+    lxc = Lxc()
+    try:
+        return _run(wanted, parameters, check_mode, lxc)
+    finally:
+        lxc.close()
+
+
+def _spec(item: Mapping[str, Any]) -> dict[str, Any]:
+    if item["state"] == "absent":
+        return service_spec({**item, "units": item["units"] or ["none.service"], "level": item["level"] or "s0:c0,c1"})
+    return service_spec(item)
+
+
+def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, Any], check_mode: bool, lxc: Lxc) -> dict[str, Any]:
+    present = [spec for spec, state in wanted if state != "absent"]
+    facts = observe.host(present, lxc.networks())
+    seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts)
+    for spec in present:
+        check(spec, seen[spec["name"]], facts, predicted=check_mode)
+    plan = Plan()
+    for spec, state in wanted:
+        plan.extend(plan_service(spec, state, seen[spec["name"]], facts))
+    result: dict[str, Any] = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), "sandboxes": {}}
+    if check_mode:
+        return result
+    failures = apply(plan, service_actions(lxc))
+    broken = {failure.sandbox for failure in failures}
+    up = [spec for spec, state in wanted if state in _UP and spec["name"] not in broken]
+    failures += wait_until_up(up, parameters["timeout"])
+    result["sandboxes"] = {spec["name"]: report(spec, lxc) for spec in up}
+    failures += wrong_labels(up, result["sandboxes"])
+    return report_failures(result, failures)
+
+
+def wait_until_up(specs: Sequence[Mapping[str, Any]], timeout: float) -> list[StepError]:
+    """Until every sandbox's unit and the units inside are active, or say what is not."""
+    deadline = time.monotonic() + timeout
+    waiting = {spec["name"]: spec for spec in specs}
+    failures: list[StepError] = []
+    state: dict[str, str] = {}
+    while waiting:
+        shown = systemd.show([layout.of(spec).unit for spec in waiting.values()])
+        for name, spec in list(waiting.items()):
+            unit = shown[layout.of(spec).unit]
+            if unit["ActiveState"] == "failed":
+                failures.append(StepError(name, "start", f"its unit failed ({unit['Result']}); see journalctl -u {layout.of(spec).unit}"))
+                del waiting[name]
+                continue
+            state[name] = _missing(name, spec) if unit["ActiveState"] == "active" else f"its unit is {unit['ActiveState']}"
+            if not state[name]:
+                del waiting[name]
+        if waiting and time.monotonic() > deadline:
+            return failures + [StepError(name, "wait", f"not up after {timeout:g} s: {state[name]}") for name in waiting]
+        if waiting:
+            time.sleep(0.25)
+    return failures
+
+
+def _missing(name: str, spec: Mapping[str, Any]) -> str:
+    """What inside is not up yet; raises nothing: a sandbox that is starting cannot be entered."""
+    try:
+        states = processes.units_inside(name, spec["units"])
+    except SandboxError as error:
+        return str(error)
+    down = [f"{unit} is {state}" for unit, state in states.items() if state != "active"]
+    if not down and any(network["type"] == "dhcp" for network in spec["network"]) and not processes.addresses(name):
+        return "it has no address yet"
+    return ", ".join(down)
+
+
+def report(spec: Mapping[str, Any], lxc: Lxc) -> dict[str, Any]:
+    """What a user wants to know of a running sandbox."""
+    del lxc
+    return {
+        "level": spec["level"],
+        "addresses": processes.addresses(spec["name"]),
+        "processes": processes.of_sandbox(spec["name"], layout.of(spec).cgroup),
+        "macs": [network["mac"] or domain.mac(spec["name"], number) for number, network in enumerate(spec["network"])],
+    }
+
+
+def wrong_labels(specs: Sequence[Mapping[str, Any]], reports: Mapping[str, Mapping[str, Any]]) -> list[StepError]:
+    """Processes that do not carry the declared type and level: then it is no sandbox."""
+    failures = []
+    for spec in specs:
+        declared = f"{spec['process_type']}:{spec['level']}"
+        wrong = [one for one in reports[spec["name"]]["processes"] if one["context"].split(":", 2)[-1] != declared]
+        if wrong and selinux.mode() != "disabled":
+            first = wrong[0]
+            failures.append(
+                StepError(
+                    spec["name"],
+                    "verify labels",
+                    f"process {first['pid']} ({first['command']}) is {first['context']}, not {declared}",
+                )
+            )
+    return failures

@@ -1,0 +1,533 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a command inside a running sandbox: its namespaces, its cgroup, its type and level.
+
+This file needs nothing but Python's standard library, because it is two things: a part of the
+modules, and the command ``virt-sandbox`` that the role ``host`` installs for people and for the
+connection plugin (``virt-sandbox connect NAME``, ``virt-sandbox exec NAME -- COMMAND``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import pty
+import select
+import selectors
+import signal
+import struct
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+CONTROLLERS = "/run/libvirt/lxc"
+RUN = "/run/virt-sandbox"
+UNITS = "/etc/systemd/system"
+CGROUPS = "/sys/fs/cgroup"
+# the mount namespace last: after it, /proc is the sandbox's
+NAMESPACES = ("ipc", "uts", "net", "pid", "mnt")
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+    "SHELL": "/bin/sh",
+    "LANG": "C.UTF-8",
+}
+ESCAPE = b"\x1d"  # ^]
+END_OF_FILE = b"\x04"  # ^D
+BLOCK = 65536
+DESCRIPTORS = 4096
+CANNOT_ENTER = 125
+# to the command, from whoever ends its caller
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+USAGE = "usage: virt-sandbox connect NAME [COMMAND ...]\n       virt-sandbox exec NAME -- COMMAND ..."
+
+
+class EnterError(Exception):
+    """The sandbox cannot be entered, or the command not started there; says why."""
+
+
+class StartError(EnterError):
+    """The sandbox was entered, but the command is not there, or may not be run."""
+
+
+class EnterTimeout(EnterError):
+    """The command ran too long and was killed; has what it wrote until then."""
+
+    def __init__(self, timeout: float, output: bytes, errors: bytes) -> None:
+        super().__init__(f"the command did not end within {timeout:g} seconds and was killed")
+        self.output = output
+        self.errors = errors
+
+
+class Outcome(NamedTuple):
+    """How a command ended: its code (128 and the signal's number where one killed it), and its label."""
+
+    code: int
+    output: bytes
+    errors: bytes
+    context: str
+
+
+def leader(name: str) -> int:
+    """The host's PID of the sandbox's first process."""
+    if not name or "/" in name:
+        raise EnterError(f"{name!r} is not the name of a sandbox")
+    try:
+        with open(os.path.join(CONTROLLERS, name + ".pid"), encoding="ascii") as file:
+            controller = int(file.read())
+        with open(f"/proc/{controller}/cmdline", "rb") as file:
+            arguments = file.read().split(b"\0")
+        with open(f"/proc/{controller}/task/{controller}/children", encoding="ascii") as file:
+            children = file.read().split()
+    except (OSError, ValueError) as error:
+        raise EnterError(_not_running(name)) from error
+    # the number may be in use again where libvirt died before its file was removed
+    if b"--name" not in arguments or arguments[arguments.index(b"--name") + 1] != os.fsencode(name):
+        raise EnterError(_not_running(name))
+    for child in children:
+        if _is_init(int(child)):
+            return int(child)
+    raise EnterError(f"sandbox {name} has no first process: it is starting or stopping")
+
+
+def _not_running(name: str) -> str:
+    unit = f"{name}_sandbox.service"
+    if os.path.exists(os.path.join(UNITS, unit)):
+        return f"sandbox {name} is not running; start it: systemctl start {unit}"
+    return f"sandbox {name} is not running, and this host has no {unit} to start it; is this its host?"
+
+
+def _is_init(pid: int) -> bool:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("NSpid:"):
+                return line.split()[-1] == "1" and len(line.split()) > 2
+    return False
+
+
+def context_of(pid: int) -> str:
+    """The security context of a process, raw; empty where the kernel has no SELinux."""
+    try:
+        with open(f"/proc/{pid}/attr/current", encoding="ascii") as file:
+            return file.read().strip("\0\n")
+    except OSError:
+        return ""
+
+
+def entry_context(pid: int) -> str:
+    """The context for a command that enters beside ``pid``: the caller's user and role, its type and level."""
+    own, target = context_of(os.getpid()), context_of(pid)
+    if own.count(":") < 3 or target.count(":") < 3:
+        return ""
+    user, role = own.split(":")[:2]
+    return f"{user}:{role}:{target.split(':', 2)[2]}"
+
+
+class Entry:
+    """An open way into a sandbox. ``go`` is called once, in a forked child."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pid = leader(name)
+        self._namespaces: list[int] = []
+        try:
+            for kind in NAMESPACES:
+                self._namespaces.append(os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
+            with open(f"/proc/{self.pid}/cgroup", encoding="utf-8") as file:
+                self._cgroup = next(line.rstrip("\n")[3:] for line in file if line.startswith("0::"))
+            self.context = entry_context(self.pid)
+            still = leader(name) == self.pid
+        except (OSError, StopIteration) as error:
+            self.close()
+            raise EnterError(f"sandbox {name} cannot be entered: {error}") from error
+        if not still:
+            self.close()
+            raise EnterError(f"sandbox {name} stopped while it was entered")
+        self._setns = _setns()
+
+    def label(self, path: str, file_type: str) -> None:
+        """Give something that is handed to the command the sandbox's level: it would be the caller's."""
+        if self.context:
+            level = self.context.split(":", 3)[3]
+            os.setxattr(path, "security.selinux", f"system_u:object_r:{file_type}:{level}".encode())
+
+    def go(self) -> None:
+        """Join cgroup and namespaces; the next program started has the sandbox's type and level."""
+        with open(CGROUPS + self._cgroup + "/cgroup.procs", "w", encoding="ascii") as file:
+            file.write("0")
+        if self.context:
+            _set_exec_context(self.context)
+        for descriptor in self._namespaces:
+            self._setns(descriptor)
+        os.chdir("/")
+
+    def close(self) -> None:
+        """Forget the namespaces."""
+        while self._namespaces:
+            os.close(self._namespaces.pop())
+
+
+def _setns() -> Callable[[int], None]:
+    if hasattr(os, "setns"):
+        native: Callable[[int], None] = os.setns
+        return native
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+
+    def call(descriptor: int) -> None:
+        if library.setns(descriptor, 0) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "setns")
+
+    return call
+
+
+def _set_exec_context(context: str) -> None:
+    """The context of the next program, set while /proc is still the host's, and read back."""
+    with open("/proc/thread-self/attr/exec", "r+b", buffering=0) as file:
+        file.write(context.encode())
+        file.seek(0)
+        if (file.read() or b"").strip(b"\0\n").decode() != context:
+            raise EnterError(f"the kernel did not take {context} for the command")
+
+
+class Process(NamedTuple):
+    """A command inside: the process of ours that ends as it ends, and the command itself, as the host numbers it."""
+
+    waiter: int
+    command: int
+
+    def kill(self, number: int) -> None:
+        """A signal to the command and what it started, but for what left its session."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.command, number)
+
+    def wait(self) -> int:
+        """The command's code."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.waiter, 0)[1])
+
+
+def _start(
+    entry: Entry,
+    command: Sequence[str],
+    environment: dict[str, str],
+    streams: tuple[int, int, int],
+    terminal: bool = False,
+    timeout: float | None = None,
+) -> Process:
+    """Start a command inside, in a session of its own."""
+    # looked up before: nothing may be imported once the files are the sandbox's
+    folders = [""] if "/" in command[0] else [folder + "/" for folder in environment["PATH"].split(":")]
+    programs = [folder + command[0] for folder in folders]
+    reading, report = os.pipe()
+    waiter = os.fork()
+    if waiter == 0:
+        _enter(entry, lambda: _become(programs, command, environment, terminal, report), streams, report)
+    os.close(report)
+    if not select.select([reading], [], [], timeout)[0]:
+        os.kill(waiter, signal.SIGKILL)  # a sandbox may freeze its cgroup, and with it whoever enters
+    with open(reading, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    started = [int(line) for line in lines if line.isdigit()]
+    problems = [line for line in lines if not line.isdigit()]
+    reason = " ".join(problems) or "it does not answer"
+    if problems or not started:
+        os.waitpid(waiter, 0)
+    if not started:
+        raise EnterError(f"sandbox {entry.name} cannot be entered: {reason}")
+    if problems:
+        raise StartError(f"{command[0]} cannot be run inside {entry.name}: {reason}")
+    return Process(waiter, started[0])
+
+
+def _enter(entry: Entry, become: Callable[[], NoReturn], streams: tuple[int, int, int], report: int) -> NoReturn:
+    """A PID namespace takes effect for children only: one process waits outside, the other is the command."""
+    try:
+        for number, stream in enumerate([os.dup(stream) for stream in streams]):
+            os.dup2(stream, number)
+        entry.go()
+        pid = os.fork()
+        if pid == 0:
+            become()
+        os.write(report, f"{pid}\n".encode())
+        # these would keep the command's streams, and the report, open as long as it runs
+        os.closerange(0, DESCRIPTORS)
+        for signal_number in PASSED_ON:
+            signal.signal(signal_number, signal.SIG_IGN)  # who started us passes them on to the command
+        status = os.waitpid(pid, 0)[1]
+        os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+    except BaseException as error:  # a fork's end: nothing above may run twice
+        with contextlib.suppress(OSError):
+            os.write(report, f"{error}\n"[:4000].encode(errors="replace"))
+    os._exit(CANNOT_ENTER)
+
+
+def _become(programs: list[str], command: Sequence[str], environment: dict[str, str], terminal: bool, report: int) -> NoReturn:
+    """The command, in the place of this process; the report is closed by that."""
+    os.closerange(3, report)
+    os.closerange(report + 1, DESCRIPTORS)
+    os.setsid()
+    if terminal:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for number in (*PASSED_ON, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    for program in programs[:-1]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.execve(program, list(command), environment)
+    os.execve(programs[-1], list(command), environment)
+
+
+class _Pipe:
+    """A pipe that carries the sandbox's label: a plain one would carry the caller's."""
+
+    def __init__(self, entry: Entry) -> None:
+        path = os.path.join(RUN, entry.name, f".pipe-{os.getpid()}-{os.urandom(8).hex()}")
+        os.mkfifo(path, 0o600)
+        try:
+            entry.label(path, "virt_sandbox_file_t")
+            # the reading end first, which does not wait for a writer
+            self.reader = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+            self.writer = io.FileIO(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb")
+        finally:
+            os.unlink(path)
+
+    def close(self) -> None:
+        self.reader.close()
+        with contextlib.suppress(OSError):
+            self.writer.close()
+
+
+def run(
+    name: str,
+    command: Sequence[str],
+    stdin: Any = b"",
+    environment: dict[str, str] | None = None,
+    timeout: float | None = None,
+    sinks: tuple[Any, Any] | None = None,
+) -> Outcome:
+    """Run a command inside.
+
+    ``stdin`` is bytes, or a binary file that is read to its end; with ``sinks`` (two binary files)
+    output and errors are written there as they come. Whatever the command leaves running with its
+    output open is not waited for. Raises ``EnterError`` and ``EnterTimeout``.
+    """
+    with contextlib.ExitStack() as stack:
+        entry = stack.enter_context(contextlib.closing(Entry(name)))
+        try:
+            pipes = [stack.enter_context(contextlib.closing(_Pipe(entry))) for _ in range(3)]
+        except OSError as error:
+            raise EnterError(f"sandbox {name} cannot be entered: {error}") from error
+        for descriptor, blocking in ((pipes[0].reader, True), (pipes[0].writer, False)):
+            os.set_blocking(descriptor.fileno(), blocking)
+        given = (pipes[0].reader, pipes[1].writer, pipes[2].writer)
+        streams = (given[0].fileno(), given[1].fileno(), given[2].fileno())
+        process = _start(entry, command, dict(ENVIRONMENT, **(environment or {})), streams, timeout=timeout)
+        for end in given:
+            end.close()
+        relay = _Relay(pipes[0].writer, stdin, [pipes[1].reader, pipes[2].reader], sinks)
+        try:
+            in_time = relay.until_end_of(process.waiter, timeout)
+        except BaseException:
+            process.kill(signal.SIGKILL)
+            process.wait()
+            raise
+        if not in_time:
+            process.kill(signal.SIGKILL)
+        code = process.wait()
+        output, errors = bytes(relay.data[0]), bytes(relay.data[1])
+        if not in_time:
+            raise EnterTimeout(timeout or 0, output, errors)
+        return Outcome(code, output, errors, entry.context)
+
+
+class _Relay:
+    """Moves a command's input, output and errors, until it has ended; all descriptors but the source's do not block."""
+
+    def __init__(self, writer: Any, source: Any, readers: list[Any], sinks: tuple[Any, Any] | None = None) -> None:
+        self.data = [bytearray(), bytearray()]
+        self._selector = selectors.PollSelector()
+        self._writer = writer
+        self._source: Any = None if isinstance(source, (bytes, bytearray)) else source
+        self._pending = b"" if self._source else bytes(source)
+        self._sinks = sinks
+        self._readers = readers
+        for number, reader in enumerate(readers):
+            self._selector.register(reader, selectors.EVENT_READ, lambda number=number: self._drain(number))
+        self._watch_input()
+
+    def until_end_of(self, pid: int, timeout: float | None = None) -> bool:
+        """Whether the process ended in time; what it wrote until then has arrived."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ended = os.pidfd_open(pid)
+        self._selector.register(ended, selectors.EVENT_READ)
+        try:
+            while True:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                ready = [key for key, _events in self._selector.select(left)]
+                if any(key.fd == ended for key in ready):
+                    self._take_the_rest()
+                    return True
+                for key in ready:
+                    key.data()
+        finally:
+            self._selector.close()
+            os.close(ended)
+
+    def _take_the_rest(self) -> None:
+        for number in range(len(self._readers)):
+            # not for ever: something else may go on writing. A pipe holds 16 blocks at most.
+            for _ in range(17):
+                if not self._drain(number):
+                    break
+
+    def _watch_input(self) -> None:
+        """Wait for what the input lacks: room for what is to be written, or something to write."""
+        if self._pending:
+            self._selector.register(self._writer, selectors.EVENT_WRITE, self._write)
+        elif self._source:
+            self._selector.register(self._source, selectors.EVENT_READ, self._read)
+        else:
+            self._writer.close()
+
+    def _read(self) -> None:
+        self._selector.unregister(self._source)
+        self._pending = _read(self._source.fileno())
+        if not self._pending:
+            self._source = None
+        self._watch_input()
+
+    def _write(self) -> None:
+        try:
+            self._pending = self._pending[os.write(self._writer.fileno(), self._pending[:BLOCK]) :]
+        except BlockingIOError:
+            return
+        except OSError:  # the command has closed its input: the rest is of no use
+            self._pending, self._source = b"", None
+        if not self._pending:
+            self._selector.unregister(self._writer)
+            self._watch_input()
+
+    def _drain(self, number: int) -> bool:
+        """Whether there may be more."""
+        reader = self._readers[number]
+        if reader.closed:
+            return False
+        try:
+            chunk = os.read(reader.fileno(), BLOCK)
+        except BlockingIOError:
+            return False
+        if not chunk:
+            self._selector.unregister(reader)
+            reader.close()
+        elif self._sinks is None:
+            self.data[number] += chunk
+        else:
+            self._sinks[number].write(chunk)
+            self._sinks[number].flush()
+        return bool(chunk)
+
+
+def connect(name: str, command: Sequence[str]) -> int:
+    """A person's terminal inside, left with ``^]``; returns the command's code."""
+    with contextlib.closing(Entry(name)) as entry:
+        master, slave = pty.openpty()
+        entry.label(os.ttyname(slave), "virt_sandbox_devpts_t")
+        environment = dict(ENVIRONMENT, TERM=os.environ.get("TERM", "linux"))
+        process = _start(entry, command, environment, (slave, slave, slave), terminal=True)
+    os.close(slave)
+    print(f"Connected to {name}. Leave with ^].\r", flush=True)
+    try:
+        left = _relay_terminal(master)
+    finally:
+        os.close(master)  # hangs up whatever still runs there
+    return 0 if left else process.wait()
+
+
+def _relay_terminal(master: int) -> bool:
+    """The terminal's bytes to the sandbox and back, until the command ends; whether the person ended it."""
+    keyboard = sys.stdin.fileno()
+    saved = termios.tcgetattr(keyboard) if os.isatty(keyboard) else None
+    if saved is not None:
+        tty.setraw(keyboard)
+        _copy_window(keyboard, master)
+        signal.signal(signal.SIGWINCH, lambda *_ignored: _copy_window(keyboard, master))
+    sources = [keyboard, master]
+    try:
+        while master in sources:
+            for source in select.select(sources, [], [])[0]:
+                data = _read(source)
+                if source == keyboard and ESCAPE in data:
+                    return True
+                if not data:
+                    sources.remove(source)
+                if source == keyboard:
+                    _write_all(master, data or END_OF_FILE)
+                else:
+                    _write_all(sys.stdout.fileno(), data)
+        return False
+    finally:
+        if saved is not None:
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, saved)
+
+
+def _read(source: int) -> bytes:
+    try:
+        return os.read(source, BLOCK)
+    except OSError:  # a terminal whose last process ended
+        return b""
+
+
+def _write_all(target: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(target, data) :]
+
+
+def _copy_window(source: int, target: int) -> None:
+    size = fcntl.ioctl(source, termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+    fcntl.ioctl(target, termios.TIOCSWINSZ, size)
+
+
+def _parse(arguments: Sequence[str]) -> tuple[str, str, list[str]] | None:
+    """Verb, name and command; none where they make no sense."""
+    if len(arguments) < 2 or arguments[0] not in ("connect", "exec") or arguments[1].startswith("-"):
+        return None
+    verb, name, *command = arguments
+    if command[:1] == ["--"]:
+        del command[0]
+    if not command and verb == "exec":
+        return None
+    return verb, name, command
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``virt-sandbox connect NAME [COMMAND ...]`` and ``virt-sandbox exec NAME -- COMMAND ...``."""
+    words = _parse(arguments)
+    if words is None:
+        print(USAGE, file=sys.stderr)
+        return 2
+    verb, name, command = words
+    if os.geteuid() != 0:
+        print("virt-sandbox: only root enters a sandbox; use sudo", file=sys.stderr)
+        return CANNOT_ENTER
+    try:
+        if verb == "connect":
+            return connect(name, command or ["/bin/sh", "-l"])
+        for number in PASSED_ON:
+            signal.signal(number, lambda received, _frame: sys.exit(128 + received))
+        source = sys.stdin.buffer if sys.stdin else b""
+        return run(name, command, stdin=source, sinks=(sys.stdout.buffer, sys.stderr.buffer)).code
+    except (EnterError, OSError) as error:
+        print(f"virt-sandbox: {error}", file=sys.stderr)
+        return CANNOT_ENTER
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

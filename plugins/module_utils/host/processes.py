@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The processes of a sandbox, seen from the host, and questions asked inside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..model.errors import SandboxError
+from . import enter
+
+
+def of_sandbox(name: str, cgroup: str) -> list[dict[str, Any]]:
+    """Every process of the sandbox but libvirt's controller: PID on the host and inside, command, context."""
+    del name
+    found = []
+    for pid in sorted(_pids(cgroup)):
+        with contextlib.suppress(OSError):
+            inside = _inside_pid(pid)
+            if inside:
+                found.append({"pid": pid, "inside": inside, "command": _command(pid), "context": enter.context_of(pid)})
+    return found
+
+
+def _pids(cgroup: str) -> Iterator[int]:
+    for directory, _names, files in os.walk(cgroup):
+        if "cgroup.procs" in files:
+            with contextlib.suppress(OSError), open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
+                yield from (int(line) for line in file)
+
+
+def _inside_pid(pid: int) -> int:
+    """Its PID in the sandbox; 0 for a process that has none there: the controller."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("NSpid:"):
+                numbers = line.split()[1:]
+                return int(numbers[1]) if len(numbers) > 1 else 0
+    return 0
+
+
+def _command(pid: int) -> str:
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+
+
+def inside(name: str, command: Sequence[str], timeout: float = 30) -> tuple[int, str, str]:
+    """Run a command inside: its code, output and errors."""
+    try:
+        done = enter.run(name, command, timeout=timeout)
+    except (enter.EnterError, OSError) as error:
+        raise SandboxError(f"{name}: {' '.join(command)}: {error}") from error
+    return done.code, done.output.decode("utf-8", "replace"), done.errors.decode("utf-8", "replace")
+
+
+def units_inside(name: str, units: Sequence[str]) -> dict[str, str]:
+    """The state that the sandbox's own systemd reports of each unit."""
+    _code, out, err = inside(name, ["/usr/bin/systemctl", "is-active", "--", *units])
+    states = out.split()
+    if len(states) != len(units):
+        raise SandboxError(f"{name}: its systemd does not answer yet ({(err or out).strip()})")
+    return dict(zip(units, states))
+
+
+def addresses(name: str) -> list[str]:
+    """The IPv4 addresses of its interfaces, loopback left out; read from outside, whatever runs inside."""
+    try:
+        pid = enter.leader(name)
+        with open(f"/proc/{pid}/net/fib_trie", encoding="ascii") as file:
+            text = file.read()
+    except (enter.EnterError, OSError):
+        return []
+    found, last = [], ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            last = words[1]
+        elif words[:2] == ["/32", "host"] and words[2] == "LOCAL" and not last.startswith("127.") and last not in found:
+            found.append(last)
+    return found

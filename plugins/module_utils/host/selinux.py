@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's SELinux: is it enforcing, does the policy know a context, what may one context do to another."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
+
+from ..model.errors import OptionError, SandboxError
+from ..model.layout import object_context, process_context
+
+SYSTEM_INTERPRETERS = ("/usr/libexec/platform-python", "/usr/bin/python3")
+_REMEDY = "run the role virt.sandbox.host, or set require_enforcing: false to have sandboxes that are not separated"
+
+
+def respawn_with_bindings(*modules: str) -> None:
+    """Run the module again under the system's Python, if that has the bindings and this one has not."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if not missing or has_respawned():
+        return
+    interpreter = probe_interpreters_for_module(SYSTEM_INTERPRETERS, missing[0])
+    if interpreter:
+        respawn_module(interpreter)
+
+
+def binding() -> Any:
+    try:
+        return importlib.import_module("selinux")
+    except ImportError as error:
+        raise SandboxError(
+            f"no Python on this host has the SELinux binding ({error}); install python3-selinux (Debian) or python3-libselinux (Fedora)"
+        ) from error
+
+
+def require(process_type: str, file_type: str, level: str | None = None) -> None:
+    """Refuse a host on which a sandbox would not be one; says why and what to do."""
+    selinux = binding()
+    if selinux.is_selinux_enabled() != 1:
+        raise SandboxError(f"SELinux is disabled on this host, enforcing is required; {_REMEDY}")
+    if selinux.security_getenforce() != 1:
+        raise SandboxError(f"SELinux is permissive on this host, enforcing is required; {_REMEDY}")
+    require_known("process_type", process_type, process_context(process_type, "s0:c0,c1"))
+    require_known("file_type", file_type, object_context(file_type, "s0:c0,c1"))
+    if level:
+        require_known("level", level, process_context(process_type, level))
+    _require_separation(process_type, file_type)
+
+
+def require_known(option: str, value: str, context: str) -> None:
+    """Refuse a value that makes a context which the loaded policy does not know."""
+    if binding().security_check_context_raw(context) != 0:
+        raise OptionError(
+            option,
+            value,
+            f"the loaded policy knows no context {context}; install a policy that does (role virt.sandbox.host)",
+        )
+
+
+def _require_separation(process_type: str, file_type: str) -> None:
+    """The policy must hold the process type, and hold it to its level."""
+    process = process_context(process_type, "s0:c0,c1")
+    own = decide(process, object_context(file_type, "s0:c0,c1"), "file", "read")
+    if own["permissive"]:
+        raise OptionError("process_type", process_type, "a type that is not permissive (semanage permissive -l)")
+    if not own["allowed"]:
+        raise OptionError("process_type", process_type, f"a type that may read {file_type}")
+    if decide(process, object_context(file_type, "s0:c2,c3"), "file", "read")["allowed"]:
+        raise OptionError("process_type", process_type, "a type that the loaded policy holds to MCS (mcs_constrained_type)")
+
+
+def decide(source: str, target: str, tclass: str, permission: str) -> dict[str, bool]:
+    """The kernel's own answer, constraints and booleans included: allowed, and whether the source is permissive."""
+    selinux = binding()
+    number = selinux.string_to_security_class(tclass)
+    decision = selinux.av_decision()
+    selinux.security_compute_av_flags_raw(source, target, number, 0, decision)
+    bit = selinux.string_to_av_perm(number, permission)
+    return {
+        "allowed": bool(decision.allowed & bit),
+        "permissive": bool(decision.flags & selinux.SELINUX_AVD_FLAGS_PERMISSIVE),
+    }
+
+
+def mode() -> str:
+    """``enforcing``, ``permissive`` or ``disabled``."""
+    selinux = binding()
+    if selinux.is_selinux_enabled() != 1:
+        return "disabled"
+    return "enforcing" if selinux.security_getenforce() == 1 else "permissive"

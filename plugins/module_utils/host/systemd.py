@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's systemd: units' states and files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..model.unit import HostSystemd
+from .command import run
+
+UNIT_PATHS = ("/usr/lib/systemd/system", "/lib/systemd/system")
+GENERATORS = "/usr/lib/systemd/system-generators"
+_PROPERTIES = (
+    "Id",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "Result",
+    "NeedDaemonReload",
+    "StatusText",
+)
+# targets that a boot inside goes through
+_TARGETS = (
+    "sysinit",
+    "sockets",
+    "basic",
+    "local-fs",
+    "remote-fs",
+    "multi-user",
+    "graphical",
+    "timers",
+    "paths",
+    "getty",
+    "machines",
+)
+
+
+def show(units: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The state of units, by name, in one call."""
+    if not units:
+        return {}
+    text = run(["systemctl", "show", "--no-pager", "--property=" + ",".join(_PROPERTIES), "--", *units])
+    blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in text.strip().split("\n\n")]
+    return dict(zip(units, blocks))
+
+
+def daemon_reload() -> None:
+    run(["systemctl", "daemon-reload"])
+
+
+def start(units: Iterable[str]) -> None:
+    """Queue the starts, all at once; ``show`` tells when they are done."""
+    run(["systemctl", "reset-failed", "--", *units], accept=(0, 1, 5))
+    run(["systemctl", "start", "--no-block", "--", *units])
+
+
+def stop(units: Iterable[str], timeout: float = 120) -> None:
+    run(["systemctl", "stop", "--", *units], timeout=timeout, accept=(0, 5))
+
+
+def reload(unit: str) -> None:
+    run(["systemctl", "reload", "--", unit])
+
+
+def enable(unit: str) -> None:
+    run(["systemctl", "enable", "--quiet", "--", unit])
+
+
+def disable(unit: str) -> None:
+    run(["systemctl", "disable", "--quiet", "--", unit])
+
+
+def unit_file(unit: str, paths: Sequence[str] = UNIT_PATHS) -> str:
+    """The file of a unit in the host's /usr, a template's for an instance; empty if there is none."""
+    names = [unit]
+    if "@" in unit:
+        prefix, rest = unit.split("@", 1)
+        names.append(f"{prefix}@.{rest.rpartition('.')[2]}")
+    for directory in paths:
+        for name in names:
+            if os.path.exists(os.path.join(directory, name)):
+                return os.path.join(directory, name)
+    return ""
+
+
+def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0], generators: str = GENERATORS) -> HostSystemd:
+    """What a systemd would start from the host's /usr, and where the named units are there."""
+    wants: dict[str, list[str]] = {}
+    for target in _TARGETS:
+        found = names(os.path.join(path, f"{target}.target.wants"))
+        if found:
+            wants[f"{target}.target"] = found
+    return HostSystemd(wants, names(generators), {unit: unit_file(unit) for unit in units})
+
+
+def names(directory: str) -> list[str]:
+    """The names in a directory of the host; none where it is not there."""
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+
+
+def host_units(path: str = "/etc/systemd/system") -> list[str]:
+    """The sandboxes that have a unit on this host."""
+    suffix = "_sandbox.service"
+    return [name[: -len(suffix)] for name in names(path) if name.endswith(suffix)]
+
+
+def read(path: str) -> Any:
+    """A file's text, or nothing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,160 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, virt.sandbox contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sandbox_content
+short_description: Build and label the private tree of a sandbox
+version_added: 0.1.0
+description:
+  - Makes the root directory of a sandbox. It holds a read-only skeleton, a private C(/etc), C(/var), C(/home), C(/root)
+    and C(/srv), and copies of the named paths of the host. C(/usr) is not in it, for the sandbox shares the host's.
+  - C(/etc) begins with a common base and with no secret of the host. Accounts have no passwords.
+  - Every file gets its label when it is made. A tree that is there is compared with what its labels should be, and only
+    the entries that differ are changed. No symbolic link is followed, whatever root inside the sandbox does meanwhile.
+  - A tree appears under its name when it is whole. A run that was interrupted is mended by the next.
+extends_documentation_fragment:
+  - virt.sandbox.sandbox
+options:
+  name:
+    description:
+      - The sandbox. 1 to 50 lower-case letters, digits and inner dashes.
+      - Mutually exclusive with O(sandboxes).
+    type: str
+  state:
+    description:
+      - V(absent) removes the tree, if this collection made it and the sandbox is stopped.
+    type: str
+    choices: [present, absent]
+    default: present
+  path:
+    description: The directory in which the trees of the sandboxes are.
+    type: path
+    default: /var/lib/libvirt/filesystems
+  level:
+    description:
+      - The MCS level of the sandbox, such as V(s0:c1,c2), in any spelling.
+      - By default the level that O(registry) has for it.
+    type: str
+  file_type:
+    description: The SELinux type of the content.
+    type: str
+    default: virt_sandbox_file_t
+  private:
+    description:
+      - Paths of the host below C(/etc), C(/var), C(/home), C(/root) or C(/srv) that the tree gets a copy of, with
+        owner, mode, attributes, access lists, hard links and holes.
+      - A path that is no longer named stays in the tree, for it is the sandbox's data by now.
+    type: list
+    elements: str
+    default: []
+  sandboxes:
+    description:
+      - Many sandboxes in one run, with the options above for each.
+      - Mutually exclusive with O(name).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: See O(name).
+        type: str
+        required: true
+      state:
+        description: See O(state).
+        type: str
+        choices: [present, absent]
+        default: present
+      path:
+        description: See O(path).
+        type: path
+        default: /var/lib/libvirt/filesystems
+      level:
+        description: See O(level).
+        type: str
+      file_type:
+        description: See O(file_type).
+        type: str
+        default: virt_sandbox_file_t
+      private:
+        description: See O(private).
+        type: list
+        elements: str
+        default: []
+  foreign:
+    description:
+      - What to do about entries that carry the categories of another level. The sandbox cannot use them.
+      - V(report) warns and names them, with the sandbox whose level it is. V(keep) does not warn. V(fix) gives them the
+        level of the sandbox. V(fail) fails before anything is changed.
+      - Entries without categories, or of another type, are given their label in any case.
+    type: str
+    choices: [report, fix, fail, keep]
+    default: report
+seealso:
+  - module: virt.sandbox.mcs_label
+  - module: virt.sandbox.sandbox_service
+"""
+
+EXAMPLES = r"""
+- name: The content of a web server's sandbox
+  virt.sandbox.sandbox_content:
+    name: container1
+    level: s0:c1,c2
+    private:
+      - /etc/apache2
+      - /var/www
+      - /var/log/apache2
+
+- name: Put right what somebody labelled by hand
+  virt.sandbox.sandbox_content:
+    name: container1
+    foreign: fix
+"""
+
+RETURN = r"""
+steps:
+  description: The names of the steps that were carried out, or would be, by sandbox.
+  type: dict
+  returned: always
+  sample: {"container1": ["record the content as ours", "build the content"]}
+foreign:
+  description: Entries at another level, by sandbox, with path, context, level and the owner of that level.
+  type: dict
+  returned: always
+  sample: {"container1": [{"path": "/var/www/html/bad", "context": "system_u:object_r:virt_sandbox_file_t:s0:c3,c4",
+           "level": "s0:c3,c4", "owner": "container2"}]}
+foreign_links:
+  description: Entries with a hard link outside the tree, by sandbox. They are never relabelled.
+  type: dict
+  returned: always
+  sample: {}
+paths:
+  description: The directory of each tree.
+  type: dict
+  returned: always
+  sample: {"container1": "/var/lib/libvirt/filesystems/container1"}
+failures:
+  description: What failed, with sandbox, step and reason.
+  type: list
+  elements: dict
+  returned: failure
+"""
+
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import content_run, listed
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COMMON, CONTENT
+
+STATE = Option("state", default="present", choices=("present", "absent"))
+FOREIGN = Option("foreign", default="report", choices=("report", "fix", "fail", "keep"))
+
+
+def main() -> None:
+    run_module(listed.arguments((*CONTENT, STATE), argument_spec((FOREIGN, *COMMON))), content_run.run)
+
+
+if __name__ == "__main__":
+    main()

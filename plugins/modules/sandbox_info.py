@@ -1,0 +1,100 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, virt.sandbox contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sandbox_info
+short_description: Show the sandboxes of a host
+version_added: 0.1.0
+description:
+  - Shows what each sandbox of a host is declared to be, and what it is. Changes nothing.
+options:
+  name:
+    description: One sandbox. All of the host's by default.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is changed in any case.
+  diff_mode:
+    support: N/A
+    description: Nothing is changed.
+  platform:
+    support: full
+    platforms: linux
+    description: The hosts on which the module runs.
+requirements:
+  - root on the sandbox host
+  - python3-libvirt in any Python of the host
+author:
+  - virt.sandbox contributors (@virt-sandbox)
+seealso:
+  - module: virt.sandbox.sandbox_service
+"""
+
+EXAMPLES = r"""
+- name: Where does container1 answer
+  virt.sandbox.sandbox_info:
+    name: container1
+  register: info
+
+- name: Show its address
+  ansible.builtin.debug:
+    var: info.sandboxes.container1.addresses
+"""
+
+RETURN = r"""
+sandboxes:
+  description: Each sandbox by its name.
+  type: dict
+  returned: always
+  contains:
+    spec:
+      description: What it is declared to be, in normal form.
+      type: dict
+    state:
+      description: V(running), V(stopped), V(starting) or V(failed), as its unit says.
+      type: str
+      sample: running
+    enabled:
+      description: Whether it starts when the host boots.
+      type: bool
+    units:
+      description: The state of each declared unit inside, for a sandbox that runs.
+      type: dict
+      sample: {"apache2.service": "active"}
+    addresses:
+      description: Its IPv4 addresses.
+      type: list
+      elements: str
+    processes:
+      description: Its processes, with the PID on the host and inside, the command and the context.
+      type: list
+      elements: dict
+    resources:
+      description: What it uses, as its slice counts it.
+      type: dict
+      sample: {"memory_bytes": 41234432, "memory_peak_bytes": 52428800, "cpu_seconds": 1.25, "tasks": 11,
+               "read_bytes": 0, "written_bytes": 8192}
+    drift:
+      description: What on the host is not as the spec says. The names of the steps that would mend it.
+      type: list
+      elements: str
+      sample: ["write the unit"]
+"""
+
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
+
+
+def main() -> None:
+    run_module({"argument_spec": argument_spec((Option("name"),)), "supports_check_mode": True}, info_run.run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, virt.sandbox contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sandbox_service
+short_description: Run systemd units in a secure container
+version_added: 0.1.0
+description:
+  - Runs one or a few systemd units of the host's packages in a libvirt-LXC sandbox. The sandbox shares the host's
+    C(/usr), has systemd as its init, a slice of its own, an SELinux type and an MCS level of its own.
+  - What is declared is written to C(/etc/libvirt-sandbox/services/NAME.sandbox). The libvirt domain, the unit
+    C(NAME_sandbox.service), its slice and the files inside are derived from it and compared with what is there.
+  - A setting that is no longer declared goes back to its default. What this collection did not make, it leaves alone.
+  - Waits until the units are active and fails if a process does not carry the declared type and level.
+extends_documentation_fragment:
+  - virt.sandbox.sandbox
+options:
+  name:
+    description:
+      - The sandbox. 1 to 50 lower-case letters, digits and inner dashes.
+      - Mutually exclusive with O(sandboxes).
+    type: str
+  state:
+    description:
+      - V(present) defines the sandbox and leaves it running or stopped as it is. A running one that differs from what
+        is declared is not restarted.
+      - V(started) starts it, and restarts it if only a restart brings in a change.
+      - V(stopped) stops it, and the services inside are told to stop. V(restarted) always restarts it.
+      - V(reloaded) reloads the units inside, and starts a sandbox that is stopped.
+      - V(absent) stops and removes it. Its content stays until M(virt.sandbox.sandbox_content) removes it, and its
+        level until M(virt.sandbox.mcs_label) releases it.
+    type: str
+    choices: [present, started, stopped, restarted, reloaded, absent]
+    default: started
+  path:
+    description: The directory in which the trees of the sandboxes are.
+    type: path
+    default: /var/lib/libvirt/filesystems
+  level:
+    description:
+      - The MCS level of the sandbox, such as V(s0:c1,c2), in any spelling.
+      - By default the level that O(registry) has for it.
+    type: str
+  file_type:
+    description: The SELinux type of the content.
+    type: str
+    default: virt_sandbox_file_t
+  process_type:
+    description: The SELinux type of the processes.
+    type: str
+    default: virt_sandbox_t
+  units:
+    description:
+      - The systemd units to run, from the host's C(/usr/lib/systemd/system). At least one, unless O(state=absent).
+      - Instances of templates are named with their instance. C(.service) may be left out.
+    type: list
+    elements: str
+    default: []
+  network:
+    description:
+      - The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback.
+    type: list
+    elements: dict
+    default: []
+    suboptions: &network
+      type:
+        description: Whether the address comes by DHCP, or from O(network[].addresses).
+        type: str
+        choices: [dhcp, static]
+        default: dhcp
+      source:
+        description: The libvirt network.
+        type: str
+        default: default
+      mac:
+        description: The MAC address. By default one that follows from the name.
+        type: str
+      addresses:
+        description: Addresses with their prefix, such as V(192.168.122.10/24), for O(network[].type=static).
+        type: list
+        elements: str
+        default: []
+      gateway:
+        description: The default route, for O(network[].type=static).
+        type: str
+  memory:
+    description: The most memory that the sandbox may use, such as V(512M). No limit by default.
+    type: str
+  cpus:
+    description: The most processor time, in processors, such as V(0.5). No limit by default.
+    type: float
+  tasks_max:
+    description: The most processes and threads. The default of the host's systemd by default.
+    type: int
+  autostart:
+    description: Whether the sandbox starts when the host boots.
+    type: bool
+    default: true
+  sandboxes:
+    description:
+      - Many sandboxes in one run, with the options above for each.
+      - Mutually exclusive with O(name).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: See O(name).
+        type: str
+        required: true
+      state:
+        description: See O(state).
+        type: str
+        choices: [present, started, stopped, restarted, reloaded, absent]
+        default: started
+      path:
+        description: See O(path).
+        type: path
+        default: /var/lib/libvirt/filesystems
+      level:
+        description: See O(level).
+        type: str
+      file_type:
+        description: See O(file_type).
+        type: str
+        default: virt_sandbox_file_t
+      process_type:
+        description: See O(process_type).
+        type: str
+        default: virt_sandbox_t
+      units:
+        description: See O(units).
+        type: list
+        elements: str
+        default: []
+      network:
+        description: See O(network).
+        type: list
+        elements: dict
+        default: []
+        suboptions: *network
+      memory:
+        description: See O(memory).
+        type: str
+      cpus:
+        description: See O(cpus).
+        type: float
+      tasks_max:
+        description: See O(tasks_max).
+        type: int
+      autostart:
+        description: See O(autostart).
+        type: bool
+        default: true
+  timeout:
+    description: How many seconds to wait until the units inside are active and a DHCP interface has its address.
+    type: int
+    default: 90
+seealso:
+  - module: virt.sandbox.mcs_label
+  - module: virt.sandbox.sandbox_content
+  - module: virt.sandbox.sandbox_info
+"""
+
+EXAMPLES = r"""
+- name: A web server in a sandbox
+  virt.sandbox.sandbox_service:
+    name: container1
+    level: s0:c1,c2
+    units:
+      - apache2.service
+    network:
+      - type: dhcp
+    memory: 512M
+
+- name: Two sandboxes in one run, each at the level that the registry has for it
+  virt.sandbox.sandbox_service:
+    sandboxes:
+      - name: web
+        units: [apache2.service]
+        network:
+          - type: static
+            addresses: [192.168.122.10/24]
+            gateway: 192.168.122.1
+      - name: db
+        units: [mariadb.service]
+        network:
+          - type: dhcp
+
+- name: Remove a sandbox, and keep its data
+  virt.sandbox.sandbox_service:
+    name: container1
+    state: absent
+"""
+
+RETURN = r"""
+steps:
+  description: The names of the steps that were carried out, or would be, by sandbox.
+  type: dict
+  returned: always
+  sample: {"container1": ["write the unit", "reload systemd", "define the domain", "start"]}
+sandboxes:
+  description: Each sandbox that runs, by name.
+  type: dict
+  returned: when not in check mode
+  contains:
+    level:
+      description: Its MCS level.
+      type: str
+      sample: s0:c1,c2
+    addresses:
+      description: Its IPv4 addresses.
+      type: list
+      elements: str
+      sample: [192.168.122.51]
+    macs:
+      description: The MAC addresses of its interfaces.
+      type: list
+      elements: str
+    processes:
+      description: Its processes, with the PID on the host and inside, the command and the context.
+      type: list
+      elements: dict
+failures:
+  description: What failed, with sandbox, step and reason.
+  type: list
+  elements: dict
+  returned: failure
+"""
+
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed, service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COMMON, SERVICE
+
+STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
+STATE = Option("state", default="started", choices=STATES)
+TIMEOUT = Option("timeout", type="int", default=90)
+
+
+def main() -> None:
+    run_module(listed.arguments((*SERVICE, STATE), argument_spec((TIMEOUT, *COMMON))), service_run.run)
+
+
+if __name__ == "__main__":
+    main()
