@@ -1,0 +1,36 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# mmdebstrap hook: what makes a plain Debian a host of the lab.
+set -euo pipefail
+
+root=$1
+cp -rT --no-preserve=ownership "$LAB_HERE/tree" "$root"
+chmod 0440 "$root/etc/sudoers.d/lab"
+
+# The kernel runs outside of the image; its modules must be inside.
+mkdir -p "$root/lib/modules"
+cp -r /usr/lib/uml/modules/* "$root/lib/modules/"
+for version in /usr/lib/uml/modules/*; do chroot "$root" depmod "$(basename "$version")"; done
+
+sed -i 's/^SELINUX=.*/SELINUX=enforcing/' "$root/etc/selinux/config"
+: > "$root/etc/fstab"
+
+chroot "$root" useradd --create-home --shell /bin/bash admin
+for home in root home/admin; do
+  install -d -m 0700 "$root/$home/.ssh"
+  install -m 0600 "$LAB_KEYS/authorized_keys" "$root/$home/.ssh/authorized_keys"
+done
+chroot "$root" chown -R admin:admin /home/admin/.ssh
+rm -f "$root"/etc/ssh/ssh_host_*
+install -m 0600 "$LAB_KEYS/host_key" "$root/etc/ssh/ssh_host_ed25519_key"
+install -m 0644 "$LAB_KEYS/host_key.pub" "$root/etc/ssh/ssh_host_ed25519_key.pub"
+
+# User-Mode Linux has no IPv4 family for nf_tables.
+chroot "$root" update-alternatives --set iptables /usr/sbin/iptables-legacy
+chroot "$root" update-alternatives --set ip6tables /usr/sbin/ip6tables-legacy
+
+# There is no terminal to log in at, and nobody to wait for: timers of the package manager would hold its lock.
+chroot "$root" systemctl --quiet enable lab-network.service
+chroot "$root" systemctl --quiet disable getty@tty1.service e2scrub_reap.service
+chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer \
+  dpkg-db-backup.timer
