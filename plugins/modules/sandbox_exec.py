@@ -24,8 +24,9 @@ author:
 attributes:
   check_mode:
     support: partial
-    description:
-      - The command is not run. With O(creates) or O(removes) the module says whether it would be.
+    description: The command is not run.
+    details:
+      - With O(creates) or O(removes) the module says whether the command would be run. Without them it is skipped.
       - A sandbox that is not running is no error in check mode, since the same play might start it.
   diff_mode:
     support: none

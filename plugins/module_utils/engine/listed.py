@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..host import level_store
-from ..model.errors import OptionError
-from ..model.mcs import POLICY_RANGE
+from ..model.errors import ConflictError, OptionError
+from ..model.mcs import POLICY_RANGE, Level
 from ..model.options import Option, argument_spec
 from .registry import Registry
 
@@ -28,7 +28,7 @@ def arguments(options: Iterable[Option], common: Mapping[str, Any]) -> dict[str,
 
 def items(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sandboxes of a run; raises ``OptionError`` where one is named twice."""
-    found = [dict(parameters)] if parameters.get("name") else [dict(item) for item in parameters["sandboxes"]]
+    found = [dict(parameters)] if parameters.get("name") is not None else [dict(item) for item in parameters.get("sandboxes") or ()]
     names = [item["name"] for item in found]
     for name in names:
         if names.count(name) > 1:
@@ -40,6 +40,7 @@ def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:
     """Fill in the levels that the registry knows and the play does not name; returns who has which level."""
     with level_store.open_store(url, create=False) as store:
         owners = {name: str(level) for name, level in Registry(store, None, POLICY_RANGE).owners().items()}
+    taken = dict(owners)
     for spec in specs:
         if spec["level"] is None:
             if spec["name"] not in owners:
@@ -47,4 +48,15 @@ def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:
             spec["level"] = owners[spec["name"]]
         elif owners.get(spec["name"], spec["level"]) != spec["level"]:
             raise OptionError("level", spec["level"], f"the level that {url} has for {spec['name']}: {owners[spec['name']]}")
+        elif spec["name"] not in owners:
+            _check_separate(spec, taken)
+            taken[spec["name"]] = spec["level"]
     return {level: name for name, level in owners.items()}
+
+
+def _check_separate(spec: Mapping[str, Any], taken: Mapping[str, str]) -> None:
+    """A level that the registry has not given, beside those that it has and the others of the run."""
+    level = Level.parse(spec["level"])
+    for owner, text in taken.items():
+        if level.conflicts(Level.parse(text)):
+            raise ConflictError(f"level: {level} of {spec['name']} and {text} of {owner} are not separate; mcs_label gives one that is")

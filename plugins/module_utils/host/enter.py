@@ -456,7 +456,7 @@ def _relay_terminal(master: int) -> bool:
     keyboard = sys.stdin.fileno()
     saved = termios.tcgetattr(keyboard) if os.isatty(keyboard) else None
     if saved is not None:
-        tty.setraw(keyboard)
+        tty.setraw(keyboard, termios.TCSADRAIN)  # what was typed ahead is not thrown away
         _copy_window(keyboard, master)
         signal.signal(signal.SIGWINCH, lambda *_ignored: _copy_window(keyboard, master))
     sources = [keyboard, master]
@@ -527,6 +527,8 @@ def main(arguments: Sequence[str]) -> int:
     except (EnterError, OSError) as error:
         print(f"virt-sandbox: {error}", file=sys.stderr)
         return CANNOT_ENTER
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

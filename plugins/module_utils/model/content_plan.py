@@ -47,13 +47,18 @@ def manifest(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": 1, "name": spec["name"], "path": layout.of(spec).root}
 
 
-def foreign(spec: Mapping[str, Any], entries: Sequence[Labelled], owners: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The entries that carry categories which are not the sandbox's, with the owner of their level."""
-    own = Level.parse(spec["level"])
+def foreign(
+    spec: Mapping[str, Any], entries: Sequence[Labelled], owners: Mapping[str, str], top_context: str | None = None
+) -> list[dict[str, Any]]:
+    """The entries that carry categories which are not the sandbox's, with the owner of their level.
+
+    ``top_context``: that of the tree, whose level is the sandbox's too, from before it was given another.
+    """
+    own = (Level.parse(spec["level"]), level_of(top_context))
     found = []
     for entry in entries:
         level = level_of(entry.actual)
-        if level is not None and level and level != own:
+        if level and level not in own:
             found.append(
                 {
                     "path": f"/{entry.path}",
@@ -76,12 +81,7 @@ def level_of(context: str | None) -> Level | None:
 def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
     """Refuse, before anything changes, what is not ours or cannot be made."""
     root = layout.of(spec).root
-    if seen.exists and seen.manifest is None:
-        raise ConflictError(
-            f"path: {root} exists, and it is not a tree that this collection made; choose another name or path, or move it away"
-        )
-    if seen.manifest is not None and seen.manifest["path"] != root and seen.exists:
-        raise ConflictError(f"path: the content of {spec['name']} is in {seen.manifest['path']}, not in {root}; move it, or name that path")
+    _check_ours(spec, seen)
     if seen.unknown:
         raise OptionError("private", list(seen.unknown), "paths that the host has; is the package installed?")
     relabelled = seen.top_context not in (None, layout.object_context(layout.ROOT_TYPE, spec["level"]))
@@ -91,11 +91,23 @@ def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
             spec["level"],
             f"the level it runs at, {level_of(seen.top_context)}, while it runs; stop the sandbox first",
         )
-    strangers = foreign(spec, seen.mislabelled, seen.owners)
+    strangers = foreign(spec, seen.mislabelled, seen.owners, seen.top_context)
     if strangers and foreign_mode == "fail":
         first = strangers[0]
         owner = f", which is {first['owner']}'s" if first["owner"] else ""
         raise ConflictError(f"foreign: {len(strangers)} entries of {root} are at another level: {first['path']} at {first['level']}{owner}")
+
+
+def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
+    name, root = spec["name"], layout.of(spec).root
+    if seen.manifest is not None and seen.manifest["path"] != root:
+        raise ConflictError(
+            f"path: the content of {name} is in {seen.manifest['path']}, not in {root}; name that path, or remove it there first"
+        )
+    if seen.exists and seen.manifest is None:
+        raise ConflictError(
+            f"path: {root} exists, and it is not a tree that this collection made; choose another name or path, or move it away"
+        )
 
 
 def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mode: str) -> Plan:
@@ -135,9 +147,8 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
 
 
 def _plan_labels(plan: Plan, spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
-    strangers = {entry["path"] for entry in foreign(spec, seen.mislabelled, seen.owners)}
-    moved = level_of(seen.top_context) not in (None, Level.parse(spec["level"]), Level())
-    wrong = [entry for entry in seen.mislabelled if foreign_mode == "fix" or moved or f"/{entry.path}" not in strangers]
+    strangers = {entry["path"] for entry in foreign(spec, seen.mislabelled, seen.owners, seen.top_context)}
+    wrong = [entry for entry in seen.mislabelled if foreign_mode == "fix" or f"/{entry.path}" not in strangers]
     if wrong:
         plan.add(
             spec["name"], "relabel", "relabel", root=layout.of(spec).root, file_type=spec["file_type"], level=spec["level"],
@@ -149,8 +160,7 @@ def _plan_labels(plan: Plan, spec: Mapping[str, Any], seen: Observed, foreign_mo
 def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
-    if seen.exists and seen.manifest is None:
-        raise ConflictError(f"path: {paths.root} is not a tree that this collection made; it is not removed")
+    _check_ours(spec, seen)
     if seen.running:
         raise ConflictError(f"name: {name} is running; stop it before its content is removed")
     if seen.exists or seen.half_made:

@@ -125,8 +125,10 @@ def _mount(element: ElementTree.Element) -> dict[str, Any]:
 
 def _interface(element: ElementTree.Element) -> dict[str, Any]:
     source, address = element.find("source"), element.find("mac")
+    kind = element.get("type", "")
     return {
-        "type": element.get("type"),
-        "source": {key: value for key, value in (source.attrib if source is not None else {}).items() if key in ("network", "bridge")},
+        "type": kind,
+        # a running one says the network's bridge and its port too
+        "source": source.get(kind) if source is not None else None,
         "mac": address.get("address") if address is not None else None,
     }

@@ -56,6 +56,9 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
     for name in spec["units"]:
         if not host.systemd.unit_paths.get(name):
             raise OptionError("units", name, f"a unit that the host has in {unit_directories()}; is its package installed?")
+    if spec["network"] and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
+        sources = [network["source"] for network in spec["network"]]
+        raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
     for number, network in enumerate(spec["network"]):
         if network["source"] not in host.gateways:
             known = ", ".join(sorted(host.gateways)) or "none is"

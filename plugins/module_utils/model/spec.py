@@ -20,11 +20,14 @@ PROCESS_TYPE = "virt_sandbox_t"
 FILE_TYPE = "virt_sandbox_file_t"
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|timer|path)\Z")
+_UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]+)?\.(?:service|socket|target|timer|path)\Z")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
-_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
+_LARGEST_SIZE = 1 << 60  # systemd ignores a limit that is too large for it
+# systemd and the kernel read these in a path as something else
+_READ_OTHERWISE = re.compile(r"[\s\"'%\\]")
 # a sandbox's private content lives there; everything else of the host is /usr, or not inside
 PRIVATE_ROOTS = ("/etc", "/var", "/home", "/root", "/srv")
 
@@ -45,8 +48,8 @@ def _absolute(value: str) -> str:
 
 def _base(value: str) -> str:
     path = _absolute(value)
-    if path.count("/") < 2:
-        raise ValueError("a directory below another one, such as " + FILESYSTEMS)
+    if path.count("/") < 2 or _READ_OTHERWISE.search(path):
+        raise ValueError(f"a directory below another one, such as {FILESYSTEMS}, without spaces, quotes, '%' and '\\'")
     return path
 
 
@@ -85,27 +88,37 @@ def _identifier(value: str) -> str:
 
 def _mac(value: str) -> str:
     text = value.lower().replace("-", ":")
-    if not _MAC.match(text):
-        raise ValueError("a MAC address, such as 52:54:00:12:34:56")
+    if not _MAC.match(text) or int(text[1], 16) % 2:
+        raise ValueError("the MAC address of one interface, such as 52:54:00:12:34:56")
     return text
 
 
 def size(value: str) -> int:
     """Bytes from ``512M``, ``1G``, ``4096``."""
     match = _SIZE.match(str(value).strip())
-    if not match or not int(match.group(1)):
+    number: int = int(match.group(1)) * 1024 ** " KMGT".index(match.group(2).upper() or " ") if match else 0
+    if not 0 < number < _LARGEST_SIZE:
         raise ValueError("a size above 0 such as 512M or 1G (units K, M, G, T of 1024)")
-    unit: int = 1024 ** " KMGT".index(match.group(2).upper() or " ")
-    return int(match.group(1)) * unit
+    return number
 
 
-def _positive(value: float) -> float:
-    if not 0 < value < 1_000_000:
-        raise ValueError("a number above 0")
+def _cpus(value: float) -> float:
+    """As precise as systemd takes it, and as little as the kernel gives."""
+    if not 0.01 <= value <= 10_000:
+        raise ValueError("a number of processors from 0.01 to 10000")
+    return round(float(value), 4)
+
+
+def _tasks(value: int) -> int:
+    if not 1 <= value <= 1 << 22:
+        raise ValueError("a number of tasks from 1 to 4194304")
     return value
 
 
 def _interfaces(values: list[str]) -> list[str]:
+    for value in values:
+        if "/" not in value or "%" in value:  # a scope could be any text
+            raise ValueError(f"addresses with a prefix, such as 192.168.122.10/24; {value!r} is none")
     try:
         return [str(ipaddress.ip_interface(value)) for value in values]
     except ValueError as error:
@@ -113,6 +126,8 @@ def _interfaces(values: list[str]) -> list[str]:
 
 
 def _address(value: str) -> str:
+    if "%" in value:  # a scope could be any text
+        raise ValueError("an IP address without a scope")
     try:
         return str(ipaddress.ip_address(value))
     except ValueError as error:
@@ -142,8 +157,8 @@ SERVICE: tuple[Option, ...] = IDENTITY + (
     Option("process_type", default=PROCESS_TYPE, normalise=_type, effect="restart"),
     Option("network", type="list", elements="dict", default=[], suboptions=NETWORK, effect="restart"),
     Option("memory", normalise=size, effect="live"),
-    Option("cpus", type="float", normalise=_positive, effect="live"),
-    Option("tasks_max", type="int", normalise=_positive, effect="live"),
+    Option("cpus", type="float", normalise=_cpus, effect="live"),
+    Option("tasks_max", type="int", normalise=_tasks, effect="live"),
     Option("autostart", type="bool", default=True, effect="none"),
 )
 
@@ -172,12 +187,9 @@ def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _check_network(network: Mapping[str, Any], option: str) -> None:
     if network["type"] == "static" and not network["addresses"]:
         raise OptionError(f"{option}.addresses", [], "at least one address when type is static")
-    if network["type"] == "dhcp" and (network["addresses"] or network["gateway"]):
-        raise OptionError(
-            f"{option}.addresses",
-            network["addresses"],
-            "none when type is dhcp; choose dhcp or static for an interface",
-        )
+    for name in ("addresses", "gateway"):
+        if network["type"] == "dhcp" and network[name]:
+            raise OptionError(f"{option}.{name}", network[name], "none when type is dhcp; choose dhcp or static for an interface")
 
 
 def dump(spec: Mapping[str, Any]) -> str:
@@ -192,7 +204,7 @@ def load(text: str, where: str) -> dict[str, Any]:
         if document["format"] != FORMAT:
             raise OptionError(where, document["format"], f"a spec of format {FORMAT}")
         return normalise(SERVICE, document["sandbox"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OptionError(where, text[:40], f"a spec as sandbox_service writes it ({error})") from error
 
 

@@ -19,10 +19,8 @@ BASE_UNITS = frozenset(
         "systemd-journald.service",
         "systemd-journald.socket",
         "systemd-journald-dev-log.socket",
-        "systemd-journal-flush.service",
         "systemd-tmpfiles-setup.service",
         "systemd-tmpfiles-clean.timer",
-        "dbus.socket",
     }
 )
 NETWORK_UNIT = "systemd-networkd.service"
@@ -53,6 +51,15 @@ InaccessiblePaths=
 LoadCredential=
 """
 
+# the kernel's messages and the audit log are the host's
+JOURNAL = f"""\
+{MARK}
+[Journal]
+Storage=persistent
+ReadKMsg=no
+Audit=no
+"""
+
 HELPER = f"""\
 #!/bin/sh
 {MARK}
@@ -71,6 +78,8 @@ leader() {{
 }}
 
 clean() {{
+    # also a domain that runs behind the unit's back
+    test ! -e "/run/libvirt/lxc/$name.pid" || $lxc destroy "$name" 2>/dev/null || :
     while grep -q " $run " /proc/self/mounts; do
         umount -l "$run"
     done
@@ -78,14 +87,15 @@ clean() {{
 
 case $verb in
 start)
+    clean
     # the label went with the slice when that was last empty; in an unlabelled one nothing is writable inside
     chcon -h "system_u:object_r:{layout.SLICE_TYPE}:$level" "$slice" "$slice"/*
-    clean
     mkdir -p "$run"
     mount -t tmpfs -o "nosuid,nodev,mode=711,size=50%,rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
         virt-sandbox "$run"
-    mkdir "$run/run"
+    mkdir -p "$run/run/systemd/journal"
     mkdir -m 1777 "$run/run/lock" "$run/run-lock" "$run/tmp" "$run/dev-shm"
+    : >"$run/run/systemd/journal/flushed" # the journal is in /var/log/journal from its first record on
     exec $lxc start "$name"
     ;;
 watch)
@@ -100,7 +110,7 @@ watch)
 reload)
     pid=$(leader)
     shift 5
-    exec nsenter -t "$pid" -Z -m -u -i -n -p --wd=/ -- /usr/bin/systemctl reload-or-restart "$@"
+    exec nsenter -t "$pid" -Z -m -u -i -n -p --wd=/ -- /usr/bin/systemctl reload-or-restart -- "$@"
     ;;
 stop)
     : >"$run/stopping"
@@ -109,7 +119,6 @@ stop)
     timeout 60 tail --pid="$pid" -f /dev/null
     ;;
 clean)
-    $lxc destroy "$name" 2>/dev/null || :
     clean
     ;;
 esac
@@ -119,9 +128,8 @@ esac
 def host_unit(spec: Mapping[str, Any]) -> str:
     """The unit by which the host starts, stops and watches the sandbox."""
     paths = layout.of(spec)
-    slice_argument = paths.slice.replace("\\", "\\\\")  # systemd reads backslashes in a command line
-    arguments = f"{spec['name']} {slice_argument} {spec['level']} {spec['file_type']}"
-    units = " ".join(spec["units"])
+    arguments = f"{spec['name']} {_argument(paths.slice)} {spec['level']} {spec['file_type']}"
+    units = " ".join(_argument(name) for name in spec["units"])
     return f"""\
 {MARK}
 [Unit]
@@ -148,13 +156,18 @@ WantedBy=multi-user.target
 """
 
 
+def _argument(text: str) -> str:
+    """A name as a command line of systemd has it: there a backslash begins an escape."""
+    return text.replace("\\", "\\\\")
+
+
 def slice_unit(spec: Mapping[str, Any]) -> str:
     """The slice bears the limits, where no process of the sandbox may change them."""
     lines = [MARK, "[Unit]", f"Description=Limits of sandbox {spec['name']}", "", "[Slice]"]
     if spec["memory"] is not None:
         lines += [f"MemoryMax={spec['memory']}", "MemorySwapMax=0"]
     if spec["cpus"] is not None:
-        lines.append(f"CPUQuota={spec['cpus'] * 100:g}%")
+        lines.append(f"CPUQuota={round(spec['cpus'] * 100, 2):.10g}%")
     if spec["tasks_max"] is not None:
         lines.append(f"TasksMax={int(spec['tasks_max'])}")
     return "\n".join(lines) + "\n"
@@ -188,13 +201,14 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, st
         ),
         Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
         Inside("etc/systemd/system/service.d/10-sandbox.conf", text=f"{MARK}\n{CONFINEMENT}"),
+        Inside("etc/systemd/journald.conf.d/10-sandbox.conf", text=JOURNAL),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
         Inside("etc/machine-id", text=machine_id(spec["name"]) + "\n"),
     ]
     files += [Inside(f"etc/systemd/system-generators/{generator}", link="/dev/null") for generator in host.generators]
     started = set(spec["units"]) | ({NETWORK_UNIT} if spec["network"] else set())
     for unit in sorted(started):
-        files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.unit_paths[unit]))
+        files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.unit_paths.get(unit, "")))
     for target, units in host.wants.items():
         files += [
             Inside(f"etc/systemd/system/{target}.wants/{unit}", link="/dev/null")
@@ -202,7 +216,8 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, st
             if unit not in BASE_UNITS and unit not in started
         ]
     files += [_network(number, network) for number, network in enumerate(spec["network"])]
-    files.append(Inside("etc/resolv.conf", text="".join(f"nameserver {ip}\n" for ip in dict.fromkeys(gateways.values()))))
+    servers = dict.fromkeys(gateways.get(network["source"]) for network in spec["network"])
+    files.append(Inside("etc/resolv.conf", text="".join(f"nameserver {address}\n" for address in servers if address)))
     return sorted(files, key=lambda file: file.path)
 
 
