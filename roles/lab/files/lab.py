@@ -18,7 +18,6 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -81,9 +80,7 @@ class Record:
         if self.boot != this_boot() or (holder and holder.start != self.start):
             return []
         return [
-            process
-            for process in everyone()
-            if process.session == self.pid and process.start >= self.start and process.state not in "ZX"
+            process for process in everyone() if process.session == self.pid and process.start >= self.start and process.state not in "ZX"
         ]
 
 
@@ -287,8 +284,7 @@ def command_wait(options: argparse.Namespace) -> bool:
     with open(errors, encoding="utf-8") as file:
         reason = file.read().strip()
     raise SystemExit(
-        f"{options.name} did not answer within {options.patience:.0f} seconds: {reason}\n"
-        f"The end of its console:\n{shelf.console_tail()}"
+        f"{options.name} did not answer within {options.patience:.0f} seconds: {reason}\nThe end of its console:\n{shelf.console_tail()}"
     )
 
 
@@ -319,4 +315,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
