@@ -284,7 +284,7 @@ class Run:
         options = self.options
         arguments = (options["chdir"], options["creates"] or "", options["removes"] or "", options["user"])
         found = self._inside(["/bin/sh", "-c", LOOK, "sh", *arguments], b"", 60)
-        verdict, _, entry = found.output.decode(errors="replace").partition("\n")
+        verdict, _newline, entry = found.output.decode(errors="replace").partition("\n")
         if verdict == "chdir":
             raise StepError(self.name, "chdir", f"there is no directory {options['chdir']} inside that can be entered")
         if verdict == "creates":

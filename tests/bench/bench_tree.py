@@ -68,12 +68,8 @@ def bench_relabel(root: Path, rounds: int) -> None:
 
 
 COPIES: dict[str, Callable[[Path, Path, str], float]] = {
-    "cp": lambda source, place, name: seconds(
-        lambda: run("cp", "-a", "--reflink=auto", str(source), str(place / name))
-    ),
-    "ours": lambda source, place, name: seconds(
-        lambda: tree.copy_into(str(place), name, str(source), context=CONTEXTS[0])
-    ),
+    "cp": lambda source, place, name: seconds(lambda: run("cp", "-a", "--reflink=auto", str(source), str(place / name))),
+    "ours": lambda source, place, name: seconds(lambda: tree.copy_into(str(place), name, str(source), context=CONTEXTS[0])),
 }
 
 

@@ -23,7 +23,7 @@ ACTIONS: dict[str, Callable[[str], object]] = {
     "copy_into below": lambda top: tree.copy_into(top, "evil/victim", "/etc/hostname", context=NEW, replace=True),
     "remove": lambda top: tree.remove(top, "evil"),
     "remove below": lambda top: tree.remove(top, "evil/victim"),
-    "remove_tree": lambda top: tree.remove_tree(top),
+    "remove_tree": tree.remove_tree,
 }
 
 

@@ -25,7 +25,7 @@ ACTIONS: dict[str, Callable[[str], object]] = {
     "write_file": lambda top: tree.write_file(top, "a/b/victim", b"x", mode=0o666, uid=7, gid=7, context=NEW),
     "make_dir": lambda top: tree.make_dir(top, "a/b", mode=0o777, uid=7, gid=7, context=NEW),
     "remove": lambda top: tree.remove(top, "a"),
-    "remove_tree": lambda top: tree.remove_tree(top),
+    "remove_tree": tree.remove_tree,
 }
 
 

@@ -102,9 +102,7 @@ def test_one_link_renamed_to_be_counted_twice(scene: Scene, stage: Stage, foreig
     assert label_of(foreign) == HOST
 
 
-def test_without_the_defence_one_link_counts_twice(
-    scene: Scene, stage: Stage, foreign: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_defence_one_link_counts_twice(scene: Scene, stage: Stage, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_label, "_quiet", lambda changed, since: True)
     stage.at(Shuttle(scene))
     tree.relabel(str(scene.top), NEW)
@@ -148,9 +146,7 @@ def test_a_directory_renamed_to_be_counted_twice(scene: Scene, stage: Stage) -> 
     assert label_of(scene.host / "a/b/victim") == HOST
 
 
-def test_without_the_defence_a_renamed_directory_counts_twice(
-    scene: Scene, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_defence_a_renamed_directory_counts_twice(scene: Scene, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_label, "_place", lambda directory, name: ((0, 0), directory.path_of(name)))
     stage.at(DirectoryShuttle(scene))
     tree.relabel(str(scene.top), NEW)

@@ -92,14 +92,18 @@ def label_of_or_none(path: os.PathLike[str]) -> str | None:
         return None
 
 
+def _copy_until(scene: Scene, step: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree.seam, "at", lambda at, _path: os._exit(9) if at == step else None)
+        tree.copy_into(str(scene.top), "a/copy", str(scene.host / "a"), context=NEW)
+    os._exit(0)
+
+
 @pytest.mark.parametrize("step", ["make", "write", "verify", "rename"])
 def test_a_killed_copy_leaves_a_leftover_that_is_found_and_removed(scene: Scene, step: str) -> None:
     pid = os.fork()
     if pid == 0:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tree.seam, "at", lambda at, _path: os._exit(9) if at == step else None)
-            tree.copy_into(str(scene.top), "a/copy", str(scene.host / "a"), context=NEW)
-        os._exit(0)
+        _copy_until(scene, step)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     left = [name for name in os.listdir(scene.top / "a") if name not in ("b", "other")]
     assert tree.scan(str(scene.top), expected=OLD).leftovers == [f"a/{name}" for name in left]

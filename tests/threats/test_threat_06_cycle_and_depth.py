@@ -72,9 +72,7 @@ def test_depth(scene: Scene, few_descriptors: None) -> None:
     assert not scene.top.exists()
 
 
-def test_without_the_defence_depth_exhausts_descriptors(
-    scene: Scene, few_descriptors: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_defence_depth_exhausts_descriptors(scene: Scene, few_descriptors: None, monkeypatch: pytest.MonkeyPatch) -> None:
     dig(scene.top, 200)
     monkeypatch.setattr(tree_walk, "_KEPT_OPEN", DEPTH)
     with pytest.raises(tree.TreeError, match="Too many open files"):

@@ -91,9 +91,7 @@ def test_a_top_that_is_a_mount_is_not_emptied(scene: Scene) -> None:
     assert not scene.host_is_harmed()
 
 
-def test_a_mount_that_appears_while_removing_is_not_crossed(
-    scene: Scene, mounted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mount_that_appears_while_removing_is_not_crossed(scene: Scene, mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_remove, "_refuse_mounts", lambda path: None)
     with pytest.raises(tree.TreeError):
         tree.remove_tree(str(scene.top))

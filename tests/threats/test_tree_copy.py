@@ -191,9 +191,7 @@ def test_what_is_declined_keeps_its_context(scene: Scene) -> None:
     label(scene.victim, HOST)
     report = tree.relabel(str(scene.top), NEW, wanted=lambda found: found.actual != HOST)
     assert "a/b/victim" not in [found.path for found in report.mislabelled]
-    assert [(found.path, found.actual) for found in tree.scan(str(scene.top), expected=NEW).mislabelled] == [
-        ("a/b/victim", HOST)
-    ]
+    assert [(found.path, found.actual) for found in tree.scan(str(scene.top), expected=NEW).mislabelled] == [("a/b/victim", HOST)]
 
 
 def test_an_entry_without_a_context_gets_one(scene: Scene) -> None:

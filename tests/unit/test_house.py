@@ -148,11 +148,7 @@ def argument_spec_literals(source: str) -> list[int]:
 
 
 def test_argument_specs_come_from_the_option_tables() -> None:
-    assert not [
-        f"{relative(path)}:{line}"
-        for path in python_files("modules")
-        for line in argument_spec_literals(path.read_text())
-    ]
+    assert not [f"{relative(path)}:{line}" for path in python_files("modules") for line in argument_spec_literals(path.read_text())]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +188,5 @@ def test_no_file_names_a_place_of_one_machine() -> None:
 
 def test_every_file_says_its_licence() -> None:
     said = "SPDX-License-Identifier: GPL-3.0-or-later"
-    texts = {
-        path: path.read_text() for path in tracked_files() if path.suffix in (".py", ".sh", ".yml", ".toml", ".cil")
-    }
+    texts = {path: path.read_text() for path in tracked_files() if path.suffix in (".py", ".sh", ".yml", ".toml", ".cil")}
     assert not [relative(path) for path, text in texts.items() if text and said not in "".join(text.splitlines()[:6])]

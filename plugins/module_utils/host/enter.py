@@ -320,7 +320,7 @@ def run(
     with contextlib.ExitStack() as stack:
         entry = stack.enter_context(contextlib.closing(Entry(name)))
         try:
-            pipes = [stack.enter_context(contextlib.closing(_Pipe(entry))) for _ in range(3)]
+            pipes = [stack.enter_context(contextlib.closing(_Pipe(entry))) for _number in range(3)]
         except OSError as error:
             raise EnterError(f"sandbox {name} cannot be entered: {error}") from error
         for descriptor, blocking in ((pipes[0].reader, True), (pipes[0].writer, False)):
@@ -384,7 +384,7 @@ class _Relay:
     def _take_the_rest(self) -> None:
         for number in range(len(self._readers)):
             # not for ever: something else may go on writing. A pipe holds 16 blocks at most.
-            for _ in range(17):
+            for _block in range(17):
                 if not self._drain(number):
                     break
 
@@ -443,7 +443,8 @@ def connect(name: str, command: Sequence[str]) -> int:
         environment = dict(ENVIRONMENT, TERM=os.environ.get("TERM", "linux"))
         process = _start(entry, command, environment, (slave, slave, slave), terminal=True)
     os.close(slave)
-    print(f"Connected to {name}. Leave with ^].\r", flush=True)
+    sys.stdout.write(f"Connected to {name}. Leave with ^].\r\n")
+    sys.stdout.flush()
     try:
         left = _relay_terminal(master)
     finally:
@@ -507,29 +508,33 @@ def _parse(arguments: Sequence[str]) -> tuple[str, str, list[str]] | None:
     return verb, name, command
 
 
+def _end(number: int, _frame: Any) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def main(arguments: Sequence[str]) -> int:
     """``virt-sandbox connect NAME [COMMAND ...]`` and ``virt-sandbox exec NAME -- COMMAND ...``."""
     words = _parse(arguments)
     if words is None:
-        print(USAGE, file=sys.stderr)
+        sys.stderr.write(USAGE + "\n")
         return 2
     verb, name, command = words
     if os.geteuid() != 0:
-        print("virt-sandbox: only root enters a sandbox; use sudo", file=sys.stderr)
+        sys.stderr.write("virt-sandbox: only root enters a sandbox; use sudo\n")
         return CANNOT_ENTER
     try:
         if verb == "connect":
             return connect(name, command or ["/bin/sh", "-l"])
         for number in PASSED_ON:
-            signal.signal(number, lambda received, _frame: sys.exit(128 + received))
+            signal.signal(number, _end)
         source = sys.stdin.buffer if sys.stdin else b""
         return run(name, command, stdin=source, sinks=(sys.stdout.buffer, sys.stderr.buffer)).code
     except (EnterError, OSError) as error:
-        print(f"virt-sandbox: {error}", file=sys.stderr)
+        sys.stderr.write(f"virt-sandbox: {error}\n")
         return CANNOT_ENTER
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -51,12 +51,14 @@ def require(process_type: str, file_type: str, level: str | None = None) -> None
 
 def require_known(option: str, value: str, context: str) -> None:
     """Refuse a value that makes a context which the loaded policy does not know."""
-    if binding().security_check_context_raw(context) != 0:
+    try:
+        binding().security_check_context_raw(context)
+    except OSError as error:
         raise OptionError(
             option,
             value,
             f"the loaded policy knows no context {context}; install a policy that does (role virt.sandbox.host)",
-        )
+        ) from error
 
 
 def _require_separation(process_type: str, file_type: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from . import layout
-from .spec import fingerprint
+from .spec import fingerprint, start_fingerprint
 
 NAMESPACE = "https://galaxy.ansible.com/virt/sandbox"
 INIT = "/usr/lib/systemd/systemd"
@@ -26,7 +26,8 @@ def domain_xml(spec: Mapping[str, Any], followed: Sequence[str]) -> str:
     _text(domain, "uuid", domain_uuid(spec["name"]))
     _text(domain, "description", "Made by virt.sandbox; changes are overwritten.")
     metadata = ElementTree.SubElement(domain, "metadata")
-    ElementTree.SubElement(metadata, f"{{{NAMESPACE}}}sandbox", spec=fingerprint(spec))
+    # a running domain keeps what it was started with, whatever is defined meanwhile
+    ElementTree.SubElement(metadata, f"{{{NAMESPACE}}}sandbox", spec=fingerprint(spec), start=start_fingerprint(spec))
     _text(domain, "memory", str(_MEMORY_KIB), unit="KiB")
     _text(domain, "vcpu", "1")
     _text(ElementTree.SubElement(domain, "resource"), "partition", f"/machine/{spec['name']}")
@@ -89,6 +90,7 @@ def canonical(xml: str) -> dict[str, Any]:
         "name": root.findtext("name"),
         "uuid": root.findtext("uuid"),
         "spec": fingerprint_of(root),
+        "start": _mark(root, "start"),
         "partition": root.findtext("resource/partition"),
         "init": root.findtext("os/init"),
         "privnet": root.find("features/privnet") is not None,
@@ -105,8 +107,12 @@ def canonical(xml: str) -> dict[str, Any]:
 
 def fingerprint_of(root: ElementTree.Element) -> str | None:
     """The hash of the spec that a domain was made from; none for a domain that is not ours."""
+    return _mark(root, "spec")
+
+
+def _mark(root: ElementTree.Element, name: str) -> str | None:
     element = root.find(f"metadata/{{{NAMESPACE}}}sandbox")
-    return element.get("spec") if element is not None else None
+    return element.get(name) if element is not None else None
 
 
 def is_ours(xml: str) -> bool:

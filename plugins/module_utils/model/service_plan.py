@@ -178,6 +178,8 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
     reasons = needs_restart(seen.spec, spec) if seen.spec else []
     live, wanted = domain.canonical(seen.active), domain.canonical(domain.domain_xml(spec, host.followed))
     reasons += [key for key in ("label", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
+    if not reasons and live["start"] != wanted["start"]:
+        reasons.append("what it was started with")
     if seen.unit.get("ActiveState") not in ("active", "activating", "reloading"):
         reasons.append("its unit, behind whose back it runs,")
     return reasons

@@ -213,6 +213,11 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(dump(spec).encode()).hexdigest()[:16]
 
 
+def start_fingerprint(spec: Mapping[str, Any]) -> str:
+    """A short hash of what a sandbox is started with: the options whose change needs a restart."""
+    return fingerprint({option.name: spec[option.name] for option in SERVICE if option.effect == "restart"})
+
+
 def needs_restart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The options whose change only a restart brings into a running sandbox."""
     return [option.name for option in differences(SERVICE, before, after) if option.effect == "restart"]

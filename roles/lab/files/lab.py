@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts, watches and ends the lab's processes, and never a process that is not the lab's.
 

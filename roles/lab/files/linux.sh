@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs User-Mode Linux so that a host can reboot. Its kernel reboots by executing its own name (argument zero) again,
 # with all files open: the network interface would still be taken. With this program's name it comes back here.

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Makes a directory with the disk image of a plain, SELinux-enforcing Debian (root.img) and a package repository
 # for what is installed on it later (repository/). Run it in a mount namespace of its own: a killed build then leaves

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # mmdebstrap hook: downloads what the roles will install, and moves it out of the image into the lab's repository.
 set -euo pipefail

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # mmdebstrap hook: what makes a plain Debian a host of the lab.
 set -euo pipefail

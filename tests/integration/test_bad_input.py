@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: E501 (a table is read by lines)
+"""Bad input, one case each: an error that names option, value and what is allowed, and a host on which nothing changed.
+
+Every case is ``GOOD`` with one thing wrong, and ``GOOD`` itself is shown to work: what is refused is that one thing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, difference, sandboxes_gone, shell_task, snapshot_task
+
+NAME, LEVEL, OTHER_LEVEL = "it-bad", "s0:c911,c912", "s0:c913,c914"
+FOREIGN, NEIGHBOUR = "it-foreign", "it-neighbour"
+FILESYSTEMS = "/var/lib/libvirt/filesystems"
+UNIT = "systemd-tmpfiles-clean.timer"
+
+LABEL, CONTENT, SERVICE = "virt.sandbox.mcs_label", "virt.sandbox.sandbox_content", "virt.sandbox.sandbox_service"
+INFO, EXEC = "virt.sandbox.sandbox_info", "virt.sandbox.sandbox_exec"
+GOOD: dict[str, dict[str, Any]] = {
+    LABEL: {"name": NAME, "level": LEVEL},
+    CONTENT: {"name": NAME, "level": LEVEL, "private": ["/etc/default"]},
+    SERVICE: {"name": NAME, "level": LEVEL, "state": "present", "units": [UNIT]},
+    INFO: {"name": NAME},
+    EXEC: {"name": NAME, "argv": ["true"]},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """``wrong`` replaces options of ``GOOD``; every text of ``says`` must be in the error."""
+
+    name: str
+    module: str
+    wrong: Mapping[str, Any]
+    says: tuple[str, ...]
+    become: bool = True
+
+    @property
+    def task(self) -> Task:
+        arguments = {key: value for key, value in {**GOOD[self.module], **self.wrong}.items() if value is not None}
+        return {"name": self.name, self.module: arguments, "become": self.become}
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Cases on a host that is in a state of its own; ``before`` brings that about and ``after`` ends it."""
+
+    name: str
+    cases: tuple[Case, ...]
+    before: str = ""
+    after: str = ""
+
+
+UNKNOWN, SENSITIVITY = "s0:c1,c2000", "s0"
+NO_NAME = ("name: ", "'a/b'", "lower-case letters, digits and inner dashes")
+NO_ROOT = ("root", "become: true")
+TWICE = {"name": None, "level": None, "state": None, "units": None, "private": None}
+
+VALUES = (
+    Case("a level that the policy does not know, mcs_label", LABEL, {"level": UNKNOWN}, ("level: ", UNKNOWN, "c1023")),
+    Case("a level that the policy does not know, sandbox_content", CONTENT, {"level": UNKNOWN}, ("level: ", UNKNOWN, "c1023")),
+    Case("a level that the policy does not know, sandbox_service", SERVICE, {"level": UNKNOWN}, ("level: ", UNKNOWN, "c1023")),
+    Case("a level without categories, mcs_label", LABEL, {"level": SENSITIVITY}, ("level: 's0' is not allowed", "categor")),
+    Case("a level without categories, sandbox_content", CONTENT, {"level": SENSITIVITY}, ("level: 's0' is not allowed", "categor")),
+    Case("a level without categories, sandbox_service", SERVICE, {"level": SENSITIVITY}, ("level: 's0' is not allowed", "categor")),
+    Case("a level with all categories", LABEL, {"level": "s0:c0.c1023"}, ("level: 's0:c0.c1023' is not allowed", "all")),
+    Case("a pair of equal categories", LABEL, {"level": "s0:c5,c5"}, ("level: 's0:c5,c5' is not allowed", "equal")),
+    Case("the level of another sandbox", LABEL, {"level": OTHER_LEVEL}, ("level: ", OTHER_LEVEL, NEIGHBOUR)),
+    Case("a level that another dominates", LABEL, {"level": "s0:c913"}, ("level: ", "s0:c913", NEIGHBOUR)),
+    Case("another level than the registry's", SERVICE, {"level": "s0:c1,c911"}, ("level: ", "s0:c1,c911", LEVEL)),
+    Case("an unknown unit", SERVICE, {"units": ["nosuch.service"]}, ("units: 'nosuch.service'", "/usr/lib/systemd/system", "package")),
+    Case("no unit", SERVICE, {"units": []}, ("units: []", "at least one systemd unit")),
+    Case("a unit that is a path", SERVICE, {"units": ["../x.service"]}, ("units: ['../x.service']", "names of systemd units")),
+    Case("a name with a slash, mcs_label", LABEL, {"name": "a/b"}, NO_NAME),
+    Case("a name with a slash, sandbox_content", CONTENT, {"name": "a/b"}, NO_NAME),
+    Case("a name with a slash, sandbox_service", SERVICE, {"name": "a/b"}, NO_NAME),
+    Case("a name with a slash, to be absent", SERVICE, {"name": "a/b", "state": "absent"}, NO_NAME),
+    Case("a name with a slash, sandbox_exec", EXEC, {"name": "a/b"}, NO_NAME),
+    Case("a sandbox that there is not, sandbox_info", INFO, {"name": "it-none"}, ("name: 'it-none'", "a sandbox of this host")),
+    Case("a sandbox that there is not, sandbox_exec", EXEC, {"name": "it-none"}, ("it-none", "not running")),
+    Case("a sandbox without content", SERVICE, {"name": "it-none", "level": "s0:c915,c916"}, ("name: 'it-none'", "sandbox_content makes it")),
+    Case("a sandbox without a level", CONTENT, {"name": "it-none", "level": None}, ("level: None", "mcs_label")),
+    Case("a size that is none", SERVICE, {"memory": "lots"}, ("memory: 'lots'", "512M")),
+    Case("no processors", SERVICE, {"cpus": 0}, ("cpus: 0.0", "above 0")),
+    Case("an unknown network", SERVICE, {"network": [{"source": "nowhere"}]}, ("network[0].source: 'nowhere'", "default")),
+    Case("a static interface without address", SERVICE, {"network": [{"type": "static"}]}, ("network[0].addresses: []", "static")),
+    Case("an address without prefix", SERVICE, {"network": [{"type": "static", "addresses": ["10.1.2.3.4"]}]}, ("network[0].addresses: ", "10.1.2.3.4")),
+    Case("a private path of the shared part", CONTENT, {"private": ["/usr/lib"]}, ("private: ['/usr/lib']", "/etc, /var, /home, /root, /srv")),
+    Case("a private path with dots", CONTENT, {"private": ["/etc/../usr"]}, ("private: ['/etc/../usr']", "absolute path")),
+    Case("a private path that the host does not have", CONTENT, {"private": ["/etc/nosuch"]}, ("private: ['/etc/nosuch']", "package")),
+    Case("a type that the policy does not know", SERVICE, {"process_type": "nosuch_t"}, ("process_type: 'nosuch_t'", "virt.sandbox.host")),
+    Case("a type that is not held to its level", SERVICE, {"process_type": "unconfined_t"}, ("process_type: 'unconfined_t'", "MCS")),
+    Case("one name twice, mcs_label", LABEL, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: 'it-x'", "once")),
+    Case("one name twice, sandbox_content", CONTENT, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: 'it-x'", "once")),
+    Case("one name twice, sandbox_service", SERVICE, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: 'it-x'", "once")),
+    Case("a name and a list", SERVICE, {"sandboxes": [{"name": "it-x"}]}, ("name", "sandboxes", "mutually exclusive")),
+    Case("no become, mcs_label", LABEL, {}, NO_ROOT, become=False),
+    Case("no become, sandbox_content", CONTENT, {}, NO_ROOT, become=False),
+    Case("no become, sandbox_service", SERVICE, {}, NO_ROOT, become=False),
+    Case("no become, sandbox_info", INFO, {}, NO_ROOT, become=False),
+    Case("no become, sandbox_exec", EXEC, {}, NO_ROOT, become=False),
+)  # fmt: skip
+
+FOREIGN_TREE = (
+    Case(
+        "a content path that exists and is not ours", CONTENT, {"name": FOREIGN, "level": "s0:c917,c918"},
+        ("path: ", f"{FILESYSTEMS}/{FOREIGN} exists", "move it away"),
+    ),
+    Case("removing a content path that is not ours", CONTENT, {"name": FOREIGN, "state": "absent"}, ("path: ", f"{FILESYSTEMS}/{FOREIGN}", "not removed")),
+)  # fmt: skip
+FOREIGN_DOMAIN = (
+    Case("a foreign domain of the same name", SERVICE, {}, (f"name: libvirt has a domain {NAME}", "choose another name, or undefine it")),
+    Case("removing a foreign domain of the same name", SERVICE, {"state": "absent"}, (f"name: libvirt has a domain {NAME}", "undefine it")),
+)
+FOREIGN_UNIT = (
+    Case("a foreign unit of the same name", SERVICE, {}, (f"name: /etc/systemd/system/{NAME}_sandbox.service", "choose another name, or remove it")),
+)  # fmt: skip
+PERMISSIVE = (
+    Case(
+        "SELinux permissive, sandbox_content", CONTENT, {}, ("SELinux is permissive", "enforcing is required", "require_enforcing: false")
+    ),
+    Case(
+        "SELinux permissive, sandbox_service", SERVICE, {}, ("SELinux is permissive", "enforcing is required", "require_enforcing: false")
+    ),
+)
+PERMISSIVE_TYPE = (
+    Case("a process type that is permissive", SERVICE, {}, ("process_type: 'virt_sandbox_t'", "not permissive", "semanage permissive")),
+)
+NO_LIBVIRT = (
+    Case("libvirt not running, mcs_label", LABEL, {"level": None, "name": "it-new"}, ("libvirt", "does not answer", "start its daemon")),
+    Case("libvirt not running, sandbox_content", CONTENT, {}, ("libvirt", "does not answer", "start its daemon")),
+    Case("libvirt not running, sandbox_service", SERVICE, {}, ("libvirt", "does not answer", "start its daemon")),
+)
+NO_LIBVIRT_BINDING = (
+    Case("no binding of libvirt, sandbox_content", CONTENT, {}, ("no Python on this host", "python3-libvirt")),
+    Case("no binding of libvirt, sandbox_service", SERVICE, {}, ("no Python on this host", "python3-libvirt")),
+    Case("no binding of libvirt, sandbox_info", INFO, {"name": None}, ("no Python on this host", "python3-libvirt")),
+    Case("no binding of libvirt, mcs_label", LABEL, {"level": None, "name": "it-new"}, ("no Python on this host", "python3-libvirt")),
+)
+NO_SELINUX_BINDING = (
+    Case("no binding of SELinux, sandbox_content", CONTENT, {}, ("no Python on this host", "python3-selinux")),
+    Case("no binding of SELinux, sandbox_service", SERVICE, {}, ("no Python on this host", "python3-selinux")),
+)
+
+DAEMON = "$(systemctl list-units --plain --no-legend 'libvirtd*.socket' 'virtlxcd*.socket' | cut -d' ' -f1) libvirtd.service"
+HIDE = "for path in /usr/lib/python3/dist-packages/{0}*; do mv $path ${{path%/*}}/hidden-${{path##*/}}; done"
+SHOW = "for path in /usr/lib/python3/dist-packages/hidden-{0}*; do mv $path ${{path%/*}}/${{path##*/hidden-}}; done"
+FOREIGN_XML = f"<domain type='lxc'><name>{NAME}</name><memory>65536</memory><os><type>exe</type><init>/bin/sh</init></os></domain>"
+GROUPS = (
+    Group("values", VALUES),
+    Group("a foreign tree", FOREIGN_TREE, f"mkdir {FILESYSTEMS}/{FOREIGN}; echo theirs >{FILESYSTEMS}/{FOREIGN}/file"),
+    Group(
+        "a foreign domain", FOREIGN_DOMAIN,
+        f"echo \"{FOREIGN_XML}\" >/run/it-domain.xml; virsh -q -c lxc:///system define /run/it-domain.xml",
+        f"virsh -q -c lxc:///system undefine {NAME}",
+    ),
+    Group(
+        "a foreign unit", FOREIGN_UNIT,
+        f"echo '[Service]' >/etc/systemd/system/{NAME}_sandbox.service",
+        f"rm /etc/systemd/system/{NAME}_sandbox.service",
+    ),
+    Group("permissive", PERMISSIVE, "setenforce 0", "setenforce 1"),
+    Group("no libvirt", NO_LIBVIRT, f"units=\"{DAEMON}\"; echo $units >/run/it-libvirt; systemctl stop $units", "systemctl start $(cat /run/it-libvirt)"),
+    Group("no libvirt binding", NO_LIBVIRT_BINDING, HIDE.format("libvirt"), SHOW.format("libvirt")),
+    Group("no SELinux binding", NO_SELINUX_BINDING, HIDE.format("selinux"), SHOW.format("selinux")),
+    Group("a permissive type", PERMISSIVE_TYPE, "semanage permissive -a virt_sandbox_t", "semanage permissive -d virt_sandbox_t"),
+)  # fmt: skip
+CASES = [case for group in GROUPS for case in group.cases]
+
+
+def tasks_of(group: Group) -> Iterator[Task]:
+    yield shell_task(f"before {group.name}", group.before or "true")
+    yield snapshot_task(f"snapshot before {group.name}")
+    for case in group.cases:
+        yield case.task
+    yield snapshot_task(f"snapshot after {group.name}")
+    yield shell_task(f"after {group.name}", group.after or "true")
+
+
+@pytest.fixture(scope="module")
+def played(lab: Lab) -> Iterator[Played]:
+    names = (NAME, FOREIGN, NEIGHBOUR)
+    mend = "; ".join(["setenforce 1", SHOW.format("libvirt"), SHOW.format("selinux"), "systemctl start $(cat /run/it-libvirt)"])
+    tasks = [*sandboxes_gone(names, " first")]
+    tasks += [
+        {"name": "levels", LABEL: {"sandboxes": [{"name": NAME, "level": LEVEL}, {"name": NEIGHBOUR, "level": OTHER_LEVEL}]}},
+        {"name": "content", CONTENT: GOOD[CONTENT]},
+    ]
+    for group in GROUPS:
+        tasks += tasks_of(group)
+    tasks += [{"name": f"good {module}", module: GOOD[module], "check_mode": True} for module in (LABEL, CONTENT, SERVICE)]
+    try:
+        yield lab.play(tasks)
+    finally:
+        lab.everywhere(f"({mend}) 2>/dev/null; rm -f /etc/systemd/system/{NAME}_sandbox.service; true", timeout=120)
+        lab.play(sandboxes_gone(names))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_error_names_what_is_wrong(played: Played, host: str, case: Case) -> None:
+    outcome = played.on(host)[case.name]
+    assert outcome.failed, outcome.result
+    assert "Traceback" not in str(outcome.result), outcome.result
+    assert [text for text in case.says if text not in outcome.message] == [], outcome.message
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_nothing_changed(played: Played, host: str, group: Group) -> None:
+    outcomes = played.on(host)
+    before, after = outcomes[f"snapshot before {group.name}"].snapshot, outcomes[f"snapshot after {group.name}"].snapshot
+    assert difference(before, after) == {}
+    assert before["entries"], "a snapshot that sees nothing shows nothing"
+    for step in ("before", "after"):
+        assert not outcomes[f"{step} {group.name}"].failed, outcomes[f"{step} {group.name}"].result
+
+
+@pytest.mark.parametrize("module", [LABEL, CONTENT, SERVICE])
+def test_without_what_is_wrong_it_works(played: Played, host: str, module: str) -> None:
+    outcome = played.on(host)[f"good {module}"]
+    assert not outcome.failed, outcome.message
+    assert outcome.changed == (module == SERVICE)

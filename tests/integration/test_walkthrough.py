@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The walkthrough's steps on the lab's hosts: the playbook runs once, and each step on each host is a test."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+INVENTORY = Path(os.environ.get("VIRT_SANDBOX_LAB", PLAYBOOKS / "inventory" / "lab.yml"))
+STEPS = sorted((path.stem for path in (PLAYBOOKS / "tasks").glob("S*.yml")), key=lambda step: int(step[1:]))
+HOSTS = sorted(yaml.safe_load(INVENTORY.read_text())["lab"]["hosts"])
+LINE = re.compile(r"(S\d+) (ok|failed) (\S+) (.*)")
+LIMIT = 1800
+
+
+@pytest.fixture(scope="session")
+def verdicts() -> dict[tuple[str, str], tuple[str, str]]:
+    """What the walkthrough says of each step and host: verdict and evidence. The hosts may have been prepared before."""
+    command = ["ansible-playbook", f"--inventory={INVENTORY}", "--extra-vars=walkthrough_plain=false", "walkthrough.yml"]
+    done = subprocess.run(command, cwd=PLAYBOOKS, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
+    print(done.stdout[-20000:], done.stderr[-5000:])
+    found = {(step, host): (verdict, evidence) for step, verdict, host, evidence in LINE.findall(done.stdout)}
+    failed = [verdict for verdict, _evidence in found.values() if verdict == "failed"]
+    assert bool(failed) == bool(done.returncode), f"{len(failed)} steps failed, and the playbook ended with {done.returncode}"
+    return found
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("step", STEPS)
+def test_step(step: str, host: str, verdicts: dict[tuple[str, str], tuple[str, str]]) -> None:
+    verdict, evidence = verdicts.get((step, host), ("failed", "it did not run"))
+    assert verdict == "ok", evidence

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs inside a sandbox, as root there: tries what must be denied, and what must not, and says how each ended.
+
+Its input is a JSON object on the first argument; its output one of ``{attempt: outcome}``, where an outcome is ``ok`` or
+the name of the error. It is run on the host too, where the same attempts succeed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import glob
+import json
+import os
+import socket
+import stat
+import struct
+import sys
+from typing import Any, Callable
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+GIVEN: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+CGROUPS = "/sys/fs/cgroup"
+MACHINES = CGROUPS + "/machine.slice"
+# of x86_64
+INIT_MODULE, SYSLOG, PIVOT_ROOT, ADD_KEY, KEYCTL = 175, 103, 155, 248, 250
+PERF_EVENT_OPEN, OPEN_BY_HANDLE_AT, BPF, FSOPEN, MOUNT_SETATTR, SWAPON, KEXEC_LOAD = 298, 304, 321, 430, 442, 167, 246
+MS_RDONLY, MS_REMOUNT, MS_BIND = 1, 32, 4096
+AT_FDCWD = -100
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+USER_KEYRING, SESSION_KEYRING, KEYCTL_SEARCH = -4, -3, 10
+
+Attempt = Callable[[], Any]
+ATTEMPTS: dict[str, Attempt] = {}
+
+
+def attempt(name: str) -> Callable[[Attempt], Attempt]:
+    def register(function: Attempt) -> Attempt:
+        ATTEMPTS[name] = function
+        return function
+
+    return register
+
+
+def syscall(number: int, *arguments: Any) -> int:
+    result = int(LIBC.syscall(ctypes.c_long(number), *arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def call(name: str, *arguments: Any) -> None:
+    if getattr(LIBC, name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def write(path: str, text: str | None = None) -> None:
+    """Open for writing, and write if there is a text: opening is what is denied."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if text is not None:
+            os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def in_child(function: Attempt) -> None:
+    """In a process of its own, for what changes the process that does it."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 0
+        try:
+            function()
+        except OSError as error:
+            code = error.errno or errno.EIO
+        except BaseException:
+            code = 255
+        os.write(writer, struct.pack("i", code))
+        os._exit(0)
+    os.close(writer)
+    data = os.read(reader, 4)
+    os.close(reader)
+    os.waitpid(pid, 0)
+    code = struct.unpack("i", data)[0] if data else errno.EIO
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+# ---- cgroups (19)
+
+
+def own_scope() -> str:
+    line = next(line for line in read("/proc/self/cgroup").splitlines() if line.startswith("0::"))
+    path = line[3:]
+    while ".scope" not in path.rsplit("/", 1)[1]:
+        path = path.rsplit("/", 1)[0]
+    return CGROUPS + path
+
+
+def slice_of(name: str) -> str:
+    return f"{MACHINES}/machine-" + name.replace("-", "\\x2d") + ".slice"
+
+
+for key in ("cgroup.kill", "cgroup.procs", "cgroup.freeze", "cgroup.subtree_control", "memory.max", "memory.high", "pids.max", "cpu.max"):
+    for whose in ("own", "other"):
+        ATTEMPTS[f"write {key} of the {whose} slice"] = lambda key=key, whose=whose: write(f"{slice_of(GIVEN[whose])}/{key}")
+    ATTEMPTS[f"write {key} of the other's scope"] = lambda key=key: write(f"{GIVEN['other_scope']}/{key}")
+for key in ("cgroup.procs", "cgroup.subtree_control"):
+    ATTEMPTS[f"write {key} of the host's root"] = lambda key=key: write(f"{CGROUPS}/{key}")
+for key in ("cgroup.procs", "cgroup.kill", "memory.max"):
+    ATTEMPTS[f"write {key} of system.slice"] = lambda key=key: write(f"{CGROUPS}/system.slice/{key}")
+ATTEMPTS["make a cgroup in the host's root"] = lambda: os.mkdir(CGROUPS + "/vsbx")
+ATTEMPTS["make a cgroup in the other's slice"] = lambda: os.mkdir(slice_of(GIVEN["other"]) + "/vsbx")
+ATTEMPTS["make a cgroup in the own slice"] = lambda: os.mkdir(slice_of(GIVEN["own"]) + "/vsbx")
+
+
+@attempt("make and remove a cgroup in the own scope")
+def cgroup_of_its_own() -> None:
+    path = own_scope() + "/vsbx"
+    os.mkdir(path)
+    write(path + "/cgroup.procs")
+    os.rmdir(path)
+
+
+# ---- the host's files (20, 9)
+
+
+@attempt("open a file of the host by its handle")
+def by_handle() -> None:
+    handle = bytes.fromhex(GIVEN["handle"])
+    buffer = ctypes.create_string_buffer(handle, len(handle))
+    mount = os.open(GIVEN.get("mount", "/etc"), os.O_RDONLY | os.O_DIRECTORY)
+    os.close(syscall(OPEN_BY_HANDLE_AT, mount, buffer, os.O_RDONLY))
+
+
+@attempt("find the host's secret")
+def secret() -> None:
+    for path in GIVEN["secrets"]:
+        if os.path.lexists(path):
+            return
+    raise OSError(errno.ENOENT, "")
+
+
+@attempt("find the host's ssh keys")
+def ssh_keys() -> None:
+    if not glob.glob("/etc/ssh/ssh_host_*") + glob.glob("/root/.ssh/*"):
+        raise OSError(errno.ENOENT, "")
+
+
+@attempt("find libvirt's sockets")
+def libvirt() -> None:
+    if not glob.glob("/run/libvirt/*") + glob.glob("/var/run/libvirt/*"):
+        raise OSError(errno.ENOENT, "")
+
+
+def node(path: str, mode: int, device: int = 0) -> None:
+    os.mknod(path, mode | 0o600, device)
+    os.unlink(path)
+
+
+DISK, MEMORY = os.makedev(98, 0), os.makedev(1, 1)
+for directory in ("/dev", "/tmp", "/srv"):
+    ATTEMPTS[f"make the host's disk in {directory}"] = lambda directory=directory: node(f"{directory}/vsbx", stat.S_IFBLK, DISK)
+    ATTEMPTS[f"make the host's memory in {directory}"] = lambda directory=directory: node(f"{directory}/vsbx", stat.S_IFCHR, MEMORY)
+ATTEMPTS["make a fifo in /srv"] = lambda: node("/srv/vsbx", stat.S_IFIFO)
+
+
+# ---- labels (22, 23)
+
+
+def relabel(level: str) -> None:
+    with open("/srv/vsbx-own", "w", encoding="ascii") as file:
+        file.write("mine")
+    label = f"system_u:object_r:virt_sandbox_file_t:{level}"
+    try:
+        os.setxattr("/srv/vsbx-own", "security.selinux", label.encode())
+    finally:
+        os.unlink("/srv/vsbx-own")
+
+
+def born_at(level: str) -> None:
+    write("/proc/thread-self/attr/fscreate", f"system_u:object_r:virt_sandbox_file_t:{level}")
+    with open("/srv/vsbx-own", "w", encoding="ascii"):
+        os.unlink("/srv/vsbx-own")
+
+
+for key in ("s0", "other_level"):
+    ATTEMPTS[f"relabel an own file to {key}"] = lambda key=key: relabel(GIVEN.get(key, key))
+    ATTEMPTS[f"make a file that is born at {key}"] = lambda key=key: in_child(lambda: born_at(GIVEN.get(key, key)))
+ATTEMPTS["become another level"] = lambda: in_child(
+    lambda: write("/proc/thread-self/attr/current", f"system_u:system_r:virt_sandbox_t:{GIVEN['other_level']}")
+)
+
+
+@attempt("make a file in a directory that is at s0")
+def in_open_directory() -> None:
+    os.mkdir("/srv/vsbx-at-s0/child")
+    os.rmdir("/srv/vsbx-at-s0/child")
+
+
+@attempt("read a file at the other's level")
+def at_other_level() -> None:
+    read("/srv/vsbx-other")
+
+
+@attempt("write and mark an own file")
+def own_file() -> None:
+    with open("/srv/vsbx-own", "w", encoding="ascii") as file:
+        file.write("mine")
+    os.setxattr("/srv/vsbx-own", "user.mark", b"mine")
+    os.chmod("/srv/vsbx-own", 0o600)
+    os.unlink("/srv/vsbx-own")
+
+
+# ---- mounts
+
+
+def mount_setattr(path: str) -> None:
+    attributes = struct.pack("QQQQ", 0, MS_RDONLY, 0, 0)
+    syscall(MOUNT_SETATTR, AT_FDCWD, path.encode(), 0, attributes, len(attributes))
+
+
+def mount(path: str) -> None:
+    call("mount", None, path.encode(), None, MS_REMOUNT | MS_BIND, None)
+
+
+for path in ("/usr", "/", "/etc/ssl/certs"):
+    ATTEMPTS[f"make the mount of {path} writable, by mount_setattr"] = lambda path=path: mount_setattr(path)
+    ATTEMPTS[f"make the mount of {path} writable, by mount"] = lambda path=path: mount(path)
+    ATTEMPTS[f"write in {path}"] = lambda path=path: os.mkdir(f"{path}/vsbx")
+ATTEMPTS["mount a tmpfs"] = lambda: call("mount", b"none", b"/srv", b"tmpfs", 0, None)
+ATTEMPTS["mount a proc"] = lambda: call("mount", b"none", b"/srv", b"proc", 0, None)
+ATTEMPTS["unmount /usr"] = lambda: call("umount2", b"/usr", 2)
+ATTEMPTS["begin a mount, by fsopen"] = lambda: os.close(syscall(FSOPEN, b"tmpfs", 0))
+ATTEMPTS["a mount namespace"] = lambda: in_child(lambda: call("unshare", CLONE_NEWNS))
+
+
+def user_namespace() -> None:
+    call("unshare", CLONE_NEWUSER | CLONE_NEWNS)
+    call("mount", b"none", b"/srv", b"tmpfs", 0, None)
+
+
+ATTEMPTS["mount in a user namespace"] = lambda: in_child(user_namespace)
+
+
+# ---- processes
+
+
+@attempt("see a process of the host")
+def processes() -> None:
+    names = {read(path).strip() for path in glob.glob("/proc/[0-9]*/comm")}
+    if not names & {"libvirtd", "virtlxcd", "libvirt_lxc", "sshd", "auditd", "kthreadd"}:
+        raise OSError(errno.ESRCH, "")
+
+
+ATTEMPTS["signal the other sandbox's first process"] = lambda: os.kill(GIVEN["other_pid"], 0)
+ATTEMPTS["signal the host's sshd"] = lambda: os.kill(GIVEN["host_pid"], 0)
+ATTEMPTS["signal an own process"] = lambda: os.kill(1, 0)
+ATTEMPTS["read the memory of the other's first process"] = lambda: write(f"/proc/{GIVEN['other_pid']}/mem")
+
+
+# ---- the kernel
+
+for path in (
+    "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
+    "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/sys/fs/selinux/enforce", "/sys/fs/selinux/load", "/sys/kernel/uevent_helper",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+):  # fmt: skip
+    ATTEMPTS[f"write {path}"] = lambda path=path: write(path)
+ATTEMPTS["load a kernel module"] = lambda: syscall(INIT_MODULE, b"\x7fELF", 4, b"")
+ATTEMPTS["read the kernel's log"] = lambda: syscall(SYSLOG, 3, ctypes.create_string_buffer(4096), 4096)
+ATTEMPTS["clear the kernel's log"] = lambda: syscall(SYSLOG, 5, None, 0)
+ATTEMPTS["set the host name"] = lambda: call("sethostname", b"vsbx", 4)
+ATTEMPTS["swap"] = lambda: syscall(SWAPON, b"/srv/none", 0)
+ATTEMPTS["load another kernel"] = lambda: syscall(KEXEC_LOAD, 0, 0, None, 0)
+ATTEMPTS["create a bpf map"] = lambda: os.close(syscall(BPF, 0, struct.pack("IIIII", 2, 4, 4, 1, 0) + bytes(100), 120))
+ATTEMPTS["set the clock"] = lambda: call("clock_settime", 0, struct.pack("qq", GIVEN.get("now", 0), 0))
+ATTEMPTS["open an audit socket"] = lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9).close()
+
+
+def key_of(name: str) -> int:
+    return syscall(KEYCTL, KEYCTL_SEARCH, USER_KEYRING, b"user", name.encode(), 0)
+
+
+ATTEMPTS["keep a secret in the session's keyring"] = lambda: syscall(ADD_KEY, b"user", b"vsbx", b"mine", 4, SESSION_KEYRING)
+ATTEMPTS["keep a secret in the user's keyring"] = lambda: syscall(ADD_KEY, b"user", GIVEN["own"].encode(), b"mine", 4, USER_KEYRING)
+ATTEMPTS["find the other's secret in the user's keyring"] = lambda: key_of(GIVEN["other"])
+ATTEMPTS["find the host's secret in the user's keyring"] = lambda: key_of("vsbx-host")
+
+
+def outcome(function: Attempt) -> str:
+    try:
+        function()
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, str(error))
+    return "ok"
+
+
+def births() -> dict[str, str]:
+    """A file in every directory in which one can be made; (22) the host looks at their labels."""
+    found = {}
+    for directory, names, _files in os.walk("/"):
+        names[:] = [name for name in names if os.path.join(directory, name) not in ("/proc", "/sys/fs/cgroup", "/usr")]
+        path = os.path.join(directory, "vsbx-born")
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            found[path] = directory
+        except OSError:
+            continue
+    return found
+
+
+def main() -> None:
+    if GIVEN.get("only") == "births":
+        print(json.dumps(births()))
+        return
+    wanted = GIVEN.get("attempts", list(ATTEMPTS))
+    print(json.dumps({name: outcome(ATTEMPTS[name]) for name in wanted}))
+
+
+if __name__ == "__main__":
+    main()

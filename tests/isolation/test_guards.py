@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Root inside one sandbox against another sandbox and the host, and the guards that stop him.
+
+Sandboxes A and B run beside each other. ``attempts.py`` runs as root in A; the same attempts on the host, where they succeed,
+show that they are made right.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, sandboxes_gone, shell_task
+
+A, B = "it-a", "it-b"
+LEVELS = {A: "s0:c931,c932", B: "s0:c933,c934"}
+TREES = "/var/lib/libvirt/filesystems"
+LABEL, CONTENT, SERVICE = "virt.sandbox.mcs_label", "virt.sandbox.sandbox_content", "virt.sandbox.sandbox_service"
+ATTEMPTS = Path(__file__).with_name("attempts.py").read_text(encoding="utf-8")
+
+DENIED = ("EACCES", "EPERM")
+ABSENT = ("ENOENT",)
+# the mount is read-only, and the label says so too: which one answers first is the kernel's
+READ_ONLY = ("EROFS", "EACCES")
+UNREACHABLE = ("ESRCH",)
+MOUNTS = ("/usr", "/", "/etc/ssl/certs")
+
+CGROUP_KEYS = (
+    "cgroup.kill", "cgroup.procs", "cgroup.freeze", "cgroup.subtree_control", "memory.max", "memory.high", "pids.max", "cpu.max",
+)  # fmt: skip
+EXPECTED: dict[str, tuple[str, ...]] = {
+    # threat 19
+    **{f"write {key} of {whose}": DENIED for key in CGROUP_KEYS for whose in ("the own slice", "the other slice", "the other's scope")},
+    **{f"write {key} of the host's root": DENIED for key in ("cgroup.procs", "cgroup.subtree_control")},
+    **{f"write {key} of system.slice": DENIED for key in ("cgroup.procs", "cgroup.kill", "memory.max")},
+    **{f"make a cgroup in {where}": DENIED for where in ("the host's root", "the other's slice", "the own slice")},
+    # threat 20
+    "open a file of the host by its handle": DENIED,
+    "find the host's secret": ABSENT,
+    "find the host's ssh keys": ABSENT,
+    # threat 9
+    "find libvirt's sockets": ABSENT,
+    **{f"make the host's {what} in {where}": DENIED for what in ("disk", "memory") for where in ("/dev", "/tmp", "/srv")},
+    # threats 22 and 23
+    "make a file in a directory that is at s0": DENIED,
+    "read a file at the other's level": DENIED,
+    **{f"relabel an own file to {level}": DENIED for level in ("s0", "other_level")},
+    **{f"make a file that is born at {level}": DENIED for level in ("s0", "other_level")},
+    "become another level": DENIED,
+    # mounts
+    **{f"make the mount of {path} writable, by {how}": DENIED for path in MOUNTS for how in ("mount_setattr", "mount")},
+    **{f"write in {path}": READ_ONLY for path in MOUNTS},
+    "mount a tmpfs": DENIED,
+    "mount a proc": DENIED,
+    "unmount /usr": DENIED,
+    "begin a mount, by fsopen": DENIED,
+    "a mount namespace": DENIED,
+    "mount in a user namespace": DENIED,
+    # processes
+    "see a process of the host": UNREACHABLE,
+    "signal the other sandbox's first process": UNREACHABLE,
+    "signal the host's sshd": UNREACHABLE,
+    "read the memory of the other's first process": ABSENT,
+    # the kernel
+    **{f"write {path}": (*DENIED, "EROFS") for path in (
+        "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
+        "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/sys/fs/selinux/enforce", "/sys/fs/selinux/load", "/sys/kernel/uevent_helper",
+    )},
+    **dict.fromkeys((
+        "load a kernel module", "read the kernel's log", "clear the kernel's log", "set the host name", "swap", "load another kernel",
+        "create a bpf map", "set the clock", "open an audit socket",
+    ), DENIED),
+    "find the other's secret in the user's keyring": (*DENIED, "ENOKEY"),
+    "find the host's secret in the user's keyring": (*DENIED, "ENOKEY"),
+}  # fmt: skip
+# what a sandbox may do with what is its own
+OWN = (
+    "make and remove a cgroup in the own scope",
+    "make a fifo in /srv",
+    "write and mark an own file",
+    "signal an own process",
+    "keep a secret in the session's keyring",
+)
+# on the host, where nothing of the above stands in the way
+CONTROLS = (
+    *(f"write {key} of the {whose} slice" for key in ("cgroup.procs", "memory.max") for whose in ("own", "other")),
+    "write cgroup.kill of the other's scope",
+    "write cgroup.procs of the host's root",
+    "open a file of the host by its handle",
+    "find the host's secret",
+    "find the host's ssh keys",
+    "find libvirt's sockets",
+    "make the host's disk in /dev",
+    "make the host's memory in /tmp",
+    "relabel an own file to s0",
+    "relabel an own file to other_level",
+    "make a file that is born at other_level",
+    "make the mount of /usr writable, by mount_setattr",
+    "make the mount of /usr writable, by mount",
+    "mount a tmpfs",
+    "begin a mount, by fsopen",
+    "a mount namespace",
+    "see a process of the host",
+    "signal the other sandbox's first process",
+    "signal the host's sshd",
+    "write /proc/sys/kernel/core_pattern",
+    "write /sys/fs/selinux/enforce",
+    "read the kernel's log",
+    "set the host name",
+    "create a bpf map",
+    "find the host's secret in the user's keyring",
+)
+
+# what the attempts need to know, and the files they aim at
+SCENE = f"""
+set -e
+leader() {{ pgrep -o -P "$(cat /run/libvirt/lxc/$1.pid)"; }}
+slice() {{ systemd-escape --suffix=slice -- "machine/$1" >/dev/null; echo "/sys/fs/cgroup/machine.slice/machine-$(systemd-escape -- $1).slice"; }}
+mkdir -p {TREES}/{A}/srv/vsbx-at-s0
+chcon system_u:object_r:virt_sandbox_file_t:s0 {TREES}/{A}/srv/vsbx-at-s0
+echo theirs >{TREES}/{A}/srv/vsbx-other
+chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[B]} {TREES}/{A}/srv/vsbx-other
+echo "leader=$(leader {B})"
+echo "sshd=$(pgrep -o sshd)"
+echo "scope=$(ls -d $(slice {B})/*.scope)"
+"""  # noqa: E501
+HANDLE = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+buffer = ctypes.create_string_buffer(struct.pack("II", 128, 0) + bytes(128), 136)
+assert libc.name_to_handle_at(-100, b"/etc/shadow", buffer, ctypes.byref(ctypes.c_int()), 0) == 0, os.strerror(ctypes.get_errno())
+print(buffer.raw[: 8 + struct.unpack("I", buffer.raw[:4])[0]].hex())
+"""
+
+
+def tasks() -> list[dict[str, Any]]:
+    return [
+        *sandboxes_gone((A, B), " first"),
+        {"name": "labels", LABEL: {"sandboxes": [{"name": name, "level": level} for name, level in LEVELS.items()]}},
+        {"name": "content", CONTENT: {"sandboxes": [{"name": name} for name in LEVELS]}},
+        {"name": "service", SERVICE: {"sandboxes": [{"name": name, "units": ["systemd-tmpfiles-clean.timer"]} for name in LEVELS]}},
+        shell_task("scene", SCENE),
+        shell_task("handle", f"python3 - <<'EOF'\n{HANDLE}EOF\n"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def scene(lab: Lab) -> Iterator[Played]:
+    played = lab.play(tasks())
+    for host in lab.hosts:
+        assert {name: one.message for name, one in played.on(host).items() if one.failed} == {}, host
+    yield played
+    lab.everywhere(f"chcon -R {LEVELS[A]} {TREES}/{A}/srv 2>/dev/null; true")
+    lab.play(sandboxes_gone((A, B)))
+
+
+def inside(name: str) -> str:
+    return f"timeout 120 virt-sandbox exec {name} -- python3 - "
+
+
+def run_attempts(lab: Lab, host: str, way: str, given: dict[str, Any]) -> dict[str, str]:
+    done = lab.ssh(host, f"{way}{shlex.quote(json.dumps(given))} <<'END-OF-ATTEMPTS'\n{ATTEMPTS}\nEND-OF-ATTEMPTS\n", timeout=150)
+    outcomes: dict[str, str] = json.loads(done.stdout)
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def given(lab: Lab, scene: Played) -> dict[str, dict[str, Any]]:
+    token = secrets.token_hex(8)
+    found = {}
+    for host in lab.hosts:
+        seen = dict(line.split("=", 1) for line in scene.on(host)["scene"].stdout.splitlines())
+        places = [f"/etc/vsbx-{token}", f"/root/vsbx-{token}", f"/var/lib/vsbx-{token}", f"/run/vsbx-{token}", f"/tmp/vsbx-{token}"]
+        lab.ssh(host, f"touch {' '.join(places)}")
+        found[host] = {
+            "own": A, "other": B, "other_level": LEVELS[B], "other_pid": int(seen["leader"]), "host_pid": int(seen["sshd"]),
+            "other_scope": seen["scope"], "secrets": places, "handle": scene.on(host)["handle"].stdout.strip(),
+        }  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def outcomes(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """How each attempt ended in A, by host. B keeps its secret first, for A to look for."""
+    found = {}
+    for host in lab.hosts:
+        keep = ["keep a secret in the user's keyring"]
+        run_attempts(lab, host, inside(B), {**given[host], "own": B, "other": A, "attempts": keep})
+        run_attempts(lab, host, "python3 - ", {**given[host], "own": "vsbx-host", "attempts": keep})
+        found[host] = run_attempts(lab, host, inside(A), {**given[host], "attempts": [*EXPECTED, *OWN]})
+    return found
+
+
+@pytest.fixture(scope="module")
+def controls(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """How attempts end on the host, in a mount namespace and with a host name of their own."""
+    way = "timeout 120 unshare -m -u sh -c 'mount --bind /usr /usr && mount -o remount,bind,ro /usr && exec python3 - \"$0\"' "
+    return {host: run_attempts(lab, host, way, {**given[host], "attempts": list(CONTROLS)}) for host in lab.hosts}
+
+
+@pytest.mark.parametrize("attempt", EXPECTED)
+def test_root_inside_cannot(outcomes: dict[str, dict[str, str]], host: str, attempt: str) -> None:
+    assert outcomes[host][attempt] in EXPECTED[attempt]
+
+
+@pytest.mark.parametrize("attempt", OWN)
+def test_root_inside_can(outcomes: dict[str, dict[str, str]], host: str, attempt: str) -> None:
+    assert outcomes[host][attempt] == "ok"
+
+
+@pytest.mark.parametrize("attempt", CONTROLS)
+def test_the_host_can(controls: dict[str, dict[str, str]], host: str, attempt: str) -> None:
+    assert controls[host][attempt] == "ok"
+
+
+def test_the_passwords_are_its_own(lab: Lab, scene: Played, host: str) -> None:
+    """20: the accounts have no passwords, and the file is not the host's."""
+    stat = "stat -c %d:%i /etc/shadow"
+    seen = lab.ssh(host, f"virt-sandbox exec {A} -- sh -c '{stat}; cat /etc/shadow'; {stat}").stdout.splitlines()
+    assert seen[0] != seen[-1]
+    assert {line.split(":")[1] for line in seen[1:-1]} == {"*"}
+
+
+def test_every_file_is_born_at_the_level_of_its_sandbox(lab: Lab, scene: Played, host: str) -> None:
+    """22: wherever a file can be made inside, it has the sandbox's own level, and a type that is the sandbox's."""
+    found = run_attempts(lab, host, inside(A), {"only": "births"})
+    assert {"/srv", "/tmp", "/run", "/var/tmp", "/etc", "/root", "/dev/shm"} <= set(found.values())
+    assert "/srv/vsbx-at-s0" not in found.values()
+    root = f'/proc/$(pgrep -o -P "$(cat /run/libvirt/lxc/{A}.pid)")/root'
+    look = f"root={root}; while read -r path; do stat -c '%C %n' $root$path; rm $root$path; done"
+    script = "\n".join([f"{look} <<'END'", *found, "END\n"])
+    seen = [line.split()[0] for line in lab.ssh(host, script).stdout.splitlines()]
+    assert len(seen) == len(found)
+    assert {context.split(":", 3)[3] for context in seen} == {LEVELS[A]}
+    assert {context.split(":")[2] for context in seen} <= {"virt_sandbox_file_t", "container_file_t"}
+
+
+def test_every_process_carries_its_label(lab: Lab, scene: Played, host: str) -> None:
+    for name, level in LEVELS.items():
+        labels = lab.ssh(host, f"virt-sandbox exec {name} -- ps -eo label=").stdout.split()
+        assert len(labels) > 2
+        assert {label.split(":", 2)[2] for label in labels} == {f"virt_sandbox_t:{level}"}

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sandboxes and hosts that the unit tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import content_spec, dump, service_spec
+
+MakeSpec = Callable[..., dict[str, Any]]
+INSTANCE = r"a\x2db"
+
+
+@pytest.fixture(scope="session")
+def service() -> MakeSpec:
+    """A sandbox's service in its normal form: one unit and one interface unless said otherwise."""
+
+    def make(**options: Any) -> dict[str, Any]:
+        declared = {"name": "web", "level": "s0:c1,c2", "units": ["httpd"], "network": [{"type": "dhcp"}]}
+        return service_spec({**declared, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def content() -> MakeSpec:
+    """A sandbox's content in its normal form."""
+
+    def make(**options: Any) -> dict[str, Any]:
+        return content_spec({"name": "web", "level": "s0:c1,c2", "private": ["/etc/httpd"], **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def host() -> Host:
+    """A host that has what ``service`` asks for, and little else."""
+    there = ("httpd.service", "mariadb.service", "systemd-networkd.service", f"worker@{INSTANCE}.service")
+    return Host(
+        systemd=unit.HostSystemd(
+            wants={"sysinit.target": ["systemd-journald.service", "systemd-udevd.service"], "getty.target": ["getty@tty1.service"]},
+            generators=["systemd-fstab-generator"],
+            unit_paths={name: f"/usr/lib/systemd/system/{name.replace(INSTANCE, '')}" for name in there},
+        ),
+        helper_text=unit.HELPER,
+        gateways={"default": "192.168.122.1", "other": "10.0.0.1"},
+        followed=["/etc/alternatives", "/etc/ld.so.cache"],
+    )
+
+
+@pytest.fixture(scope="session")
+def declared(host: Host) -> Callable[..., Observed]:
+    """A sandbox exactly as its spec says, running or stopped; changes to that are named."""
+
+    def make(spec: dict[str, Any], /, running: bool = True, **changes: Any) -> Observed:
+        xml = domain.domain_xml(spec, host.followed)
+        files = unit.inside(spec, host.systemd, host.gateways)
+        state = {
+            "spec_text": dump(spec),
+            "spec": spec,
+            "unit_text": unit.host_unit(spec),
+            "slice_text": unit.slice_unit(spec),
+            "unit": {
+                "ActiveState": "active" if running else "inactive",
+                "UnitFileState": "enabled" if spec["autostart"] else "disabled",
+                "NeedDaemonReload": "no",
+            },
+            "inactive": xml,
+            "active": xml if running else None,
+            "content_context": layout.object_context(layout.ROOT_TYPE, spec["level"]),
+            "inside": {file.path: ("link", file.link) if file.link else ("text", file.text) for file in files},
+        }
+        return Observed(**{**state, **changes})
+
+    return make

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a declared content tree and an observed one to the steps between the two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan import (
+    FOREIGN,
+    Labelled,
+    Observed,
+    check,
+    foreign,
+    level_of,
+    manifest,
+    plan_content,
+)
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.plan import Plan
+
+MakeSpec = Callable[..., dict[str, Any]]
+
+ROOT = "/var/lib/libvirt/filesystems/web"
+TOP = "system_u:object_r:virt_sandbox_root_t:s0:c1,c2"
+OWN = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
+OLD = "system_u:object_r:virt_sandbox_file_t:s0:c7,c8"
+OLD_TOP = "system_u:object_r:virt_sandbox_root_t:s0:c7,c8"
+ELSEWHERE = {"format": 1, "name": "web", "path": "/srv/boxes/web"}
+
+TYPE_ONLY = Labelled("etc/type", "system_u:object_r:etc_t:s0", OWN)
+UNLABELLED = Labelled("etc/none", None, OWN)
+STRANGER = Labelled("etc/theirs", "system_u:object_r:virt_sandbox_file_t:s0:c3,c4", OWN)
+
+
+@pytest.fixture
+def built(content: MakeSpec) -> Callable[..., Observed]:
+    """A tree as it should be, but for what is named."""
+
+    def make(**changes: Any) -> Observed:
+        return Observed(**{"manifest": manifest(content()), "exists": True, "top_context": TOP, **changes})
+
+    return make
+
+
+Built = Callable[..., Observed]
+
+
+def names(plan: Plan) -> list[str]:
+    return [step.name for step in plan]
+
+
+def relabelled(spec: dict[str, Any], seen: Observed, mode: str) -> list[str]:
+    """The paths that a run gives another label."""
+    return [path for step in plan_content(spec, "present", seen, mode) if step.name == "relabel" for path in step.arguments["paths"]]
+
+
+@pytest.mark.parametrize("half_made", [False, True])
+def test_a_fresh_tree_is_claimed_before_it_is_built(content: MakeSpec, half_made: bool) -> None:
+    check(content(), Observed(half_made=half_made), "report")
+    plan = plan_content(content(), "present", Observed(half_made=half_made), "report")
+    assert names(plan) == ["record the content as ours", "build the content"]
+    record, build = plan
+    assert json.loads(record.arguments["text"]) == {"format": 1, "name": "web", "path": ROOT}
+    assert record.arguments["path"] == "/var/lib/virt-sandbox/content/web.json"
+    assert build.arguments == {
+        "building": "/var/lib/libvirt/filesystems/.web.new",
+        "root": ROOT,
+        "private": ["/etc/httpd"],
+        "file_type": "virt_sandbox_file_t",
+        "level": "s0:c1,c2",
+    }
+    assert (build.before is None) is not half_made
+
+
+def test_an_interrupted_run_that_has_claimed_goes_on(content: MakeSpec) -> None:
+    seen = Observed(manifest=manifest(content()), half_made=True)
+    check(content(), seen, "report")
+    assert names(plan_content(content(), "present", seen, "report")) == ["build the content"]
+
+
+@pytest.mark.parametrize("mode", FOREIGN)
+def test_a_tree_that_is_as_declared_needs_nothing(content: MakeSpec, built: Built, mode: str) -> None:
+    check(content(), built(running=True), mode)
+    assert names(plan_content(content(), "present", built(running=True), mode)) == []
+
+
+def test_what_is_missing_is_brought(content: MakeSpec, built: Built) -> None:
+    plan = plan_content(content(), "present", built(missing=["/etc/httpd", "/var/www"], unmounted=["/etc/alternatives"]), "report")
+    assert names(plan) == ["copy /etc/httpd", "copy /var/www", "make a place for /etc/alternatives"]
+    assert plan.steps[1].arguments == {"root": ROOT, "source": "/var/www", "file_type": "virt_sandbox_file_t", "level": "s0:c1,c2"}
+
+
+# Whose tree it is
+
+
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        pytest.param(Observed(exists=True), f"path: {ROOT} exists, and it is not a tree that this collection made", id="foreign directory"),
+        pytest.param(
+            Observed(exists=True, manifest=ELSEWHERE),
+            f"path: the content of web is in /srv/boxes/web, not in {ROOT}; name that path, or remove it there first",
+            id="ours elsewhere, foreign here",
+        ),
+        pytest.param(Observed(manifest=ELSEWHERE), f"path: the content of web is in /srv/boxes/web, not in {ROOT}", id="ours elsewhere"),
+    ],
+)
+def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeSpec, seen: Observed, message: str) -> None:
+    with pytest.raises(ConflictError) as caught:
+        check(content(), seen, "fix")
+    assert str(caught.value).startswith(message)
+    with pytest.raises(ConflictError) as caught:
+        plan_content(content(), "absent", seen, "fix")
+    assert str(caught.value).startswith(message)
+
+
+def test_private_paths_that_the_host_lacks_are_named(content: MakeSpec, built: Built) -> None:
+    with pytest.raises(OptionError) as caught:
+        check(content(), built(unknown=["/etc/httpd"]), "report")
+    assert str(caught.value) == "private: ['/etc/httpd'] is not allowed; paths that the host has; is the package installed?"
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("report", ["etc/none", "etc/type"]),
+        ("keep", ["etc/none", "etc/type"]),
+        ("fix", ["etc/none", "etc/theirs", "etc/type"]),
+    ],
+)
+def test_foreign_entries_are_relabelled_only_if_asked_for(content: MakeSpec, built: Built, mode: str, expected: list[str]) -> None:
+    seen = built(mislabelled=[TYPE_ONLY, STRANGER, UNLABELLED])
+    check(content(), seen, mode)
+    assert relabelled(content(), seen, mode) == expected
+
+
+def test_foreign_entries_fail_a_run_that_says_so(content: MakeSpec, built: Built) -> None:
+    seen = built(mislabelled=[TYPE_ONLY, STRANGER], owners={"s0:c3,c4": "db"})
+    with pytest.raises(ConflictError) as caught:
+        check(content(), seen, "fail")
+    assert str(caught.value) == f"foreign: 1 entries of {ROOT} are at another level: /etc/theirs at s0:c3,c4, which is db's"
+    check(content(), built(mislabelled=[TYPE_ONLY, UNLABELLED]), "fail")
+
+
+def test_a_relabel_says_what_was_and_what_will_be(content: MakeSpec, built: Built) -> None:
+    (step,) = plan_content(content(), "present", built(mislabelled=[TYPE_ONLY]), "report")
+    assert step.before == {"/etc/type": "system_u:object_r:etc_t:s0"}
+    assert step.after == {"/etc/type": OWN}
+    assert step.arguments == {"root": ROOT, "file_type": "virt_sandbox_file_t", "level": "s0:c1,c2", "paths": ["etc/type"]}
+
+
+@pytest.mark.parametrize(
+    ("context", "found"),
+    [
+        pytest.param("system_u:object_r:x_t:s0:c3,c4", "s0:c3,c4", id="another level"),
+        pytest.param("system_u:object_r:x_t:s0:c1", "s0:c1", id="part of ours"),
+        pytest.param("system_u:object_r:x_t:s0:c2,c1,c3", "s0:c1.c3", id="more than ours, spelt otherwise"),
+        pytest.param("system_u:object_r:x_t:s0:c2,c1", None, id="ours, spelt otherwise"),
+        pytest.param("system_u:object_r:x_t:s0", None, id="no category"),
+        pytest.param("system_u:object_r:x_t", None, id="no level"),
+        pytest.param("system_u:object_r:x_t:SystemLow", None, id="translated"),
+        pytest.param("", None, id="empty"),
+        pytest.param(None, None, id="none"),
+    ],
+)
+def test_what_is_foreign(content: MakeSpec, context: str | None, found: str | None) -> None:
+    entries = foreign(content(), [Labelled("a", context, OWN)], {"s0:c3,c4": "db"})
+    assert [entry["level"] for entry in entries] == ([found] if found else [])
+    assert [entry["owner"] for entry in entries] == (["db" if found == "s0:c3,c4" else None] if found else [])
+    assert [entry["path"] for entry in entries] == (["/a"] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("context", "level"),
+    [
+        (None, None),
+        ("nonsense", None),
+        ("u:r:t:s0", Level()),
+        ("u:r:t:s0:c1,c2", Level.of([1, 2])),
+        ("u:r:t:s0-s0:c1", Level.of([1])),
+    ],
+)
+def test_the_level_of_a_context(context: str | None, level: Level | None) -> None:
+    assert level_of(context) == level
+
+
+# Another level than before
+
+MOVED = [Labelled("", OLD_TOP, TOP), Labelled("etc/old", OLD, OWN)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("report", ["", "etc/old"]),
+        ("keep", ["", "etc/old"]),
+        ("fix", ["", "etc/old", "etc/theirs"]),
+    ],
+)
+def test_a_stopped_sandbox_is_moved_to_its_new_level_with_all_that_was_its_own(
+    content: MakeSpec, built: Built, mode: str, expected: list[str]
+) -> None:
+    seen = built(top_context=OLD_TOP, mislabelled=[*MOVED, STRANGER])
+    check(content(), seen, mode)
+    assert relabelled(content(), seen, mode) == expected
+
+
+def test_moving_is_no_failure_where_foreign_entries_are_one(content: MakeSpec, built: Built) -> None:
+    check(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail")
+    assert relabelled(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail") == ["", "etc/old"]
+    with pytest.raises(ConflictError, match=r"1 entries of .* at another level: /etc/theirs at s0:c3,c4"):
+        check(content(), built(top_context=OLD_TOP, mislabelled=[*MOVED, STRANGER]), "fail")
+
+
+def test_a_running_sandbox_is_not_moved(content: MakeSpec, built: Built) -> None:
+    with pytest.raises(OptionError) as caught:
+        check(content(), built(top_context=OLD_TOP, mislabelled=MOVED, running=True), "fix")
+    message = "level: 's0:c1,c2' is not allowed; the level it runs at, s0:c7,c8, while it runs; stop the sandbox first"
+    assert str(caught.value) == message
+
+
+def test_a_top_without_a_level_can_be_labelled_while_it_runs(content: MakeSpec, built: Built) -> None:
+    top = Labelled("", "system_u:object_r:virt_sandbox_root_t:s0", TOP)
+    seen = built(top_context=top.actual, mislabelled=[top], running=True)
+    check(content(), seen, "report")
+    assert relabelled(content(), seen, "report") == [""]
+
+
+# Absent
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        pytest.param(Observed(), [], id="never there"),
+        pytest.param(Observed(half_made=True), ["remove the content"], id="half made, not yet claimed"),
+        pytest.param(
+            Observed(manifest={**ELSEWHERE, "path": ROOT}, half_made=True), ["remove the content", "forget the content"], id="half made"
+        ),
+        pytest.param(Observed(manifest={**ELSEWHERE, "path": ROOT}, exists=True), ["remove the content", "forget the content"], id="whole"),
+        pytest.param(Observed(manifest={**ELSEWHERE, "path": ROOT}), ["forget the content"], id="removed, not yet forgotten"),
+    ],
+)
+def test_removal(content: MakeSpec, seen: Observed, expected: list[str]) -> None:
+    plan = plan_content(content(), "absent", seen, "report")
+    assert names(plan) == expected
+    for step in plan:
+        if step.action == "remove":
+            assert step.arguments["paths"] == ["/var/lib/libvirt/filesystems/.web.new", ROOT]
+
+
+def test_the_content_of_a_running_sandbox_stays(content: MakeSpec, built: Built) -> None:
+    with pytest.raises(ConflictError, match="name: web is running; stop it before its content is removed"):
+        plan_content(content(), "absent", built(running=True), "report")
+
+
+def test_removal_needs_no_level(content: MakeSpec, built: Built) -> None:
+    assert names(plan_content(content(level=None), "absent", built(), "report")) == ["remove the content", "forget the content"]

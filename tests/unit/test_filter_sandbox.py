@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters about declared sandboxes: what each module takes of them, and the levels that they were given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.virt.sandbox.plugins.filter.sandbox import FilterModule
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SERVICE
+
+FILTERS = FilterModule().filters()
+DECLARED = {**{option.name: f"a {option.name}" for option in (*CONTENT, *SERVICE)}, "state": "started", "comment": "x"}
+
+
+@pytest.mark.parametrize(
+    ("module", "taken"),
+    [
+        ("label", {"name", "level"}),
+        ("content", {option.name for option in CONTENT}),
+        ("service", {option.name for option in SERVICE} | {"state"}),
+    ],
+)
+def test_each_module_is_given_what_it_takes(module: str, taken: set[str]) -> None:
+    (item,) = FILTERS["sandbox_options"]([DECLARED], module)
+    assert item == {key: DECLARED[key] for key in taken}
+
+
+def test_what_is_not_declared_is_not_given() -> None:
+    assert FILTERS["sandbox_options"]([{"name": "a"}, {"name": "b", "units": ["x"]}], "service") == [
+        {"name": "a"},
+        {"name": "b", "units": ["x"]},
+    ]
+    assert FILTERS["sandbox_options"]([], "label") == []
+
+
+def test_another_module_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="sandbox_options: 'info' is not allowed; one of label, content, service"):
+        FILTERS["sandbox_options"]([], "info")
+
+
+def test_each_sandbox_has_the_level_that_it_was_given() -> None:
+    declared = [{"name": "web", "level": "s0:c9,c8"}, {"name": "db", "units": ["x"]}]
+    assert FILTERS["sandbox_levels"](declared, {"web": "s0:c8,c9", "db": "s0:c1,c2", "other": "s0:c3,c4"}) == [
+        {"name": "web", "level": "s0:c8,c9"},
+        {"name": "db", "units": ["x"], "level": "s0:c1,c2"},
+    ]
+    assert "level" not in declared[1]
+
+
+@pytest.mark.parametrize(
+    ("item", "labels", "message"),
+    [
+        pytest.param({"name": "db"}, {"web": "s0:c1,c2"}, "sandbox_levels: 'db' is not allowed; one of web", id="no level"),
+        pytest.param({"name": "db"}, {}, "sandbox_levels: 'db' is not allowed; one of no labels", id="no levels at all"),
+        pytest.param({"units": ["x"]}, {"web": "s0:c1,c2"}, "sandbox_levels: None is not allowed; one of web", id="no name"),
+    ],
+)
+def test_a_sandbox_without_a_level_is_named(item: dict[str, Any], labels: dict[str, str], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        FILTERS["sandbox_levels"]([item], labels)

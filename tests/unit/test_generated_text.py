@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever the option table lets pass, the files made of it say that and nothing else (threat 18)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, load, service_spec
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+# what means something to XML, systemd, a shell, a path or a context, beside what is common
+HOSTILE = "\n\r\0\t \"'<>&;%$`\\/.:,-@#=[]{}()*?~|!\x1b\u2028é٣"
+LINES = ("\nExecStart=/bin/sh", "]]>", "--><x/>", "<!--", '"/><x y="', "$(id)", "%n", "../..", "\\x2f", "%a\nb", " -f ")
+hostile = st.one_of(st.text(alphabet=HOSTILE, max_size=4), st.sampled_from(LINES), st.text(max_size=3))
+
+
+@st.composite
+def disturbed(draw: st.DrawFn, valid: st.SearchStrategy[str]) -> str:
+    """A valid text, sometimes with something hostile somewhere in it."""
+    text = draw(valid)
+    if draw(st.integers(0, 7)):
+        return text
+    place = draw(st.integers(0, len(text)))
+    return text[:place] + draw(hostile) + text[place:]
+
+
+def texts(pattern: str) -> st.SearchStrategy[str]:
+    return disturbed(st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True))
+
+
+networks = st.one_of(
+    st.fixed_dictionaries({}, optional={"source": texts("[a-z0-9][a-z0-9_.-]{0,9}"), "mac": texts("5[24](:[0-9a-f]{2}){5}")}),
+    st.fixed_dictionaries(
+        {"type": st.just("static"), "addresses": st.lists(disturbed(st.ip_addresses().map(lambda a: f"{a}/8")), min_size=1, max_size=2)},
+        optional={"gateway": disturbed(st.ip_addresses().map(str)), "source": texts("[a-z]{1,5}")},
+    ),
+)
+declarations = st.fixed_dictionaries(
+    {
+        "name": texts("[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?"),
+        "level": texts("s0:c[1-9],c[1-9][0-9]"),
+        "units": st.lists(texts(r"[a-z][a-z0-9_.\\-]{0,8}(@[a-z0-9\\-]{1,4})?\.(service|socket)"), min_size=1, max_size=3),
+    },
+    optional={
+        "path": texts("(/[a-z.+@-]{3,6}){2,3}"),
+        "file_type": texts("[a-z_]{1,8}_t"),
+        "process_type": texts("[a-z_]{1,8}_t"),
+        "network": st.lists(networks, max_size=2),
+        "memory": texts("[1-9][0-9]{0,4}[KMGT]?"),
+        "cpus": st.floats(),
+        "tasks_max": st.integers(),
+        "autostart": st.booleans(),
+    },
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> dict[str, Any]:
+    """What the option table lets pass."""
+    try:
+        return service_spec(draw(declarations))
+    except OptionError:
+        assume(False)
+        raise
+
+
+def check_spec_file(spec: dict[str, Any], host: Host) -> None:
+    """It gives back the spec."""
+    assert load(dump(spec), "it") == spec
+    assert dump(load(dump(spec), "it")) == dump(spec)
+
+
+def expanded(xml: str) -> str:
+    """The domain as libvirt shows it while it runs: with what it added, in its own order of attributes."""
+    root = ElementTree.fromstring(xml)
+    root.set("id", "4711")
+    for tag, text in (("currentMemory", "1073741824"), ("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
+        ElementTree.SubElement(root, tag).text = text
+    ElementTree.SubElement(root, "clock", offset="utc")
+    label = root.find("seclabel")
+    assert label is not None
+    ElementTree.SubElement(label, "imagelabel").text = label.findtext("label", "").replace("system_r", "object_r")
+    devices = root.find("devices")
+    assert devices is not None
+    emulator = ElementTree.Element("emulator")
+    emulator.text = "/usr/lib/libvirt/libvirt_lxc"
+    devices.insert(0, emulator)
+    for number, interface in enumerate(devices.iterfind("interface")):
+        source = interface.find("source")
+        assert source is not None
+        source.attrib = {**source.attrib, "portid": "0b1cb5d4", "bridge": "virbr0"}
+        ElementTree.SubElement(interface, "target", dev=f"vnet{number}")
+        ElementTree.SubElement(interface, "guest", dev=f"eth{number}")
+        ElementTree.SubElement(interface, "address", type="pci", slot="0x01")
+    for console in devices.iterfind("console"):
+        console.set("tty", "/dev/pts/3")
+        ElementTree.SubElement(console, "source", path="/dev/pts/3")
+        ElementTree.SubElement(console, "target", type="lxc", port="0")
+        ElementTree.SubElement(console, "alias", name="console0")
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def check_domain(spec: dict[str, Any], host: Host) -> None:
+    """It is well-formed, and itself after libvirt's expansion."""
+    xml = domain.domain_xml(spec, host.followed)
+    seen = domain.canonical(xml)
+    assert seen == domain.canonical(expanded(xml))
+    assert seen["name"] == spec["name"]
+    assert seen["label"] == f"system_u:system_r:{spec['process_type']}:{spec['level']}"
+    assert [mount["source"]["dir"] for mount in seen["mounts"][:1]] == [layout.of(spec).root]
+    assert [interface["source"] for interface in seen["interfaces"]] == [network["source"] for network in spec["network"]]
+    assert seen["other devices"] == []
+
+
+# What systemd may read in each section; no text of a declaration may make another line.
+HOST_UNIT = """\
+# Made by virt.sandbox; changes are overwritten.
+[Unit]
+Description
+Documentation
+Requires
+Wants
+After
+RequiresMountsFor
+
+[Service]
+Type
+ExecStartPre
+ExecStart
+ExecReload
+ExecStop
+ExecStopPost
+TimeoutStartSec
+TimeoutStopSec
+KillMode
+
+[Install]
+WantedBy
+"""
+SLICE = {"# Made by virt.sandbox; changes are overwritten.", "[Unit]", "Description", "", "[Slice]"}
+LIMITS = {"MemoryMax": r"[0-9]+", "MemorySwapMax": "0", "CPUQuota": r"[0-9]+(\.[0-9]{1,2})?%", "TasksMax": r"[0-9]+"}
+NETWORK = {
+    "Name",
+    "LinkLocalAddressing",
+    "IPv6AcceptRA",
+    "DHCP",
+    "Address",
+    "Gateway",
+    "ClientIdentifier",
+    "UseDNS",
+    "UseHostname",
+    "SendRelease",
+}
+
+
+def directives(text: str) -> list[str]:
+    # any character at which something might end a line
+    return [line.partition("=")[0] for line in text.splitlines()]
+
+
+def check_host_unit(spec: dict[str, Any], host: Host) -> None:
+    """It has the same lines for every spec, and no word too many."""
+    text = unit.host_unit(spec)
+    assert directives(text) == HOST_UNIT.splitlines()
+    assert "%" not in text, "a specifier"
+    commands = [line for line in text.splitlines() if line.startswith("Exec")]
+    assert not [line for line in commands if "$" in line], "a variable"
+    assert [len(line.split()) for line in commands] == [6, 6, 6 + len(spec["units"]), 6, 6]
+    (mounts,) = re.findall("^RequiresMountsFor=(.*)$", text, re.MULTILINE)
+    assert mounts == layout.of(spec).root
+    assert not re.search(r"[\s\"'\\]", mounts)
+
+
+def check_slice(spec: dict[str, Any], host: Host) -> None:
+    """It has only limits, and such as systemd takes."""
+    text = unit.slice_unit(spec)
+    limits = [line.split("=") for line in text.partition("[Slice]\n")[2].splitlines()]
+    assert set(directives(text)) - SLICE == {name for name, _value in limits}
+    assert all(re.fullmatch(LIMITS[name], value) for name, value in limits)
+    given_ones = [spec[name] for name in ("memory", "memory", "cpus", "tasks_max") if spec[name] is not None]
+    assert len(limits) == len(given_ones)
+
+
+def check_inside(spec: dict[str, Any], host: Host) -> None:
+    """Only known lines, at paths that stay where they are."""
+    for file in unit.inside(spec, host.systemd, host.gateways):
+        assert re.fullmatch(r"etc(/(?![.-])[A-Za-z0-9:_.@\\-]+)+", file.path)
+        if file.path.endswith(".network"):
+            assert {line for line in directives(file.text) if line and line[0] not in "#["} <= NETWORK
+    hosts = {file.path: file.text for file in unit.inside(spec, host.systemd, host.gateways)}
+    assert hosts["etc/hostname"] == f"{spec['name']}\n"
+    assert hosts["etc/hosts"].count("\n") == 3
+
+
+CHECKS = (check_spec_file, check_domain, check_host_unit, check_slice, check_inside)
+
+
+@given(specs())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_what_is_made_of_any_spec_says_that_and_nothing_else(host: Host, spec: dict[str, Any]) -> None:
+    for check in CHECKS:
+        check(spec, host)
+
+
+VALID: dict[str, Any] = {"name": "my-web", "level": "s0:c1,c2", "units": ["httpd"]}
+STATIC: dict[str, Any] = {"type": "static", "addresses": ["10.0.0.2/24"]}
+PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+    "name": ("my-web", lambda text: {"name": text}),
+    "level": ("s0:c1,c2", lambda text: {"level": text}),
+    "path": ("/srv/boxes", lambda text: {"path": text}),
+    "unit": ("httpd.service", lambda text: {"units": [text]}),
+    "unit without a suffix": ("httpd", lambda text: {"units": [text]}),
+    "instance": ("a@b.service", lambda text: {"units": [text]}),
+    "file_type": ("my_t", lambda text: {"file_type": text}),
+    "process_type": ("my_t", lambda text: {"process_type": text}),
+    "memory": ("512M", lambda text: {"memory": text}),
+    "source": ("default", lambda text: {"network": [{"source": text}]}),
+    "mac": ("52:54:00:00:00:01", lambda text: {"network": [{"mac": text}]}),
+    "address": ("10.0.0.2/24", lambda text: {"network": [{**STATIC, "addresses": [text]}]}),
+    "address of IPv6": ("fe80::1/64", lambda text: {"network": [{**STATIC, "addresses": [text]}]}),
+    "gateway": ("10.0.0.1", lambda text: {"network": [{**STATIC, "gateway": text}]}),
+    "gateway of IPv6": ("fe80::1", lambda text: {"network": [{**STATIC, "gateway": text}]}),
+}
+
+
+@pytest.mark.parametrize("option", PLACES)
+def test_hostile_text_anywhere_in_a_value_is_refused_or_harmless(option: str, host: Host) -> None:
+    valid, declare = PLACES[option]
+    refused = 0
+    for text in (*HOSTILE, *LINES):
+        for place in range(len(valid) + 1):
+            try:
+                spec = service_spec({**VALID, **declare(valid[:place] + text + valid[place:])})
+            except OptionError:
+                refused += 1
+                continue
+            for check in CHECKS:
+                check(spec, host)
+    # NUL and newline, at the very least, at every place
+    assert refused >= 2 * (len(valid) + 1)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One sandbox or many in a run, and their levels from the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Registry, Request
+from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option
+
+Give = Callable[..., str]
+
+
+@pytest.fixture
+def give(tmp_path: Path) -> Give:
+    """A registry that has given these levels."""
+
+    def make(**levels: str) -> str:
+        url = f"sqlite:///{tmp_path}/labels.db"
+        with level_store.open_store(url, create=True) as store:
+            requests = [Request(owner, True, Level.parse(text)) for owner, text in levels.items()]
+            Registry(store, None, POLICY_RANGE).apply(requests, [])
+        return url
+
+    return make
+
+
+def spec(name: str, level: str | None = None) -> dict[str, Any]:
+    return {"name": name, "level": level}
+
+
+def test_the_options_are_there_once_for_one_and_once_for_many() -> None:
+    table = (Option("name", required=True), Option("size", type="int", default=1))
+    keywords = listed.arguments(table, {"registry": {"type": "str"}})
+    assert keywords["argument_spec"] == {
+        "name": {"type": "str", "required": False},
+        "size": {"type": "int", "default": 1},
+        "sandboxes": {
+            "type": "list",
+            "elements": "dict",
+            "options": {"name": {"type": "str", "required": True}, "size": {"type": "int", "default": 1}},
+        },
+        "registry": {"type": "str"},
+    }
+    assert keywords["required_one_of"] == keywords["mutually_exclusive"] == [("name", "sandboxes")]
+    assert keywords["supports_check_mode"] is True
+
+
+@pytest.mark.parametrize(
+    ("parameters", "names"),
+    [
+        pytest.param({"name": "a", "sandboxes": None}, ["a"], id="one"),
+        pytest.param({"name": None, "sandboxes": [{"name": "b"}, {"name": "a"}]}, ["b", "a"], id="many, in order"),
+        pytest.param({"name": None, "sandboxes": []}, [], id="an empty list"),
+        pytest.param({"name": "", "sandboxes": None}, [""], id="an empty name, which the option table refuses"),
+        pytest.param({"name": None, "sandboxes": None}, [], id="both said to be nothing"),
+    ],
+)
+def test_the_sandboxes_of_a_run(parameters: dict[str, Any], names: list[str]) -> None:
+    assert [item["name"] for item in listed.items(parameters)] == names
+
+
+def test_a_sandbox_named_twice_is_refused() -> None:
+    with pytest.raises(OptionError) as caught:
+        listed.items({"sandboxes": [{"name": "a"}, {"name": "b"}, {"name": "a"}]})
+    assert str(caught.value) == "sandboxes: 'a' is not allowed; each sandbox once"
+
+
+def test_a_level_that_is_not_named_is_the_registrys(give: Give) -> None:
+    specs = [spec("web"), spec("db", "s0:c3,c4")]
+    owners = listed.with_levels(specs, give(web="s0:c1,c2", db="s0:c3,c4", other="s0:c5,c6"))
+    assert [one["level"] for one in specs] == ["s0:c1,c2", "s0:c3,c4"]
+    assert owners == {"s0:c1,c2": "web", "s0:c3,c4": "db", "s0:c5,c6": "other"}
+
+
+def test_a_level_of_which_the_registry_knows_nothing_may_be_named(give: Give) -> None:
+    specs = [spec("web", "s0:c7,c8"), spec("db", "s0:c8,c9")]
+    listed.with_levels(specs, give(other="s0:c5,c6"))
+    assert [one["level"] for one in specs] == ["s0:c7,c8", "s0:c8,c9"]
+
+
+def test_a_registry_that_is_not_there_is_empty_and_stays_away(tmp_path: Path) -> None:
+    assert listed.with_levels([spec("web", "s0:c7,c8")], f"sqlite:///{tmp_path}/none.db") == {}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("specs", "error", "message"),
+    [
+        pytest.param([spec("web")], OptionError, "level: None is not allowed; a level, or a sandbox that has one in ", id="none"),
+        pytest.param([spec("db", "s0:c1,c2")], OptionError, "level: 's0:c1,c2' is not allowed; the level that ", id="another"),
+        pytest.param(
+            [spec("web", "s0:c3,c4")], ConflictError, "level: s0:c3,c4 of web and s0:c3,c4 of db are not separate", id="somebody's"
+        ),
+        pytest.param([spec("web", "s0:c3")], ConflictError, "level: s0:c3 of web and s0:c3,c4 of db are not separate", id="dominated"),
+        pytest.param(
+            [spec("web", "s0:c2.c4")], ConflictError, "level: s0:c2.c4 of web and s0:c3,c4 of db are not separate", id="dominates"
+        ),
+        pytest.param(
+            [spec("web", "s0:c7,c8"), spec("mail", "s0:c7")],
+            ConflictError,
+            "level: s0:c7 of mail and s0:c7,c8 of web are not separate",
+            id="two of one run",
+        ),
+    ],
+)
+def test_levels_that_are_not_the_sandboxes_own_are_refused(
+    give: Give, specs: list[dict[str, Any]], error: type[SandboxError], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        listed.with_levels([dict(one) for one in specs], give(db="s0:c3,c4"))
+    assert str(caught.value).startswith(message)

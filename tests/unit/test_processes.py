@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes, addresses and resource use of a sandbox, as the kernel's files say them."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.host import cgroup, enter, processes
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Path:
+    """The figures of a cgroup."""
+    figures = {
+        "memory.current": "1048576\n",
+        "memory.peak": "2097152\n",
+        "pids.current": "7\n",
+        "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n",
+        "io.stat": "8:0 rbytes=100 wbytes=20 rios=1 wios=1 dbytes=0 dios=0\n254:0 rbytes=1 wbytes=2 rios=1 wios=1\n",
+    }
+    for name, text in figures.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+ALL = {
+    "memory_bytes": 1048576,
+    "memory_peak_bytes": 2097152,
+    "tasks": 7,
+    "cpu_seconds": 2.5,
+    "read_bytes": 101,
+    "written_bytes": 22,
+}
+
+
+@pytest.mark.parametrize(
+    ("missing", "left_out"),
+    [
+        pytest.param([], set(), id="all"),
+        pytest.param(["memory.peak"], {"memory_peak_bytes"}, id="an older kernel"),
+        pytest.param(["io.stat"], {"read_bytes", "written_bytes"}, id="no controller for io"),
+        pytest.param(["memory.current", "memory.peak", "pids.current", "cpu.stat", "io.stat"], set(ALL), id="no cgroup"),
+    ],
+)
+def test_what_is_not_counted_is_left_out(group: Path, missing: list[str], left_out: set[str]) -> None:
+    for name in missing:
+        (group / name).unlink()
+    assert cgroup.usage(str(group)) == {key: value for key, value in ALL.items() if key not in left_out}
+
+
+class Proc:
+    """Files below /proc, as a sandbox's host would have them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.files: dict[str, str] = {}
+        real = builtins.open
+
+        def open_file(path: Any, *arguments: Any, **keywords: Any) -> Any:
+            if isinstance(path, str) and path.startswith("/proc/") and path.split("/")[2].isdigit():
+                if path not in self.files:
+                    raise FileNotFoundError(2, "No such file or directory", path)
+                return io.StringIO(self.files[path])
+            return real(path, *arguments, **keywords)
+
+        monkeypatch.setattr(builtins, "open", open_file)
+
+    def add(self, pid: int, status: str, command: str) -> None:
+        self.files[f"/proc/{pid}/status"] = f"Name:\tx\n{status}\nThreads:\t1\n"
+        self.files[f"/proc/{pid}/comm"] = command + "\n"
+
+
+@pytest.fixture
+def proc(monkeypatch: pytest.MonkeyPatch) -> Proc:
+    monkeypatch.setattr(enter, "context_of", lambda pid: f"context of {pid}")
+    return Proc(monkeypatch)
+
+
+def test_processes_of_a_sandbox_are_those_that_have_a_pid_inside(proc: Proc, tmp_path: Path) -> None:
+    inner = tmp_path / "machine.scope" / "system.slice"
+    inner.mkdir(parents=True)
+    (tmp_path / "cgroup.procs").write_text("")
+    (tmp_path / "machine.scope" / "cgroup.procs").write_text("100\n")
+    (inner / "cgroup.procs").write_text("103\n102\n101\n104\n")
+    proc.add(100, "NSpid:\t100", "libvirt_lxc")
+    proc.add(101, "NSpid:\t101\t1", "systemd")
+    proc.add(103, "NSpid:\t103\t30\t2", "httpd")
+    proc.add(104, "State:\tZ (zombie)", "old kernel")
+    # 102 ended meanwhile
+    assert processes.of_sandbox("web", str(tmp_path)) == [
+        {"pid": 101, "inside": 1, "command": "systemd", "context": "context of 101"},
+        {"pid": 103, "inside": 30, "command": "httpd", "context": "context of 103"},
+    ]
+
+
+def test_a_sandbox_without_a_cgroup_has_no_processes(tmp_path: Path) -> None:
+    assert processes.of_sandbox("web", str(tmp_path / "none")) == []
+
+
+FIB_TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 192.168.122.0/24 2 0 2
+        |-- 192.168.122.0
+           /24 link UNICAST
+        |-- 192.168.122.51
+           /32 host LOCAL
+        |-- 192.168.122.255
+           /32 link BROADCAST
+Local:
+  +-- 127.0.0.0/8 2 0 2
+     |-- 127.0.0.0
+        /8 host LOCAL
+     |-- 127.0.0.1
+        /32 host LOCAL
+     |-- 127.255.255.255
+        /32 link BROADCAST
+  +-- 10.0.0.0/24 2 0 2
+     |-- 10.0.0.2
+        /32 host LOCAL
+     |-- 192.168.122.51
+        /32 host LOCAL
+"""
+
+
+def test_addresses_are_the_local_ones_but_for_the_loopback(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enter, "leader", lambda name: 101)
+    proc.files["/proc/101/net/fib_trie"] = FIB_TRIE
+    assert processes.addresses("web") == ["192.168.122.51", "10.0.0.2"]
+
+
+def not_running(*_arguments: object, **_keywords: object) -> int:
+    raise enter.EnterError("web is not running")
+
+
+def test_a_sandbox_that_does_not_run_has_no_address(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enter, "leader", not_running)
+    assert processes.addresses("web") == []
+    monkeypatch.setattr(enter, "leader", lambda name: 101)
+    assert processes.addresses("web") == [], "it ended between the two questions"
+
+
+def answer(code: int, output: bytes, errors: bytes = b"") -> Any:
+    def run(name: str, command: Sequence[str], timeout: float) -> enter.Outcome:
+        assert list(command)[:3] == ["/usr/bin/systemctl", "is-active", "--"]
+        return enter.Outcome(code=code, output=output, errors=errors, context="")
+
+    return run
+
+
+def test_the_state_of_units_is_what_the_systemd_inside_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enter, "run", answer(3, b"active\nfailed\n"))
+    assert processes.units_inside("web", ["a.service", "b.service"]) == {"a.service": "active", "b.service": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        pytest.param(
+            answer(1, b"", b"Failed to connect to bus: \xff\n"), "its systemd does not answer yet \\(Failed to connect", id="no bus"
+        ),
+        pytest.param(answer(0, b"active\n"), "its systemd does not answer yet \\(active\\)", id="too few answers"),
+        pytest.param(not_running, "web: /usr/bin/systemctl is-active -- a b: web is not running", id="not running"),
+    ],
+)
+def test_no_answer_is_said_so(monkeypatch: pytest.MonkeyPatch, run: Any, message: str) -> None:
+    monkeypatch.setattr(enter, "run", run)
+    with pytest.raises(SandboxError, match=message):
+        processes.units_inside("web", ["a", "b"])
+
+
+def test_this_process_is_no_sandboxes() -> None:
+    with open(f"/proc/{os.getpid()}/status", encoding="utf-8") as file:
+        depth = len(next(line for line in file if line.startswith("NSpid:")).split()) - 1
+    assert (processes._inside_pid(os.getpid()) == 0) is (depth == 1)

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a declared service and an observed one to the steps between the two."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, check, plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump
+
+MakeSpec = Callable[..., dict[str, Any]]
+Declared = Callable[..., Observed]
+
+FOREIGN_DOMAIN = "<domain type='lxc'><name>web</name></domain>"
+FOREIGN_UNIT = "[Service]\nExecStart=/bin/true\n"
+
+FRESH = [
+    "write the files inside",
+    "write the slice",
+    "write the unit",
+    "reload systemd",
+    "define the domain",
+    "enable the unit",
+    "write the spec",
+]
+REMOVED = ["stop", "disable the unit", "undefine the domain", "remove the unit", "remove the slice", "remove the spec", "reload systemd"]
+
+
+def steps(spec: dict[str, Any], state: str, seen: Observed, host: Host) -> list[str]:
+    return [step.name for step in plan_service(spec, state, seen, host)]
+
+
+@pytest.mark.parametrize(
+    ("state", "last"),
+    [
+        ("present", []),
+        ("started", ["start"]),
+        ("stopped", []),
+        ("restarted", ["restart"]),
+        ("reloaded", ["start"]),
+    ],
+)
+def test_a_fresh_sandbox_gets_everything_in_order(service: MakeSpec, host: Host, state: str, last: list[str]) -> None:
+    assert steps(service(), state, Observed(), host) == [*FRESH, *last]
+
+
+def test_the_first_sandbox_of_a_host_brings_the_helper(service: MakeSpec, host: Host) -> None:
+    bare = dataclasses.replace(host, helper_text=None)
+    assert steps(service(), "present", Observed(), bare) == [FRESH[0], "write the unit's helper", *FRESH[1:]]
+    old = dataclasses.replace(host, helper_text=unit.HELPER + "# of an earlier version\n")
+    (helper,) = (step for step in plan_service(service(), "present", Observed(), old) if step.name == "write the unit's helper")
+    assert helper.arguments == {"path": layout.HELPER, "text": unit.HELPER, "mode": 0o755}
+
+
+@pytest.mark.parametrize(
+    ("state", "running", "expected"),
+    [
+        ("present", True, []),
+        ("present", False, []),
+        ("started", True, []),
+        ("started", False, ["start"]),
+        ("stopped", True, ["stop"]),
+        ("stopped", False, []),
+        ("restarted", True, ["restart"]),
+        ("restarted", False, ["restart"]),
+        ("reloaded", True, ["reload"]),
+        ("reloaded", False, ["start"]),
+        ("absent", True, REMOVED),
+        ("absent", False, REMOVED[1:]),
+    ],
+)
+def test_a_sandbox_that_is_as_declared(
+    service: MakeSpec, host: Host, declared: Declared, state: str, running: bool, expected: list[str]
+) -> None:
+    assert steps(service(), state, declared(service(), running), host) == expected
+
+
+DEFINED = ["define the domain", "write the spec"]
+SLICE = ["write the slice", "reload systemd", *DEFINED]
+UNIT = ["write the unit", "reload systemd", *DEFINED]
+INSIDE = "write the files inside"
+CHANGES = [
+    pytest.param({"memory": "1G"}, SLICE, False, id="memory"),
+    pytest.param({"cpus": 0.5}, SLICE, False, id="cpus"),
+    pytest.param({"tasks_max": 10}, SLICE, False, id="tasks_max"),
+    pytest.param({"autostart": False}, ["define the domain", "disable the unit", "write the spec"], False, id="autostart"),
+    pytest.param({"units": ["mariadb"]}, [INSIDE, *UNIT], True, id="units"),
+    pytest.param({"network": []}, [INSIDE, *DEFINED], True, id="no network"),
+    pytest.param({"network": [{"source": "other"}]}, [INSIDE, *DEFINED], True, id="network"),
+    pytest.param({"level": "s0:c3,c4"}, UNIT, True, id="level"),
+    pytest.param({"process_type": "other_t"}, DEFINED, True, id="process type"),
+    pytest.param({"file_type": "other_t"}, UNIT, True, id="file type"),
+    pytest.param({"path": "/srv/boxes"}, UNIT, True, id="path"),
+]
+
+
+@pytest.mark.parametrize("state", ["present", "started", "reloaded", "stopped", "restarted"])
+@pytest.mark.parametrize(("change", "expected", "restarts"), CHANGES)
+def test_a_change_to_a_running_sandbox(
+    service: MakeSpec,
+    host: Host,
+    declared: Declared,
+    change: dict[str, Any],
+    expected: list[str],
+    restarts: bool,
+    state: str,
+) -> None:
+    last = {
+        "present": [],
+        "started": ["restart"] if restarts else [],
+        "reloaded": ["restart"] if restarts else ["reload"],
+        "stopped": ["stop"],
+        "restarted": ["restart"],
+    }
+    assert steps(service(**change), state, declared(service()), host) == [*expected, *last[state]]
+
+
+@pytest.mark.parametrize(("change", "expected", "restarts"), CHANGES)
+def test_a_change_to_a_stopped_sandbox_is_there_when_it_starts(
+    service: MakeSpec, host: Host, declared: Declared, change: dict[str, Any], expected: list[str], restarts: bool
+) -> None:
+    assert steps(service(**change), "started", declared(service(), running=False), host) == [*expected, "start"]
+    assert steps(service(**change), "present", declared(service(), running=False), host) == expected
+
+
+def test_a_restart_says_why(service: MakeSpec, host: Host, declared: Declared) -> None:
+    plan = plan_service(service(level="s0:c3,c4", units=["mariadb"]), "started", declared(service()), host)
+    (restart,) = (step for step in plan if step.name == "restart")
+    assert restart.before == "running (level, units, label changed)"
+    assert restart.arguments == {"unit": "web_sandbox.service"}
+
+
+def edited(xml: str, old: str, new: str) -> str:
+    assert old in xml
+    return xml.replace(old, new)
+
+
+def test_what_runs_is_compared_too(service: MakeSpec, host: Host, declared: Declared) -> None:
+    """Declared, defined and written long ago with state present: a later started brings it in."""
+    spec = service()
+    old = edited(domain.domain_xml(spec, host.followed), "s0:c1,c2<", "s0:c8,c9<")
+    assert steps(spec, "started", declared(spec, active=old), host) == ["restart"]
+    assert steps(spec, "present", declared(spec, active=old), host) == []
+
+
+def test_a_change_that_a_run_left_for_later_is_not_forgotten(service: MakeSpec, host: Host, declared: Declared) -> None:
+    """With state present, or killed before the restart: all is as declared but what the sandbox was started with."""
+    before, after = service(), service(units=["mariadb"])
+    seen = declared(after, active=domain.domain_xml(before, host.followed))
+    assert steps(after, "present", seen, host) == []
+    assert steps(after, "started", seen, host) == ["restart"]
+    limited = declared(service(memory="1G"), active=domain.domain_xml(before, host.followed))
+    assert steps(service(memory="1G"), "started", limited, host) == []
+
+
+def test_what_libvirt_says_more_of_a_running_one_is_no_reason(service: MakeSpec, host: Host, declared: Declared) -> None:
+    spec = service()
+    shown = edited(domain.domain_xml(spec, host.followed), '<source network="default"', '<source network="default" bridge="virbr0"')
+    assert steps(spec, "started", declared(spec, active=shown), host) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"unit_text": f"{unit.MARK}\n[Service]\n"}, ["write the unit", "reload systemd"], id="unit edited"),
+        pytest.param({"unit_text": None}, ["write the unit", "reload systemd"], id="unit gone"),
+        pytest.param({"slice_text": None}, ["write the slice", "reload systemd"], id="slice gone"),
+        pytest.param({"inactive": None}, ["define the domain"], id="domain gone"),
+        pytest.param({"spec_text": None, "spec": None}, ["write the spec"], id="spec gone"),
+        pytest.param({"inside": {}}, ["write the files inside"], id="files inside gone"),
+        pytest.param({"unit": {"ActiveState": "active", "UnitFileState": "disabled"}}, ["enable the unit"], id="unit disabled"),
+        pytest.param(
+            {"unit": {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "yes"}},
+            ["reload systemd"],
+            id="interrupted before systemd was told",
+        ),
+    ],
+)
+def test_drift_is_mended_without_a_restart(
+    service: MakeSpec, host: Host, declared: Declared, changes: dict[str, Any], expected: list[str]
+) -> None:
+    assert steps(service(), "started", declared(service(), **changes), host) == expected
+
+
+def test_a_domain_edited_by_hand_is_defined_again(service: MakeSpec, host: Host, declared: Declared) -> None:
+    xml = edited(domain.domain_xml(service(), host.followed), "<privnet />", "")
+    assert steps(service(), "started", declared(service(), inactive=xml), host) == ["define the domain"]
+
+
+def test_the_files_inside_are_one_step_of_what_differs(service: MakeSpec, host: Host, declared: Declared) -> None:
+    there = {**declared(service()).inside, "etc/hostname": ("text", "evil\n"), "etc/systemd/network/11-eth1.network": ("text", "old")}
+    (step,) = plan_service(service(), "started", declared(service(), inside=there), host)
+    assert step.arguments == {
+        "root": "/var/lib/libvirt/filesystems/web",
+        "context": "system_u:object_r:virt_sandbox_file_t:s0:c1,c2",
+        "files": {"etc/hostname": ("text", "web\n")},
+        "gone": ["etc/systemd/network/11-eth1.network"],
+    }
+    assert step.before == {"etc/hostname": "evil\n", "etc/systemd/network/11-eth1.network": "old"}
+    assert step.after == {"etc/hostname": "web\n"}
+
+
+@pytest.mark.parametrize("active_state", ["inactive", "failed", "deactivating", ""])
+def test_a_sandbox_that_runs_behind_its_units_back_is_restarted(
+    service: MakeSpec, host: Host, declared: Declared, active_state: str
+) -> None:
+    seen = declared(service(), unit={"ActiveState": active_state, "UnitFileState": "enabled"})
+    assert steps(service(), "started", seen, host) == ["restart"]
+    assert steps(service(), "reloaded", seen, host) == ["restart"]
+    assert steps(service(), "present", seen, host) == []
+
+
+@pytest.mark.parametrize("active_state", ["active", "activating", "reloading"])
+def test_a_unit_on_its_way_is_not_started_again(service: MakeSpec, host: Host, declared: Declared, active_state: str) -> None:
+    seen = declared(service(), running=False, unit={"ActiveState": active_state, "UnitFileState": "enabled"})
+    assert steps(service(), "started", seen, host) == []
+    assert steps(service(), "stopped", seen, host) == ["stop"]
+
+
+def test_what_is_written_can_be_read_by_those_who_should(service: MakeSpec, host: Host) -> None:
+    written = {
+        step.arguments["path"]: step.arguments for step in plan_service(service(), "started", Observed(), host) if step.action == "write"
+    }
+    assert {path: arguments["mode"] for path, arguments in written.items()} == {
+        "/etc/systemd/system/machine-web.slice": 0o644,
+        "/etc/systemd/system/web_sandbox.service": 0o644,
+        "/etc/libvirt-sandbox/services/web.sandbox": 0o600,
+    }
+    assert written["/etc/libvirt-sandbox/services/web.sandbox"]["text"] == dump(service())
+
+
+def test_the_plan_can_be_told_to_ansible(service: MakeSpec, host: Host, declared: Declared) -> None:
+    for plan in (
+        plan_service(service(), "started", Observed(), host),
+        plan_service(service(level="s0:c7,c8"), "started", declared(service()), host),
+        plan_service(service(), "absent", declared(service()), host),
+    ):
+        assert json.loads(json.dumps(plan.diff())) == plan.diff()
+
+
+# Absent
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, [], id="never there"),
+        pytest.param({"spec_text": "x"}, ["remove the spec", "reload systemd"], id="spec only"),
+        pytest.param({"unit_text": unit.MARK}, ["remove the unit", "reload systemd"], id="unit only"),
+        pytest.param({"unit": {"UnitFileState": "enabled"}}, ["disable the unit"], id="enabled"),
+        pytest.param({"unit": {"ActiveState": "activating"}}, ["stop"], id="starting"),
+    ],
+)
+def test_what_an_interrupted_removal_left_is_removed(service: MakeSpec, host: Host, changes: dict[str, Any], expected: list[str]) -> None:
+    assert steps(service(), "absent", Observed(**changes), host) == expected
+
+
+def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: Declared) -> None:
+    plan = plan_service(service(), "absent", declared(service()), host)
+    assert [step.arguments["path"] for step in plan if step.action == "unlink"] == [
+        "/etc/systemd/system/web_sandbox.service",
+        "/etc/systemd/system/machine-web.slice",
+        "/etc/libvirt-sandbox/services/web.sandbox",
+    ]
+
+
+# Refusals, before anything changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"inactive": FOREIGN_DOMAIN}, "libvirt has a domain web that this collection did not make", id="domain"),
+        pytest.param({"unit_text": FOREIGN_UNIT}, "web_sandbox.service was not made by this collection", id="unit"),
+        pytest.param({"slice_text": FOREIGN_UNIT}, "machine-web.slice was not made by this collection", id="slice"),
+    ],
+)
+def test_what_is_not_ours_is_left_alone(service: MakeSpec, host: Host, changes: dict[str, Any], message: str) -> None:
+    seen = Observed(**changes)
+    with pytest.raises(ConflictError, match=message):
+        check(service(), seen, host)
+    with pytest.raises(ConflictError, match=message):
+        check(service(), seen, host, predicted=True)
+    with pytest.raises(ConflictError, match=message):
+        plan_service(service(), "absent", seen, host)
+
+
+def without_networkd(host: Host) -> Host:
+    paths = {**host.systemd.unit_paths, unit.NETWORK_UNIT: ""}
+    return dataclasses.replace(host, systemd=dataclasses.replace(host.systemd, unit_paths=paths))
+
+
+def test_what_is_declared_and_there_is_accepted(service: MakeSpec, host: Host, declared: Declared) -> None:
+    check(service(), declared(service()), host)
+    check(service(network=[]), declared(service()), without_networkd(host))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(
+            {"units": ["gone"]},
+            "units: 'gone.service' is not allowed; a unit that the host has in /usr/lib/systemd/system; is its package installed?",
+            id="unit",
+        ),
+        pytest.param(
+            {"network": [{}, {"source": "gone"}]},
+            "network[1].source: 'gone' is not allowed; a running libvirt network (default, other)",
+            id="network",
+        ),
+    ],
+)
+@pytest.mark.parametrize("predicted", [False, True])
+def test_what_the_host_lacks_is_named(
+    service: MakeSpec, host: Host, declared: Declared, options: dict[str, Any], message: str, predicted: bool
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        check(service(**options), declared(service()), host, predicted=predicted)
+    assert str(caught.value) == message
+
+
+def test_a_host_without_networks_says_so(service: MakeSpec, host: Host, declared: Declared) -> None:
+    with pytest.raises(OptionError, match=r"a running libvirt network \(none is\)"):
+        check(service(), declared(service()), dataclasses.replace(host, gateways={}))
+
+
+def test_a_host_without_a_network_daemon_says_so(service: MakeSpec, host: Host, declared: Declared) -> None:
+    with pytest.raises(OptionError, match=r"network: \['default'\] is not allowed; none where the host has no systemd-networkd.service"):
+        check(service(), declared(service()), without_networkd(host))
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        pytest.param(None, "name: 'web' is not allowed; a sandbox with content in /var/lib/libvirt/filesystems/web", id="no content"),
+        pytest.param(
+            "system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
+            "level: 's0:c1,c2' is not allowed; the level of the content, which is labelled system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
+            id="content at another level",
+        ),
+        pytest.param("system_u:object_r:virt_sandbox_root_t:s0", "level: 's0:c1,c2' is not allowed", id="content at no level"),
+        pytest.param("system_u:object_r:var_lib_t:s0:c1,c2", "level: 's0:c1,c2' is not allowed", id="content of another type"),
+    ],
+)
+def test_content_is_there_and_at_the_sandboxes_level(
+    service: MakeSpec, host: Host, declared: Declared, context: str | None, message: str
+) -> None:
+    seen = declared(service(), content_context=context)
+    with pytest.raises(OptionError) as caught:
+        check(service(), seen, host)
+    assert str(caught.value).startswith(message)
+    # in check mode an earlier task has only announced the content
+    check(service(), seen, host, predicted=True)

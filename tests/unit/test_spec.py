@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a sandbox is: every option's normal form, every refusal in its words, the spec file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import (
+    CONTENT,
+    IDENTITY,
+    SERVICE,
+    content_spec,
+    dump,
+    fingerprint,
+    load,
+    needs_restart,
+    service_spec,
+)
+
+MakeSpec = Callable[..., dict[str, Any]]
+
+DHCP = {"type": "dhcp", "source": "default", "mac": None, "addresses": [], "gateway": None}
+STATIC = {"type": "static", "addresses": ["10.0.0.2/24"]}
+
+
+def test_what_is_not_declared_goes_back_to_its_default() -> None:
+    assert service_spec({"name": "web", "units": ["httpd.service"]}) == {
+        "name": "web",
+        "path": "/var/lib/libvirt/filesystems",
+        "level": None,
+        "file_type": "virt_sandbox_file_t",
+        "units": ["httpd.service"],
+        "process_type": "virt_sandbox_t",
+        "network": [],
+        "memory": None,
+        "cpus": None,
+        "tasks_max": None,
+        "autostart": True,
+    }
+    assert content_spec({"name": "web"}) == {
+        "name": "web",
+        "path": "/var/lib/libvirt/filesystems",
+        "level": None,
+        "file_type": "virt_sandbox_file_t",
+        "private": [],
+    }
+
+
+def test_both_modules_know_a_sandbox_by_the_same_options() -> None:
+    assert CONTENT[: len(IDENTITY)] == IDENTITY == SERVICE[: len(IDENTITY)]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "normal"),
+    [
+        pytest.param("name", "web", "web", id="name"),
+        pytest.param("name", "a" * 50, "a" * 50, id="name of 50"),
+        pytest.param("name", "0", "0", id="name of a digit"),
+        pytest.param("name", "my--web-2", "my--web-2", id="name with dashes"),
+        pytest.param("path", "/srv//boxes/", "/srv/boxes", id="path"),
+        pytest.param("level", "s0:c2,c1", "s0:c1,c2", id="level sorted"),
+        pytest.param("level", "s0:c1.c3", "s0:c1.c3", id="level as a run"),
+        pytest.param("level", "s0:c3,c1,c2", "s0:c1.c3", id="level becomes a run"),
+        pytest.param("file_type", "httpd_sys_content_t", "httpd_sys_content_t", id="file type"),
+        pytest.param("process_type", "svirt_lxc_net_t", "svirt_lxc_net_t", id="process type"),
+        pytest.param("units", ["mariadb", "httpd.service", "httpd"], ["httpd.service", "mariadb.service"], id="units"),
+        pytest.param("units", ["a@1.service", "a@b-c.d.service"], ["a@1.service", "a@b-c.d.service"], id="instances"),
+        pytest.param("units", [r"dev\x2dlog.socket"], [r"dev\x2dlog.socket"], id="escaped unit"),
+        pytest.param("units", ["a.timer", "b.path", "c.target"], ["a.timer", "b.path", "c.target"], id="kinds of units"),
+        pytest.param("network", [{"type": "dhcp"}, {}], [DHCP, DHCP], id="dhcp"),
+        pytest.param(
+            "network",
+            [{**STATIC, "mac": "52-54-00-AB-CD-EF", "gateway": "10.0.0.1", "source": "br.lan_1-x"}],
+            [{**STATIC, "mac": "52:54:00:ab:cd:ef", "gateway": "10.0.0.1", "source": "br.lan_1-x"}],
+            id="static",
+        ),
+        pytest.param(
+            "network",
+            [{"type": "static", "addresses": ["10.0.0.2/255.255.255.0", "FD00:0::2/64"]}],
+            [{**DHCP, "type": "static", "addresses": ["10.0.0.2/24", "fd00::2/64"]}],
+            id="spellings of addresses",
+        ),
+        pytest.param("memory", "512M", 512 << 20, id="M"),
+        pytest.param("memory", "1g", 1 << 30, id="g"),
+        pytest.param("memory", "2 GiB", 2 << 30, id="GiB"),
+        pytest.param("memory", "64KB", 64 << 10, id="KB"),
+        pytest.param("memory", "1T", 1 << 40, id="T"),
+        pytest.param("memory", "4096", 4096, id="bytes"),
+        pytest.param("memory", 4096, 4096, id="a number from the spec file"),
+        pytest.param("cpus", 0.5, 0.5, id="half a processor"),
+        pytest.param("cpus", 1 / 3, 0.3333, id="as precise as systemd takes it"),
+        pytest.param("cpus", 2, 2.0, id="two processors"),
+        pytest.param("tasks_max", 100, 100, id="tasks"),
+        pytest.param("autostart", False, False, id="autostart"),
+    ],
+)
+def test_normal_form(service: MakeSpec, option: str, value: Any, normal: Any) -> None:
+    spec = service(**{option: value})
+    # 2 and 2.0 are equal, and two texts in the spec file
+    assert json.dumps(spec[option], sort_keys=True) == json.dumps(normal, sort_keys=True)
+    assert service_spec(spec) == spec, "the normal form of the normal form is another"
+
+
+NAME = "1 to 50 lower-case letters, digits and inner dashes"
+ABSOLUTE = "an absolute path without '.' and '..'"
+BELOW = "a directory below another one, such as /var/lib/libvirt/filesystems, without spaces, quotes, '%' and '\\'"
+UNIT = "names of systemd units, such as httpd.service; "
+SIZE = "a size above 0 such as 512M or 1G (units K, M, G, T of 1024)"
+CPUS = "a number of processors from 0.01 to 10000"
+TASKS = "a number of tasks from 1 to 4194304"
+A_LEVEL = "a level is s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
+A_TYPE = "an SELinux type, such as virt_sandbox_t"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        pytest.param("name", "", NAME, id="no name"),
+        pytest.param("name", "a/b", NAME, id="name with a slash"),
+        pytest.param("name", "..", NAME, id="name of dots"),
+        pytest.param("name", "../x", NAME, id="name that climbs"),
+        pytest.param("name", "web\n", NAME, id="name ends in a newline"),
+        pytest.param("name", "we\nb", NAME, id="name with a newline"),
+        pytest.param("name", "-f", NAME, id="name like an option"),
+        pytest.param("name", "web-", NAME, id="name ends in a dash"),
+        pytest.param("name", "a" * 51, NAME, id="name of 51"),
+        pytest.param("name", "Web", NAME, id="capital"),
+        pytest.param("name", "wéb", NAME, id="accent"),
+        pytest.param("name", "w٣b", NAME, id="digit of another script"),
+        pytest.param("name", "web\0", NAME, id="NUL"),
+        pytest.param("name", "<web>", NAME, id="angle brackets"),
+        pytest.param("name", "%n", NAME, id="specifier"),
+        pytest.param("path", "srv/boxes", ABSOLUTE, id="relative path"),
+        pytest.param("path", "/srv/../etc", ABSOLUTE, id="path that climbs"),
+        pytest.param("path", "/srv/./boxes", ABSOLUTE, id="path with a dot"),
+        pytest.param("path", "/srv/a\nb", ABSOLUTE, id="path with a newline"),
+        pytest.param("path", "/srv/a\0b", ABSOLUTE, id="path with NUL"),
+        pytest.param("path", "/", BELOW, id="the root"),
+        pytest.param("path", "/srv", BELOW, id="a directory of the root"),
+        pytest.param("path", "//srv/", BELOW, id="the same with more slashes"),
+        pytest.param("path", "/srv/my boxes", BELOW, id="path with a space"),
+        pytest.param("path", "/srv/%n", BELOW, id="path with a specifier"),
+        pytest.param("path", "/srv/\\x2f", BELOW, id="path with an escape"),
+        pytest.param("path", '/srv/"a', BELOW, id="path with a quote"),
+        pytest.param(
+            "level", "s0", "a sandbox's level has categories, such as s0:c1,c2: s0 alone is dominated by every level", id="no category"
+        ),
+        pytest.param(
+            "level", "s0:c1,c1", "its categories are all the same, which makes it s0:c1; name different ones", id="a pair of equals"
+        ),
+        pytest.param(
+            "level",
+            "s0:c0.c1023",
+            "it has all categories of c0.c1023, and dominates the level of every other sandbox",
+            id="all categories",
+        ),
+        pytest.param("level", "s1:c1,c2", f"the only sensitivity is s0; {A_LEVEL}", id="unknown sensitivity"),
+        pytest.param("level", "c1,c2", A_LEVEL, id="no sensitivity"),
+        pytest.param("level", "s0:c1,c1024", "c1024 is not one of the policy's categories, c0 to c1023", id="unknown category"),
+        pytest.param("level", "s0-s0:c1,c2", f"it is a range of two levels, and one level is wanted; {A_LEVEL}", id="range"),
+        pytest.param("level", "s0:c1,c2\n", f"'c2\\n' is not a category; {A_LEVEL}", id="level ends in a newline"),
+        pytest.param("file_type", "etc_t:s0", A_TYPE, id="type with a level"),
+        pytest.param("file_type", "object_r", A_TYPE, id="a role"),
+        pytest.param("file_type", 'x" y_t', A_TYPE, id="type with a quote"),
+        pytest.param("process_type", "init_t\n", A_TYPE, id="type ends in a newline"),
+        pytest.param("process_type", "", A_TYPE, id="no type"),
+        pytest.param("units", [], "at least one systemd unit", id="no unit"),
+        pytest.param("units", ["../x"], f"{UNIT}'../x' is none", id="unit that climbs"),
+        pytest.param("units", ["a/b.service"], f"{UNIT}'a/b.service' is none", id="unit with a slash"),
+        pytest.param("units", ["ok.service", "a\nb.service"], f"{UNIT}'a\\nb.service' is none", id="unit with a newline"),
+        pytest.param("units", ["a.service\n"], f"{UNIT}'a.service\\n' is none", id="unit ends in a newline"),
+        pytest.param("units", ["-H.service"], f"{UNIT}'-H.service' is none", id="unit like an option"),
+        pytest.param("units", ["..service"], f"{UNIT}'..service' is none", id="hidden unit"),
+        pytest.param("units", ["a b"], f"{UNIT}'a b.service' is none", id="unit with a space"),
+        pytest.param("units", ["a%n"], f"{UNIT}'a%n.service' is none", id="unit with a specifier"),
+        pytest.param("units", ["$x"], f"{UNIT}'$x.service' is none", id="unit with a variable"),
+        pytest.param("units", ["a.mount"], f"{UNIT}'a.mount' is none", id="kind of unit that no sandbox runs"),
+        pytest.param("units", ["getty@.service"], f"{UNIT}'getty@.service' is none", id="template without an instance"),
+        pytest.param("units", ["a@/x.service"], f"{UNIT}'a@/x.service' is none", id="instance with a slash"),
+        pytest.param("memory", "0", SIZE, id="no memory"),
+        pytest.param("memory", "-1M", SIZE, id="less than no memory"),
+        pytest.param("memory", "1.5G", SIZE, id="fraction"),
+        pytest.param("memory", "1P", SIZE, id="unknown unit"),
+        pytest.param("memory", "lots", SIZE, id="a word"),
+        pytest.param("memory", "1M\nTasksMax=1", SIZE, id="memory with a line"),
+        pytest.param("memory", "1048576T", SIZE, id="more than systemd takes"),
+        pytest.param("memory", "9" * 5000, SIZE, id="a number of 5000 digits"),
+        pytest.param("memory", "٣M", SIZE, id="size in another script"),
+        pytest.param("cpus", 0.0, CPUS, id="no processor"),
+        pytest.param("cpus", 0.001, CPUS, id="less than the kernel gives"),
+        pytest.param("cpus", float("nan"), CPUS, id="not a number"),
+        pytest.param("cpus", float("inf"), CPUS, id="infinite"),
+        pytest.param("tasks_max", 0, TASKS, id="no task"),
+        pytest.param("tasks_max", -1, TASKS, id="less than no task"),
+        pytest.param("tasks_max", 1 << 23, TASKS, id="more tasks than there are"),
+    ],
+)
+def test_refusals_name_option_value_and_what_is_allowed(service: MakeSpec, option: str, value: Any, allowed: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        service(**{option: value})
+    assert str(caught.value) == f"{option}: {value!r} is not allowed; {allowed}"
+
+
+PREFIX = "addresses with a prefix, such as 192.168.122.10/24"
+MAC = "the MAC address of one interface, such as 52:54:00:12:34:56"
+NO_STATIC = "none when type is dhcp; choose dhcp or static for an interface"
+IDENTIFIER = "letters, digits, '_', '.' and '-'"
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        pytest.param({"type": "bridge"}, "network[1].type: 'bridge' is not allowed; one of dhcp, static", id="type"),
+        pytest.param(
+            {"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: ['10.0.0.2/24'] is not allowed; {NO_STATIC}", id="dhcp, address"
+        ),
+        pytest.param({"gateway": "10.0.0.1"}, f"network[1].gateway: '10.0.0.1' is not allowed; {NO_STATIC}", id="dhcp, gateway"),
+        pytest.param(
+            {"type": "static"}, "network[1].addresses: [] is not allowed; at least one address when type is static", id="static, none"
+        ),
+        pytest.param(
+            {"type": "static", "addresses": ["10.0.0.2"]},
+            f"network[1].addresses: ['10.0.0.2'] is not allowed; {PREFIX}; '10.0.0.2' is none",
+            id="no prefix",
+        ),
+        pytest.param(
+            {"type": "static", "addresses": ["fe80::1%x\ny/64"]},
+            f"network[1].addresses: ['fe80::1%x\\ny/64'] is not allowed; {PREFIX}; 'fe80::1%x\\ny/64' is none",
+            id="scope with a newline",
+        ),
+        pytest.param(
+            {"type": "static", "addresses": ["10.0.0.2/33"]},
+            f"network[1].addresses: ['10.0.0.2/33'] is not allowed; {PREFIX} (",
+            id="prefix",
+        ),
+        pytest.param(
+            {**STATIC, "gateway": "fe80::1%x\ny"}, "network[1].gateway: 'fe80::1%x\\ny' is not allowed; an IP address", id="scope"
+        ),
+        pytest.param({**STATIC, "gateway": "gw"}, "network[1].gateway: 'gw' is not allowed; an IP address", id="gateway by name"),
+        pytest.param({"mac": "52:54:00:12:34"}, f"network[1].mac: '52:54:00:12:34' is not allowed; {MAC}", id="short MAC"),
+        pytest.param({"mac": "52:54:00:12:34:5g"}, f"network[1].mac: '52:54:00:12:34:5g' is not allowed; {MAC}", id="MAC"),
+        pytest.param({"mac": "52:54:00:12:34:56\n"}, f"network[1].mac: '52:54:00:12:34:56\\n' is not allowed; {MAC}", id="MAC, newline"),
+        pytest.param({"mac": "01:00:5e:00:00:01"}, f"network[1].mac: '01:00:5e:00:00:01' is not allowed; {MAC}", id="multicast MAC"),
+        pytest.param({"source": "a'/><x"}, f'network[1].source: "a\'/><x" is not allowed; {IDENTIFIER}', id="source with XML"),
+        pytest.param({"source": "-a"}, f"network[1].source: '-a' is not allowed; {IDENTIFIER}", id="source like an option"),
+        pytest.param({"source": "../a"}, f"network[1].source: '../a' is not allowed; {IDENTIFIER}", id="source that climbs"),
+    ],
+)
+def test_refusals_of_an_interface_name_its_number(service: MakeSpec, network: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        service(network=[{}, network])
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("private", "normal"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param(["/var/www", "/etc/httpd"], ["/etc/httpd", "/var/www"], id="sorted"),
+        pytest.param(["/etc/http", "/etc/httpd"], ["/etc/http", "/etc/httpd"], id="topmost by components"),
+        pytest.param(["/etc/http/a", "/etc/http", "/etc/http-b"], ["/etc/http", "/etc/http-b"], id="topmost with one between"),
+        pytest.param(["/etc/httpd/", "/etc//httpd"], ["/etc/httpd"], id="spellings"),
+        pytest.param(["/home/a", "/root/b", "/srv/c d"], ["/home/a", "/root/b", "/srv/c d"], id="every root"),
+    ],
+)
+def test_private_paths(content: MakeSpec, private: list[str], normal: list[str]) -> None:
+    spec = content(private=private)
+    assert spec["private"] == normal
+    assert content_spec(spec) == spec
+
+
+ROOTS = "paths below /etc, /var, /home, /root, /srv"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        pytest.param("/usr/share/httpd", ROOTS, id="outside"),
+        pytest.param("/etc", ROOTS, id="a root itself"),
+        pytest.param("/", ROOTS, id="everything"),
+        pytest.param("/etcetera/x", ROOTS, id="looks like a root"),
+        pytest.param("/var/../usr/x", ABSOLUTE, id="climbs out"),
+        pytest.param("etc/httpd", ABSOLUTE, id="relative"),
+        pytest.param("/etc/a\nb", ABSOLUTE, id="newline"),
+    ],
+)
+def test_private_paths_stay_below_their_roots(content: MakeSpec, path: str, allowed: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        content(private=["/etc/httpd", path])
+    assert str(caught.value) == f"private: ['/etc/httpd', {path!r}] is not allowed; {allowed}"
+
+
+# The spec file
+
+
+def test_the_spec_file_is_json_with_a_format(service: MakeSpec) -> None:
+    spec = service(memory="1G", cpus=0.5)
+    assert json.loads(dump(spec)) == {"format": 1, "sandbox": spec}
+    assert load(dump(spec), "web.sandbox") == spec
+
+
+def test_a_spec_file_of_before_an_option_was_there_has_its_default(service: MakeSpec) -> None:
+    spec = service()
+    older = {key: value for key, value in spec.items() if key != "autostart"}
+    assert load(dump(older), "web.sandbox") == spec
+
+
+WRITTEN = "a spec as sandbox_service writes it"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param('{"format": 2, "sandbox": {}}', "web.sandbox: 2 is not allowed; a spec of format 1", id="format"),
+        pytest.param("", f"web.sandbox: '' is not allowed; {WRITTEN}", id="empty"),
+        pytest.param("[]", f"web.sandbox: '[]' is not allowed; {WRITTEN}", id="list"),
+        pytest.param("{}", f"web.sandbox: '{{}}' is not allowed; {WRITTEN}", id="no format"),
+        pytest.param('{"format": 1}', f"web.sandbox: '{{\"format\": 1}}' is not allowed; {WRITTEN}", id="no sandbox"),
+        pytest.param(
+            '{"format": 1, "sandbox": []}', f'web.sandbox: \'{{"format": 1, "sandbox": []}}\' is not allowed; {WRITTEN}', id="no dict"
+        ),
+        pytest.param('{"format": 1, "sandbox": {"name": 5}}', "web.sandbox: ", id="a number as name"),
+        pytest.param('{"format": 1, "sandbox": {"name": "a", "path": 5}}', "web.sandbox: ", id="a number as path"),
+        pytest.param('{"format": 1, "sandbox": {"name": "a", "network": [5]}}', "web.sandbox: ", id="a number as network"),
+        pytest.param('{"format": 1, "sandbox": {"name": "../a"}}', "name: '../a' is not allowed; 1 to 50", id="a bad name"),
+    ],
+)
+def test_another_file_is_refused_by_its_name(text: str, message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        load(text, "web.sandbox")
+    assert str(caught.value).startswith(message)
+
+
+CHANGES: dict[str, Any] = {
+    "path": "/srv/boxes",
+    "level": "s0:c3,c4",
+    "file_type": "other_t",
+    "units": ["mariadb"],
+    "process_type": "other_t",
+    "network": [],
+    "memory": "1G",
+    "cpus": 2.0,
+    "tasks_max": 10,
+    "autostart": False,
+}
+WITHOUT_RESTART = {"memory", "cpus", "tasks_max", "autostart"}
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_each_change_has_another_fingerprint_and_only_some_ask_for_a_restart(service: MakeSpec, option: str) -> None:
+    before, after = service(), service(**{option: CHANGES[option]})
+    assert fingerprint(before) != fingerprint(after)
+    assert needs_restart(before, after) == ([] if option in WITHOUT_RESTART else [option])
+
+
+def test_the_same_spec_has_the_same_fingerprint_in_whatever_order(service: MakeSpec) -> None:
+    spec = service()
+    assert fingerprint(spec) == fingerprint(dict(reversed(list(spec.items()))))
+    assert needs_restart(spec, service()) == []
+
+
+def test_every_option_is_among_the_changes() -> None:
+    assert set(CHANGES) == {option.name for option in SERVICE} - {"name"}

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's systemd: what is asked of it and what is understood of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.host import systemd
+
+ANSWER = """\
+Id=web_sandbox.service
+LoadState=loaded
+ActiveState=active
+StatusText=a=b
+
+Id=db_sandbox.service
+LoadState=not-found
+ActiveState=inactive
+StatusText=
+
+"""
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that were run; each is answered alike."""
+    done: list[list[str]] = []
+
+    def run(arguments: Sequence[str], **_keywords: object) -> str:
+        done.append(list(arguments))
+        return ANSWER
+
+    monkeypatch.setattr(systemd, "run", run)
+    return done
+
+
+def test_the_state_of_many_units_is_one_question(commands: list[list[str]]) -> None:
+    assert systemd.show(["web_sandbox.service", "db_sandbox.service"]) == {
+        "web_sandbox.service": {"Id": "web_sandbox.service", "LoadState": "loaded", "ActiveState": "active", "StatusText": "a=b"},
+        "db_sandbox.service": {"Id": "db_sandbox.service", "LoadState": "not-found", "ActiveState": "inactive", "StatusText": ""},
+    }
+    assert len(commands) == 1
+    assert {"ActiveState", "UnitFileState", "NeedDaemonReload", "Result"} <= set(commands[0][3].partition("=")[2].split(","))
+
+
+def test_no_unit_no_question(commands: list[list[str]]) -> None:
+    assert systemd.show([]) == {}
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        pytest.param(systemd.daemon_reload, [["systemctl", "daemon-reload"]], id="daemon_reload"),
+        pytest.param(
+            lambda: systemd.start(["a", "b"]),
+            [["systemctl", "reset-failed", "--", "a", "b"], ["systemctl", "start", "--no-block", "--", "a", "b"]],
+            id="start",
+        ),
+        pytest.param(lambda: systemd.stop(["a"]), [["systemctl", "stop", "--", "a"]], id="stop"),
+        pytest.param(lambda: systemd.reload("a"), [["systemctl", "reload", "--", "a"]], id="reload"),
+        pytest.param(lambda: systemd.enable("a"), [["systemctl", "enable", "--quiet", "--", "a"]], id="enable"),
+        pytest.param(lambda: systemd.disable("a"), [["systemctl", "disable", "--quiet", "--", "a"]], id="disable"),
+    ],
+)
+def test_names_never_become_options(commands: list[list[str]], call: Callable[[], None], expected: list[list[str]]) -> None:
+    call()
+    assert commands == expected
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    for name in ("httpd.service", "getty@.service", "getty@tty9.service", "worker@.socket"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("unit", "file"),
+    [
+        ("httpd.service", "httpd.service"),
+        ("getty@tty1.service", "getty@.service"),
+        ("getty@tty9.service", "getty@tty9.service"),
+        ("getty@a.b@c.service", "getty@.service"),
+        ("worker@x.socket", "worker@.socket"),
+        ("worker@x.service", ""),
+        ("gone.service", ""),
+    ],
+)
+def test_the_file_of_a_unit(units: Path, unit: str, file: str) -> None:
+    assert systemd.unit_file(unit, ["/nowhere", str(units)]) == (str(units / file) if file else "")
+
+
+def test_the_first_directory_that_has_the_unit_counts(units: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "httpd.service").touch()
+    assert systemd.unit_file("httpd.service", [str(first), str(units)]) == str(first / "httpd.service")
+
+
+def test_what_a_host_would_start(tmp_path: Path) -> None:
+    for name in ("sysinit.target.wants/b.service", "sysinit.target.wants/a.service", "unheard-of.target.wants/c.service", "generators/g"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    found = systemd.host_systemd(["gone.service"], str(tmp_path), str(tmp_path / "generators"))
+    assert found.wants == {"sysinit.target": ["a.service", "b.service"]}
+    assert found.generators == ["g"]
+    assert found.unit_paths == {"gone.service": ""}
+
+
+def test_sandboxes_are_known_by_their_units(tmp_path: Path) -> None:
+    for name in ("web_sandbox.service", "my-db_sandbox.service", "httpd.service", "web_sandbox.service.d"):
+        (tmp_path / name).touch()
+    assert systemd.host_units(str(tmp_path)) == ["my-db", "web"]
+    assert systemd.host_units(str(tmp_path / "none")) == []
+
+
+def test_a_file_that_is_not_there_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("text")
+    assert systemd.read(str(tmp_path / "there")) == "text"
+    assert systemd.read(str(tmp_path / "gone")) is None
