@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,6 +16,15 @@ from ..model.plan import Plan, Step
 from . import tree
 
 Action = Callable[..., Any]
+
+# all that is to go stops first; all files are written before systemd reads them, once; starts come last
+PHASES = {
+    **dict.fromkeys(("stop", "disable"), 0),
+    **dict.fromkeys(("inside", "write", "unlink", "define", "undefine"), 1),
+    "daemon_reload": 2,
+    "enable": 3,
+    **dict.fromkeys(("start", "restart", "reload"), 4),
+}
 
 
 def apply(plan: Plan, actions: Mapping[str, Action]) -> list[StepError]:
@@ -83,20 +93,22 @@ def _write_one(top: int, path: str, kind: str, value: str, context: str) -> None
 def service_actions(lxc: Lxc) -> dict[str, Action]:
     """What the steps of a sandbox's service are."""
 
-    def once_per_run(action: Action) -> Action:
-        return lambda **_ignored: action()
+    def stop(name: str, unit: str, **_ignored: Any) -> None:
+        systemd.stop([unit])
+        lxc.destroy(name)  # one that runs behind its unit's back
 
+    reload_once = functools.lru_cache(maxsize=None)(systemd.daemon_reload)
     return {
         "write": write_file,
         "unlink": unlink,
         "inside": write_inside,
-        "daemon_reload": once_per_run(systemd.daemon_reload),
+        "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),
         "undefine": lambda name, **_ignored: lxc.undefine(name),
         "enable": lambda unit, **_ignored: systemd.enable(unit),
         "disable": lambda unit, **_ignored: systemd.disable(unit),
         "start": lambda unit, **_ignored: systemd.start([unit]),
-        "stop": lambda unit, **_ignored: systemd.stop([unit]),
+        "stop": stop,
         "reload": lambda unit, **_ignored: systemd.reload(unit),
         "restart": _restart,
     }

@@ -34,7 +34,10 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             content_plan.check(spec, seen[spec["name"]], mode)
         plan.extend(content_plan.plan_content(spec, state, seen[spec["name"]], mode))
     failures = [] if check_mode else apply(plan, content.actions())
-    strangers = {spec["name"]: content_plan.foreign(spec, seen[spec["name"]].mislabelled, owners) for spec in specs}
+    strangers = {
+        name: content_plan.foreign(spec, seen[name].mislabelled, owners, seen[name].top_context)
+        for name, spec in ((spec["name"], spec) for spec in specs)
+    }
     result: dict[str, Any] = {
         "changed": plan.changed,
         "diff": plan.diff(),

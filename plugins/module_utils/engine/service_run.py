@@ -15,7 +15,7 @@ from ..model.plan import Plan
 from ..model.service_plan import check, plan_service
 from ..model.spec import service_spec
 from . import listed, observe
-from .apply import apply, report_failures, require_root, service_actions
+from .apply import PHASES, apply, report_failures, require_root, service_actions
 
 _UP = ("started", "restarted", "reloaded")
 
@@ -54,7 +54,7 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     result: dict[str, Any] = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), "sandboxes": {}}
     if check_mode:
         return result
-    failures = apply(plan, service_actions(lxc))
+    failures = apply(plan.in_phases(PHASES), service_actions(lxc))
     broken = {failure.sandbox for failure in failures}
     up = [spec for spec, state in wanted if state in _UP and spec["name"] not in broken]
     failures += wait_until_up(up, parameters["timeout"])

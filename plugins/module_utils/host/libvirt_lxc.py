@@ -115,6 +115,16 @@ class Lxc:
         except self._libvirt.libvirtError as error:
             raise SandboxError(f"libvirt does not take the domain: {error}") from error
 
+    def destroy(self, name: str) -> None:
+        """End a domain that runs; nothing to do where none does."""
+        try:
+            domain = self._connection.lookupByName(name)
+            if domain.isActive():
+                domain.destroy()
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() not in (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID):
+                raise SandboxError(f"libvirt does not end {name}: {error}") from error
+
     def undefine(self, name: str) -> None:
         try:
             self._connection.lookupByName(name).undefine()
