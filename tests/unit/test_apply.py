@@ -111,7 +111,7 @@ UNIT = "web_sandbox.service"
         ("started", False, [("start", [UNIT])]),
         ("restarted", True, [("stop", [UNIT]), ("start", [UNIT])]),
         ("reloaded", True, [("reload", UNIT)]),
-        ("stopped", True, [("stop", [UNIT])]),
+        ("stopped", True, [("stop", [UNIT]), ("destroy", "web")]),
     ],
 )
 def test_a_service_is_made_with_systemd_and_libvirt(
@@ -133,6 +133,7 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
     assert engine.apply(plan, engine.service_actions(recorded)) == []  # type: ignore[arg-type]
     assert recorded.calls == [
         ("stop", [UNIT]),
+        ("destroy", "web"),
         ("disable", UNIT),
         ("undefine", "web"),
         ("unlink", "/etc/systemd/system/web_sandbox.service"),
