@@ -10,7 +10,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(STATE)/collections
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup walkthrough lab lab-down test lint format sanity unit threats hosts bench clean
+.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -18,12 +18,14 @@ help: ## this list
 setup: ## install what the other targets need: Debian packages, and Python packages outside the tree (seconds; nothing the second time)
 	@mkdir -p $(CACHE) && tests/tools/setup.sh $(CACHE) $(STATE)
 
-walkthrough: setup ## show every step on plain Debian 12 and Debian 13 hosts whose kernel enforces SELinux
-	ansible-playbook playbooks/lab_up.yml -e lab_image=plain -e lab_fresh=true
+walkthrough: lab ## show every step on plain Debian 12 and Debian 13 hosts whose kernel enforces SELinux
 	ansible-playbook playbooks/walkthrough.yml
 
-lab: setup ## start the disposable hosts, building and preparing their images first if need be
-	ansible-playbook playbooks/lab_up.yml
+lab: setup ## start the disposable hosts afresh, plain Debian, building their images first if need be
+	ansible-playbook playbooks/lab_up.yml -e lab_image=plain -e lab_fresh=true
+
+lab-prepared: setup ## the same on images that the role host has prepared
+	ansible-playbook playbooks/lab_up.yml -e lab_fresh=true
 
 lab-down: setup ## stop the disposable hosts
 	ansible-playbook playbooks/lab_down.yml
@@ -52,10 +54,10 @@ unit: setup ## unit tests: seconds, no root
 threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
-hosts: lab ## tests on the lab's hosts
-	pytest $(wildcard tests/integration tests/isolation tests/faults)
+hosts: setup ## tests on the lab's hosts ("make lab" first: the walkthrough begins on plain ones and leaves them ready for the rest)
+	pytest tests/integration/test_walkthrough.py tests/integration tests/isolation tests/faults
 
-bench: lab ## measure, on this machine and on the lab's hosts
+bench: lab-prepared ## measure, on this machine and on the lab's hosts
 	for bench in tests/bench/bench_*.py; do PYTHONPATH=$(STATE)/collections python $$bench || exit 1; done
 
 clean: ## forget this checkout's state (not the lab's images, nor the Python packages)

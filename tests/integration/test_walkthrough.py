@@ -16,13 +16,15 @@ INVENTORY = Path(os.environ.get("VIRT_SANDBOX_LAB", PLAYBOOKS / "inventory" / "l
 STEPS = sorted((path.stem for path in (PLAYBOOKS / "tasks").glob("S*.yml")), key=lambda step: int(step[1:]))
 HOSTS = sorted(yaml.safe_load(INVENTORY.read_text())["lab"]["hosts"])
 LINE = re.compile(r"(S\d+) (ok|failed) (\S+) (.*)")
+# "make test" starts from plain hosts, and S1 insists on it; by hand the hosts may have been prepared before
+PLAIN = os.environ.get("VSBX_PLAIN", "false")
 LIMIT = 1800
 
 
 @pytest.fixture(scope="session")
 def verdicts() -> dict[tuple[str, str], tuple[str, str]]:
-    """What the walkthrough says of each step and host: verdict and evidence. The hosts may have been prepared before."""
-    command = ["ansible-playbook", f"--inventory={INVENTORY}", "--extra-vars=walkthrough_plain=false", "walkthrough.yml"]
+    """What the walkthrough says of each step and host: verdict and evidence. """
+    command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--extra-vars=walkthrough_plain={PLAIN}", "walkthrough.yml"]
     done = subprocess.run(command, cwd=PLAYBOOKS, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
     print(done.stdout[-20000:], done.stderr[-5000:])
     found = {(step, host): (verdict, evidence) for step, verdict, host, evidence in LINE.findall(done.stdout)}

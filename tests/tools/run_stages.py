@@ -24,7 +24,7 @@ BESIDE_EACH_OTHER = (("lab",), ("lint", "unit", "threats", "sanity"))
 ON_HOSTS = ("hosts",)
 AFTERWARDS = ("lab-down",)
 LIMIT = 45 * 60.0
-PLAIN = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
+PLAIN = {"VSBX_PLAIN": "true", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
 
 
 @dataclasses.dataclass

@@ -43,7 +43,7 @@ class Plan:
     def changed(self) -> bool:
         return bool(self.steps)
 
-    def in_phases(self, phases: Mapping[str, int]) -> "Plan":
+    def in_phases(self, phases: Mapping[str, int]) -> Plan:
         """The same steps, every sandbox's of one phase before any of the next; a sandbox's own keep their order."""
         return Plan(sorted(self.steps, key=lambda step: phases[step.action]))
 
