@@ -65,6 +65,7 @@ class Outcome:
 
     @property
     def snapshot(self) -> dict[str, Any]:
+        assert not self.failed, self.result
         shown: dict[str, Any] = json.loads(self.stdout)
         return shown
 

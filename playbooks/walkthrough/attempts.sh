@@ -21,9 +21,9 @@ inside() {
     try "$name" virt-sandbox exec container1 -- "$@"
 }
 
-selinuxfs_from_the_host() {
-    nsenter --mount="/proc/$(pgrep -o -P "$(cat /run/libvirt/lxc/container1.pid)")/ns/mnt" -- mount -o "remount,bind,$1" /sys/fs/selinux
-}
+# the mount of selinuxfs inside, changed by the host
+init=$(pgrep -o -P "$(cat /run/libvirt/lxc/container1.pid)")
+from_the_host=(nsenter "--mount=/proc/$init/ns/mnt" -- mount -o)
 
 try since date '+%s'
 inside remount_selinuxfs "${mount[@]}" -o remount,bind,rw /sys/fs/selinux
@@ -32,7 +32,7 @@ if test "$mode" = enforcing; then
     inside setenforce_read_only setenforce 0
     inside write_read_only sh -c 'echo 0 >/sys/fs/selinux/enforce'
     # the read-only mount taken away, by the host: now SELinux is the only guard
-    try selinuxfs_writable selinuxfs_from_the_host rw
+    try selinuxfs_writable "${from_the_host[@]}" remount,bind,rw /sys/fs/selinux
 fi
 inside setenforce_1 setenforce 1
 inside setenforce_0 setenforce 0
@@ -41,8 +41,7 @@ setenforce 1
 inside write sh -c 'echo 0 >/sys/fs/selinux/enforce'
 try host_mode_after_write getenforce
 setenforce 1
-inside selinux_again "${mount[@]}" -o remount,bind,ro /sys/fs/selinux
-test "$mode" = permissive || selinuxfs_from_the_host ro
+"${from_the_host[@]}" remount,bind,ro /sys/fs/selinux
 
 inside touch touch /file
 inside touch_usr touch /usr/file

@@ -23,7 +23,7 @@ LIMIT = 1800
 
 @pytest.fixture(scope="session")
 def verdicts() -> dict[tuple[str, str], tuple[str, str]]:
-    """What the walkthrough says of each step and host: verdict and evidence. """
+    """What the walkthrough says of each step and host: verdict and evidence."""
     command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--extra-vars=walkthrough_plain={PLAIN}", "walkthrough.yml"]
     done = subprocess.run(command, cwd=PLAYBOOKS, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
     print(done.stdout[-20000:], done.stderr[-5000:])

@@ -147,7 +147,7 @@ ExecStart={layout.HELPER} watch {arguments}
 ExecReload={layout.HELPER} reload {arguments} {units}
 ExecStop={layout.HELPER} stop {arguments}
 ExecStopPost=-{layout.HELPER} clean {arguments}
-TimeoutStartSec=60
+TimeoutStartSec=300
 TimeoutStopSec=90
 KillMode=mixed
 
