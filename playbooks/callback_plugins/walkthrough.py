@@ -16,6 +16,8 @@ description: Prints for each step and host whether it passed, and the evidence; 
 """
 
 _STEP = re.compile(r"(?:Take step )?(S\d+)\Z")
+# how the names of tasks that keep one waiting end
+_LONG = re.compile(r"\bwhich takes ")
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -36,9 +38,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._steps = list(given.get("walkthrough_steps", play.get_vars().get("walkthrough_steps", [])))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002  (the name is ansible-core's)
-        step = _STEP.match(task.get_name().rpartition(" : ")[2].strip())
+        name = task.get_name().rpartition(" : ")[2].strip()
+        step = _STEP.match(name)
         if step:
             self._current = step.group(1)
+        elif self._steps and _LONG.search(name):
+            self._display.display(f"... {self._current} {name}")
 
     def v2_runner_on_ok(self, result: Any) -> None:
         host, task, said = self._parts(result)

@@ -26,6 +26,8 @@ init=$(pgrep -o -P "$(cat /run/libvirt/lxc/container1.pid)")
 from_the_host=(nsenter "--mount=/proc/$init/ns/mnt" -- mount -o)
 
 try since date '+%s'
+# without it, setenforce takes SELinux for disabled wherever it runs
+inside configured sh -c 'mkdir -p /etc/selinux && touch /etc/selinux/config'
 inside remount_selinuxfs "${mount[@]}" -o remount,bind,rw /sys/fs/selinux
 inside mount_selinuxfs sh -c "mkdir -p /tmp/selinux && ${mount[*]} -t selinuxfs none /tmp/selinux && umount /tmp/selinux"
 if test "$mode" = enforcing; then
@@ -42,6 +44,7 @@ inside write sh -c 'echo 0 >/sys/fs/selinux/enforce'
 try host_mode_after_write getenforce
 setenforce 1
 "${from_the_host[@]}" remount,bind,ro /sys/fs/selinux
+inside unconfigured rm -r /etc/selinux
 
 inside touch touch /file
 inside touch_usr touch /usr/file

@@ -26,7 +26,7 @@ import glob, os, signal, time
 half = "{TREES}/.{HALF}.new"
 until = time.monotonic() + 60
 while time.monotonic() < until:
-    for path in glob.glob("/proc/[0-9]*/fd/*") if os.path.isdir(half + "{BIG}/3") else ():
+    for path in glob.glob("/proc/[0-9]*/fd/*") if os.path.isdir(half + "/srv") else ():
         try:
             if os.readlink(path).startswith(half):
                 os.kill(int(path.split("/")[2]), signal.SIGKILL)
@@ -63,7 +63,11 @@ class Piece:
 UNIT_PATH, SLICE_PATH = f"/etc/systemd/system/{UNIT}", "'/etc/systemd/system/machine-it\\x2dfault.slice'"
 PIECES = (
     Piece("the unit is deleted", f"rm {UNIT_PATH}", ("write the unit", "reload systemd")),
-    Piece("the unit is deleted, and systemd knows it", f"rm {UNIT_PATH}; systemctl daemon-reload", ("write the unit", "reload systemd")),
+    Piece(
+        "the unit is deleted, and systemd knows it",
+        f"rm {UNIT_PATH}; systemctl daemon-reload",
+        ("write the unit", "reload systemd", "enable the unit"),
+    ),
     Piece("the unit is edited", f"echo '# mine' >>{UNIT_PATH}", ("write the unit", "reload systemd")),
     Piece("the slice is deleted", f"rm {SLICE_PATH}", ("write the slice", "reload systemd")),
     Piece("the unit is disabled", f"systemctl disable {UNIT}", ("enable the unit",)),
@@ -110,7 +114,7 @@ def deaths() -> Iterator[Task]:
 def by_hand() -> Iterator[Task]:
     """Started by hand and not by its unit: nothing labelled the cgroup, and nobody made the memory that is bound in."""
     run = f"/run/virt-sandbox/{NAME}"
-    places = " ".join(f"{run}/{place}" for place in ("run", "run-lock", "tmp", "dev-shm"))
+    places = " ".join(f"{run}/{place}" for place in ("run/lock", "run-lock", "tmp", "dev-shm"))
     mounts = f"mkdir -p {places}; chcon -R system_u:object_r:virt_sandbox_file_t:{LEVEL} {run}"
     inside = f"virt-sandbox exec {NAME} -- sh -c 'for f in /sys/fs/cgroup/machine.slice/*fault.slice/*/cgroup.procs; do : >>$f; done'"
     scope = "/sys/fs/cgroup/machine.slice/machine-*fault.slice/*.scope"
@@ -124,7 +128,7 @@ def by_hand() -> Iterator[Task]:
     yield shell_task("by hand: write where the unit started it", inside)
     yield shell_task("by hand: start again", f"systemctl stop {UNIT}; {mounts}; {VIRSH} start {NAME}; {VIRSH} domstate {NAME}")
     yield {"name": "by hand: absent", SERVICE: {"name": NAME, "state": "absent"}}
-    yield shell_task("by hand: look", f"{VIRSH} list --all --name | grep {NAME}; grep {run} /proc/mounts; ls -d {run}; true")
+    yield shell_task("by hand: look", f"{VIRSH} list --all --name | grep {NAME}; grep {run} /proc/mounts; rm -r {run}; true")
 
 
 @pytest.fixture(scope="module")

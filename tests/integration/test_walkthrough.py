@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
-INVENTORY = Path(os.environ.get("VIRT_SANDBOX_LAB", PLAYBOOKS / "inventory" / "lab.yml"))
+INVENTORY = Path(os.environ.get("VSBX_INVENTORY", PLAYBOOKS / "inventory" / "lab.yml"))
 STEPS = sorted((path.stem for path in (PLAYBOOKS / "tasks").glob("S*.yml")), key=lambda step: int(step[1:]))
 HOSTS = sorted(yaml.safe_load(INVENTORY.read_text())["lab"]["hosts"])
-LINE = re.compile(r"(S\d+) (ok|failed) (\S+) (.*)")
+LINE = re.compile(r"^(S\d+) (ok|failed) (\S+) (.*)$", re.MULTILINE)
 # "make test" starts from plain hosts, and S1 insists on it; by hand the hosts may have been prepared before
 PLAIN = os.environ.get("VSBX_PLAIN", "false")
 LIMIT = 1800
@@ -25,7 +25,11 @@ LIMIT = 1800
 def verdicts() -> dict[tuple[str, str], tuple[str, str]]:
     """What the walkthrough says of each step and host: verdict and evidence."""
     command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--extra-vars=walkthrough_plain={PLAIN}", "walkthrough.yml"]
-    done = subprocess.run(command, cwd=PLAYBOOKS, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
+    # named, because Ansible does not look beside a playbook that lies in a collection's directory
+    environment = {**os.environ, "ANSIBLE_CALLBACK_PLUGINS": str(PLAYBOOKS / "callback_plugins"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(
+        command, cwd=PLAYBOOKS, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
     print(done.stdout[-20000:], done.stderr[-5000:])
     found = {(step, host): (verdict, evidence) for step, verdict, host, evidence in LINE.findall(done.stdout)}
     failed = [verdict for verdict, _evidence in found.values() if verdict == "failed"]

@@ -72,9 +72,11 @@ EXPECTED: dict[str, tuple[str, ...]] = {
         "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/sys/fs/selinux/enforce", "/sys/fs/selinux/load", "/sys/kernel/uevent_helper",
     )},
     **dict.fromkeys((
-        "load a kernel module", "read the kernel's log", "clear the kernel's log", "set the host name", "swap", "load another kernel",
-        "create a bpf map", "set the clock", "open an audit socket",
+        "load a kernel module", "read the kernel's log", "clear the kernel's log", "set the host name", "swap", "create a bpf map",
+        "set the clock",
     ), DENIED),
+    # refused for the namespace already, on some kernels
+    "ask the audit system for its settings": (*DENIED, "ECONNREFUSED"),
     "find the other's secret in the user's keyring": (*DENIED, "ENOKEY"),
     "find the host's secret in the user's keyring": (*DENIED, "ENOKEY"),
 }  # fmt: skip
@@ -84,7 +86,7 @@ OWN = (
     "make a fifo in /srv",
     "write and mark an own file",
     "signal an own process",
-    "keep a secret in the session's keyring",
+    "keep a secret in the process's keyring",
 )
 # on the host, where nothing of the above stands in the way
 CONTROLS = (
@@ -113,6 +115,7 @@ CONTROLS = (
     "read the kernel's log",
     "set the host name",
     "create a bpf map",
+    "ask the audit system for its settings",
     "find the host's secret in the user's keyring",
 )
 
@@ -120,15 +123,15 @@ CONTROLS = (
 SCENE = f"""
 set -e
 leader() {{ pgrep -o -P "$(cat /run/libvirt/lxc/$1.pid)"; }}
-slice() {{ systemd-escape --suffix=slice -- "machine/$1" >/dev/null; echo "/sys/fs/cgroup/machine.slice/machine-$(systemd-escape -- $1).slice"; }}
 mkdir -p {TREES}/{A}/srv/vsbx-at-s0
 chcon system_u:object_r:virt_sandbox_file_t:s0 {TREES}/{A}/srv/vsbx-at-s0
 echo theirs >{TREES}/{A}/srv/vsbx-other
 chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[B]} {TREES}/{A}/srv/vsbx-other
 echo "leader=$(leader {B})"
 echo "sshd=$(pgrep -o sshd)"
-echo "scope=$(ls -d $(slice {B})/*.scope)"
-"""  # noqa: E501
+cgroup=$(cut -d: -f3 /proc/$(leader {B})/cgroup)
+printf 'scope=/sys/fs/cgroup%s\n' "${{cgroup%%.scope*}}.scope"
+"""
 HANDLE = """
 import ctypes, os, struct
 libc = ctypes.CDLL(None, use_errno=True)
@@ -170,7 +173,7 @@ def run_attempts(lab: Lab, host: str, way: str, given: dict[str, Any]) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def given(lab: Lab, scene: Played) -> dict[str, dict[str, Any]]:
+def given(lab: Lab, scene: Played) -> Iterator[dict[str, dict[str, Any]]]:
     token = secrets.token_hex(8)
     found = {}
     for host in lab.hosts:
@@ -181,7 +184,9 @@ def given(lab: Lab, scene: Played) -> dict[str, dict[str, Any]]:
             "own": A, "other": B, "other_level": LEVELS[B], "other_pid": int(seen["leader"]), "host_pid": int(seen["sshd"]),
             "other_scope": seen["scope"], "secrets": places, "handle": scene.on(host)["handle"].stdout.strip(),
         }  # fmt: skip
-    return found
+    yield found
+    for host in lab.hosts:
+        lab.ssh(host, f"rm -f {' '.join(found[host]['secrets'])}")
 
 
 @pytest.fixture(scope="module")

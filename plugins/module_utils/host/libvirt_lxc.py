@@ -77,9 +77,9 @@ def labels_of(domain_xml: str) -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Domain:
-    """A libvirt-LXC domain: as it is defined, and as it runs."""
+    """A libvirt-LXC domain: as it is defined, if it is, and as it runs."""
 
-    inactive: str
+    inactive: str | None
     active: str | None
 
 
@@ -102,7 +102,8 @@ class Lxc:
         for domain in self._connection.listAllDomains():
             try:
                 active = domain.XMLDesc(0) if domain.isActive() else None
-                found[domain.name()] = Domain(domain.XMLDesc(inactive), active)
+                # one that was undefined while it runs is shown as if it were defined
+                found[domain.name()] = Domain(domain.XMLDesc(inactive) if domain.isPersistent() else None, active)
             except self._libvirt.libvirtError as error:
                 if error.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:
                     raise SandboxError(f"libvirt does not show a domain: {error}") from error
@@ -131,6 +132,14 @@ class Lxc:
         except self._libvirt.libvirtError as error:
             if error.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:
                 raise SandboxError(f"libvirt does not undefine {name}: {error}") from error
+
+    def destroy(self, name: str) -> None:
+        """End a domain that its unit does not know of."""
+        try:
+            self._connection.lookupByName(name).destroy()
+        except self._libvirt.libvirtError as error:
+            if error.get_error_code() not in (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID):
+                raise SandboxError(f"libvirt does not stop {name}: {error}") from error
 
     def networks(self) -> dict[str, str]:
         """The gateway of each network that libvirt runs, by the network's name; empty where it has none."""

@@ -30,7 +30,11 @@ class Observed:
 
     @property
     def running(self) -> bool:
-        return self.active is not None or self.unit.get("ActiveState") in ("active", "activating", "reloading")
+        return self.active is not None or self.unit_active
+
+    @property
+    def unit_active(self) -> bool:
+        return self.unit.get("ActiveState") in ("active", "activating", "reloading")
 
     @property
     def enabled(self) -> bool:
@@ -82,7 +86,7 @@ def unit_directories() -> str:
 
 def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
     name, paths = spec["name"], layout.of(spec)
-    if seen.inactive is not None and not domain.is_ours(seen.inactive):
+    if any(xml is not None and not domain.is_ours(xml) for xml in (seen.inactive, seen.active)):
         raise ConflictError(f"name: libvirt has a domain {name} that this collection did not make; choose another name, or undefine it")
     for path, text in ((paths.unit_path, seen.unit_text), (paths.slice_path, seen.slice_text)):
         if text is not None and not text.startswith(unit.MARK):
@@ -160,8 +164,7 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
     name, paths = spec["name"], layout.of(spec)
     why = _restart_reasons(spec, seen, host)
     if state == "stopped":
-        if seen.running:
-            plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
+        _plan_stop(plan, spec, seen)
     elif state == "restarted" or (state in ("started", "reloaded") and seen.running and why):
         reasons = f"running ({', '.join(why)} changed)" if why else "running"
         plan.add(name, "restart", "restart", unit=paths.unit, before=reasons if seen.running else "stopped", after="running")
@@ -169,6 +172,14 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
         plan.add(name, "start", "start", unit=paths.unit, before="stopped", after="running")
     elif state == "reloaded":
         plan.add(name, "reload", "reload", unit=paths.unit, before="running", after="reloaded")
+
+
+def _plan_stop(plan: Plan, spec: Mapping[str, Any], seen: Observed) -> None:
+    if seen.unit_active:
+        plan.add(spec["name"], "stop", "stop", unit=layout.of(spec).unit, before="running", after="stopped")
+    elif seen.active is not None:
+        # to stop a unit that is not active does nothing
+        plan.add(spec["name"], "stop what runs behind its unit's back", "destroy", before="running", after="stopped")
 
 
 def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> list[str]:
@@ -180,7 +191,7 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
     reasons += [key for key in ("label", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
     if not reasons and live["start"] != wanted["start"]:
         reasons.append("what it was started with")
-    if seen.unit.get("ActiveState") not in ("active", "activating", "reloading"):
+    if not seen.unit_active:
         reasons.append("its unit, behind whose back it runs,")
     return reasons
 
@@ -189,8 +200,7 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     _check_ours(spec, seen)
-    if seen.running:
-        plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
+    _plan_stop(plan, spec, seen)
     if seen.enabled:
         plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
     if seen.inactive is not None:

@@ -120,6 +120,7 @@ stop)
     ;;
 clean)
     clean
+    rmdir "$run" 2>/dev/null || :
     ;;
 esac
 """
