@@ -60,7 +60,8 @@ class Piece:
     shows: bool = True
 
 
-UNIT_PATH, SLICE_PATH = f"/etc/systemd/system/{UNIT}", "'/etc/systemd/system/machine-it\\x2dfault.slice'"
+SLICE = "'machine-it\\x2dfault.slice'"
+UNIT_PATH, SLICE_PATH = f"/etc/systemd/system/{UNIT}", f"/etc/systemd/system/{SLICE}"
 PIECES = (
     Piece("the unit is deleted", f"rm {UNIT_PATH}", ("write the unit", "reload systemd")),
     Piece(
@@ -118,7 +119,7 @@ def by_hand() -> Iterator[Task]:
     mounts = f"mkdir -p {places}; chcon -R system_u:object_r:virt_sandbox_file_t:{LEVEL} {run}"
     inside = f"virt-sandbox exec {NAME} -- sh -c 'for f in /sys/fs/cgroup/machine.slice/*fault.slice/*/cgroup.procs; do : >>$f; done'"
     scope = "/sys/fs/cgroup/machine.slice/machine-*fault.slice/*.scope"
-    yield shell_task("by hand: stop", f"systemctl stop {UNIT}")
+    yield shell_task("by hand: stop", f"systemctl stop {UNIT} {SLICE}")
     yield shell_task("by hand: start", f"{VIRSH} start {NAME}")
     yield shell_task("by hand: start with mounts", f"{mounts}; {VIRSH} start {NAME}; sleep 3; {VIRSH} domstate {NAME}")
     yield shell_task("by hand: label", f"stat -c %C {scope}")

@@ -105,7 +105,6 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),
         "undefine": lambda name, **_ignored: lxc.undefine(name),
-        "destroy": lambda name, **_ignored: lxc.destroy(name),
         "enable": lambda unit, **_ignored: systemd.enable(unit),
         "disable": lambda unit, **_ignored: systemd.disable(unit),
         "start": lambda unit, **_ignored: systemd.start([unit]),

@@ -133,14 +133,6 @@ class Lxc:
             if error.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:
                 raise SandboxError(f"libvirt does not undefine {name}: {error}") from error
 
-    def destroy(self, name: str) -> None:
-        """End a domain that its unit does not know of."""
-        try:
-            self._connection.lookupByName(name).destroy()
-        except self._libvirt.libvirtError as error:
-            if error.get_error_code() not in (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID):
-                raise SandboxError(f"libvirt does not stop {name}: {error}") from error
-
     def networks(self) -> dict[str, str]:
         """The gateway of each network that libvirt runs, by the network's name; empty where it has none."""
         found = {}

@@ -164,7 +164,8 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
     name, paths = spec["name"], layout.of(spec)
     why = _restart_reasons(spec, seen, host)
     if state == "stopped":
-        _plan_stop(plan, spec, seen)
+        if seen.running:
+            plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
     elif state == "restarted" or (state in ("started", "reloaded") and seen.running and why):
         reasons = f"running ({', '.join(why)} changed)" if why else "running"
         plan.add(name, "restart", "restart", unit=paths.unit, before=reasons if seen.running else "stopped", after="running")
@@ -172,14 +173,6 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
         plan.add(name, "start", "start", unit=paths.unit, before="stopped", after="running")
     elif state == "reloaded":
         plan.add(name, "reload", "reload", unit=paths.unit, before="running", after="reloaded")
-
-
-def _plan_stop(plan: Plan, spec: Mapping[str, Any], seen: Observed) -> None:
-    if seen.unit_active:
-        plan.add(spec["name"], "stop", "stop", unit=layout.of(spec).unit, before="running", after="stopped")
-    elif seen.active is not None:
-        # to stop a unit that is not active does nothing
-        plan.add(spec["name"], "stop what runs behind its unit's back", "destroy", before="running", after="stopped")
 
 
 def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> list[str]:
@@ -200,7 +193,8 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     _check_ours(spec, seen)
-    _plan_stop(plan, spec, seen)
+    if seen.running:
+        plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
     if seen.enabled:
         plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
     if seen.inactive is not None:
