@@ -71,6 +71,7 @@ PIECES = (
     ),
     Piece("the unit is edited", f"echo '# mine' >>{UNIT_PATH}", ("write the unit", "reload systemd")),
     Piece("the slice is deleted", f"rm {SLICE_PATH}", ("write the slice", "reload systemd")),
+    Piece("a limit is set by hand", f"echo 1G >/sys/fs/cgroup/machine.slice/{SLICE}/memory.max", ("apply the limits",)),
     Piece("the unit is disabled", f"systemctl disable {UNIT}", ("enable the unit",)),
     Piece("the domain is undefined", f"{VIRSH} undefine {NAME}", ("define the domain",)),
     Piece("a file inside is deleted", f"rm {TREES}/{NAME}/etc/systemd/system/default.target", ("write the files inside",)),

@@ -106,7 +106,10 @@ FOREIGN_TREE = (
         "a content path that exists and is not ours", CONTENT, {"name": FOREIGN, "level": "s0:c917,c918"},
         ("path: ", f"{FILESYSTEMS}/{FOREIGN} exists", "move it away"),
     ),
-    Case("removing a content path that is not ours", CONTENT, {"name": FOREIGN, "state": "absent"}, ("path: ", f"{FILESYSTEMS}/{FOREIGN} exists", "move it away")),
+    Case(
+        "removing a content path that is not ours", CONTENT, {"name": FOREIGN, "state": "absent"},
+        ("path: ", f"{FILESYSTEMS}/{FOREIGN} exists", "move it away"),
+    ),
 )  # fmt: skip
 FOREIGN_DOMAIN = (
     Case("a foreign domain of the same name", SERVICE, {}, (f"name: libvirt has a domain {NAME}", "choose another name, or undefine it")),

@@ -40,7 +40,7 @@ def test_systemd_reads_unit_and_slice_without_complaint(service: MakeSpec, tmp_p
     spec = service(name="my-web", memory="512M", cpus=0.5, tasks_max=100)
     paths = layout.of(spec)
     # the helper need not be on this machine; all else of the unit is as on a host
-    text = unit.host_unit(spec).replace(layout.HELPER, "/bin/true").replace("Wants=libvirtd.service\n", "")
+    text = unit.host_unit(spec).replace(layout.HELPER, "/bin/true").replace("Wants=libvirtd.service systemd-machined.service\n", "")
     (tmp_path / paths.unit).write_text(text)
     (tmp_path / paths.slice).write_text(unit.slice_unit(spec))
     command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / paths.unit), str(tmp_path / paths.slice)]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..host import systemd
+from ..host import cgroup, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model.errors import SandboxError, StepError
 from ..model.plan import Plan, Step
@@ -22,7 +22,7 @@ PHASES = {
     **dict.fromkeys(("stop", "disable"), 0),
     **dict.fromkeys(("inside", "write", "unlink", "define", "undefine"), 1),
     "daemon_reload": 2,
-    "enable": 3,
+    **dict.fromkeys(("enable", "limit"), 3),
     **dict.fromkeys(("start", "restart", "reload"), 4),
 }
 
@@ -105,6 +105,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),
         "undefine": lambda name, **_ignored: lxc.undefine(name),
+        "limit": lambda path, values, **_ignored: cgroup.limit(path, values),
         "enable": lambda unit, **_ignored: systemd.enable(unit),
         "disable": lambda unit, **_ignored: systemd.disable(unit),
         "start": lambda unit, **_ignored: systemd.start([unit]),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..host import systemd
+from ..host import cgroup, systemd
 from ..host.libvirt_lxc import Domain
 from ..model import layout, unit
 from ..model.service_plan import Host, Observed
@@ -56,6 +56,7 @@ def sandboxes(specs: Sequence[Mapping[str, Any]], domains: Mapping[str, Domain],
             inactive=known.inactive if known else None,
             active=known.active if known else None,
             content_context=content_context(entry.root),
+            limits=cgroup.limits(entry.cgroup, unit.limits(spec)) if known and known.active else {},
             inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
         )
     return found

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a cgroup used, in the kernel's own figures."""
+"""What a cgroup used and may use, in the kernel's own figures."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -26,6 +27,18 @@ def usage(path: str) -> dict[str, Any]:
         found["read_bytes"] = _sum(statistics, "rbytes=")
         found["written_bytes"] = _sum(statistics, "wbytes=")
     return found
+
+
+def limits(path: str, names: Iterable[str]) -> dict[str, str]:
+    """What its files of these names say; one that the kernel does not have is left out."""
+    found = {name: _read(path, name) for name in names}
+    return {name: text for name, text in found.items() if text}
+
+
+def limit(path: str, values: Mapping[str, str]) -> None:
+    for name, text in values.items():
+        with open(os.path.join(path, name), "w", encoding="ascii") as file:
+            file.write(text)
 
 
 def _read(path: str, name: str) -> str:

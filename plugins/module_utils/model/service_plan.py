@@ -25,6 +25,8 @@ class Observed:
     inactive: str | None = None
     active: str | None = None
     content_context: str | None = None
+    # of the slice of a sandbox that runs: file of the kernel -> value
+    limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
     inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
@@ -120,6 +122,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
             reload_systemd = True
     if reload_systemd:
         plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
+    _plan_limits(plan, spec, seen)
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
@@ -150,6 +153,15 @@ def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host
             before={path: seen.inside[path][1] for path in [*changed, *gone] if path in seen.inside},
             after={path: value for path, (_kind, value) in changed.items()},
         )
+
+
+def _plan_limits(plan: Plan, spec: Mapping[str, Any], seen: Observed) -> None:
+    """Into a slice that is there already: not every systemd does that when it reads its units again."""
+    wanted = {name: value for name, value in unit.limits(spec).items() if name in seen.limits}
+    changed = {name: value for name, value in wanted.items() if seen.limits[name] != value}
+    if changed:
+        before = {name: seen.limits[name] for name in changed}
+        plan.add(spec["name"], "apply the limits", "limit", path=layout.of(spec).cgroup, values=changed, before=before, after=changed)
 
 
 def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:

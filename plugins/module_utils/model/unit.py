@@ -25,6 +25,9 @@ BASE_UNITS = frozenset(
 )
 NETWORK_UNIT = "systemd-networkd.service"
 
+# the kernel counts memory in pages, systemd processor time in periods of microseconds
+_PAGE, _PERIOD = 4096, 100_000
+
 # The sandbox is the mount namespace: the services inside get no further ones, because what they
 # need for them (mounting, and above all mount_setattr, which SELinux does not see) is denied.
 CONFINEMENT = """\
@@ -137,7 +140,7 @@ def host_unit(spec: Mapping[str, Any]) -> str:
 Description=Sandbox {spec["name"]}
 Documentation=https://docs.ansible.com/ansible/latest/collections/virt/sandbox/
 Requires={paths.slice}
-Wants=libvirtd.service
+Wants=libvirtd.service systemd-machined.service
 After={paths.slice} libvirtd.service virtlxcd.service systemd-machined.service network.target auditd.service
 RequiresMountsFor={paths.root}
 
@@ -172,6 +175,17 @@ def slice_unit(spec: Mapping[str, Any]) -> str:
     if spec["tasks_max"] is not None:
         lines.append(f"TasksMax={int(spec['tasks_max'])}")
     return "\n".join(lines) + "\n"
+
+
+def limits(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The same limits as the kernel shows them in the slice's cgroup."""
+    memory, cpus, tasks = spec["memory"], spec["cpus"], spec["tasks_max"]
+    return {
+        "memory.max": "max" if memory is None else str(memory // _PAGE * _PAGE),
+        "memory.swap.max": "max" if memory is None else "0",
+        "cpu.max": f"{'max' if cpus is None else round(cpus * _PERIOD)} {_PERIOD}",
+        "pids.max": "max" if tasks is None else str(int(tasks)),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
