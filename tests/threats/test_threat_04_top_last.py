@@ -93,11 +93,15 @@ def label_of_or_none(path: os.PathLike[str]) -> str | None:
 
 
 def _copy_until(scene: Scene, step: str) -> None:
+    def at(current: str, _path: str) -> None:
+        if current == step:
+            os._exit(9)
+
     try:
-        tree.seam.at = lambda at, _path: os._exit(9) if at == step else None
+        setattr(tree.seam, "at", at)  # noqa: B010  (a child's own; it ends here)
         tree.copy_into(str(scene.top), "a/copy", str(scene.host / "a"), context=NEW)
-    finally:  # pylint takes the seam for one that never returns
-        os._exit(0)  # pylint: disable=unreachable
+    finally:
+        os._exit(0)
 
 
 @pytest.mark.parametrize("step", ["make", "write", "verify", "rename"])

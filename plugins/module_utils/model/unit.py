@@ -88,8 +88,7 @@ clean() {{
     done
 }}
 
-case $verb in
-start)
+prepare() {{
     clean
     # the label went with the slice when that was last empty; in an unlabelled one nothing is writable inside
     chcon -h "system_u:object_r:{layout.SLICE_TYPE}:$level" "$slice" "$slice"/*
@@ -99,6 +98,14 @@ start)
     mkdir -p "$run/run/systemd/journal"
     mkdir -m 1777 "$run/run/lock" "$run/run-lock" "$run/tmp" "$run/dev-shm"
     : >"$run/run/systemd/journal/flushed" # the journal is in /var/log/journal from its first record on
+}}
+
+case $verb in
+start)
+    prepare
+    $lxc start "$name" && exit 0
+    # once more: libvirt gives machined and systemd 30 s for the scope, too few where many sandboxes start at once
+    prepare
     exec $lxc start "$name"
     ;;
 watch)
