@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,8 @@ import yaml
 
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 INVENTORY = Path(os.environ.get("VSBX_INVENTORY", PLAYBOOKS / "inventory" / "lab.yml"))
-STEPS = sorted((path.stem for path in (PLAYBOOKS / "tasks").glob("S*.yml")), key=lambda step: int(step[1:]))
+ALL = sorted((path.stem for path in (PLAYBOOKS / "tasks").glob("S*.yml")), key=lambda step: int(step[1:]))
+STEPS = os.environ.get("VSBX_STEPS", " ".join(ALL)).split()
 HOSTS = sorted(yaml.safe_load(INVENTORY.read_text())["lab"]["hosts"])
 LINE = re.compile(r"^(S\d+) (ok|failed) (\S+) (.*)$", re.MULTILINE)
 # "make test" starts from plain hosts, and S1 insists on it; by hand the hosts may have been prepared before
@@ -24,7 +26,8 @@ LIMIT = 1800
 @pytest.fixture(scope="session")
 def verdicts() -> dict[tuple[str, str], tuple[str, str]]:
     """What the walkthrough says of each step and host: verdict and evidence."""
-    command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--extra-vars=walkthrough_plain={PLAIN}", "walkthrough.yml"]
+    command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--extra-vars=walkthrough_plain={PLAIN}"]
+    command += ["--extra-vars", json.dumps({"walkthrough_steps": STEPS}), "walkthrough.yml"]
     # named, because Ansible does not look beside a playbook that lies in a collection's directory
     environment = {**os.environ, "ANSIBLE_CALLBACK_PLUGINS": str(PLAYBOOKS / "callback_plugins"), "ANSIBLE_NOCOLOR": "1"}
     done = subprocess.run(
