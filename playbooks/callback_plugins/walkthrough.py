@@ -18,6 +18,8 @@ description: Prints for each step and host whether it passed, and the evidence; 
 _STEP = re.compile(r"(?:Take step )?(S\d+)\Z")
 # how the names of tasks that keep one waiting end
 _LONG = re.compile(r"\bwhich takes ")
+# the task whose lines are shown whatever else is
+_SHOWN = "Say how to look around"
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -49,6 +51,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         host, task, said = self._parts(result)
         if task == self._current and self._steps:
             self._say(host, True, str(said.get("msg", "")))
+        elif task == _SHOWN:
+            for line in [f"{host}:", *said.get("msg", [])]:
+                self._display.display(line)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         host, task, said = self._parts(result)

@@ -26,8 +26,8 @@ show host_before env
 # route, firewall rule, message queue, shared memory, a process
 container1 ip route add 198.51.100.0/24 dev lo || echo "failed route"
 container1 iptables --wait -A INPUT -s 198.51.100.7 -j DROP || echo "failed rule"
-container1 ipcmk -Q >/dev/null || echo "failed queue"
-container1 ipcmk -M 4096 >/dev/null || echo "failed shm"
+queue=$(container1 ipcmk -Q | grep -o '[0-9]*$') || echo "failed queue"
+shm=$(container1 ipcmk -M 4096 | grep -o '[0-9]*$') || echo "failed shm"
 container1 sh -c 'sleep 8642 >/dev/null 2>&1 </dev/null &'
 show container1 container1
 show container2 timeout 30 virt-sandbox exec container2 --
@@ -37,6 +37,6 @@ ps -eZ | grep sleep | sed 's/^/label /'
 # as it was
 container1 ip route del 198.51.100.0/24 dev lo
 container1 iptables --wait -D INPUT -s 198.51.100.7 -j DROP
-container1 ipcrm --all
+container1 ipcrm -q "$queue" -m "$shm"
 # shellcheck disable=SC2016  # expanded inside
 container1 sh -c 'kill $(pgrep -f "^sleep 8642")'

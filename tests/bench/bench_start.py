@@ -26,15 +26,15 @@ SCRIPT = r"""
 set -eu
 name=$1 rounds=$2
 root=/var/lib/libvirt/filesystems/$name peer=/var/lib/machines/$name-peer
-answers() { # network interface's MAC address
-    begin=$(date +%s%N)
+now() { date +%s%N; }
+answers() { # MAC address of its interface, what it is, when it was started
     address=
     while :; do
         [ -n "$address" ] || address=$(ip -4 neigh show dev virbr0 | awk -v mac="$1" '$3 == mac {print $1; exit}')
         [ -z "$address" ] || ! curl -s -o /dev/null --connect-timeout 0.3 -m 2 "http://$address/" || break
         sleep 0.1
     done
-    echo "$2 $((($(date +%s%N) - begin) / 1000000))"
+    echo "$2 $((($(now) - $3) / 1000000))"
 }
 mac=$(virsh -q -c lxc:///system domiflist "$name" 2>/dev/null | awk 'NF {print $5; exit}')
 systemctl stop "${name}_sandbox.service"
@@ -46,14 +46,15 @@ was=$(getenforce); setenforce 0 # the policy has no rules for nspawn's container
 for round in $(seq "$rounds"); do
     ip neigh flush dev virbr0
     setenforce 1
-    systemctl start --no-block "${name}_sandbox.service"; answers "$mac" sandbox
+    begin=$(now)
+    systemctl start --no-block "${name}_sandbox.service"; answers "$mac" sandbox "$begin"
     systemctl stop "${name}_sandbox.service"
     setenforce 0
     ip neigh flush dev virbr0
+    begin=$(now)
     systemd-run -q --unit="$name-peer" systemd-nspawn -q -b -M "$name-peer" -D "$peer" --network-bridge=virbr0 --link-journal=no
-    while ! ip link show "vb-$name" >/dev/null 2>&1 && ! ip -o link | grep -q vb-; do sleep 0.05; done
-    peer_mac=$(nsenter -t "$(machinectl show "$name-peer" -p Leader --value)" -n cat /sys/class/net/host0/address 2>/dev/null || true)
-    answers "$peer_mac" nspawn
+    until leader=$(machinectl show "$name-peer" -p Leader --value 2>/dev/null); do sleep 0.1; done
+    answers "$(nsenter -t "$leader" -n ip -o link show host0 | grep -o 'link/ether [^ ]*' | cut -c 12-)" nspawn "$begin"
     machinectl poweroff "$name-peer"; while machinectl show "$name-peer" >/dev/null 2>&1; do sleep 0.2; done
 done
 setenforce "$was"
