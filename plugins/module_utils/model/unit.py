@@ -125,8 +125,10 @@ reload)
 stop)
     : >"$run/stopping"
     pid=$(controller) || exit 0
-    kill -s RTMIN+4 "$(leader)" || exit 0 # systemd: power off
-    timeout 60 tail --pid="$pid" -f /dev/null
+    # systemd: power off; again and again, because one that has only just begun does not hear it
+    while kill -s RTMIN+4 "$(leader)"; do
+        timeout 1 tail --pid="$pid" -f /dev/null && exit 0
+    done
     ;;
 clean)
     clean
@@ -224,6 +226,7 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, st
         Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
         Inside("etc/systemd/system/service.d/10-sandbox.conf", text=f"{MARK}\n{CONFINEMENT}"),
         Inside("etc/systemd/journald.conf.d/10-sandbox.conf", text=JOURNAL),
+        Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
         Inside("etc/machine-id", text=machine_id(spec["name"]) + "\n"),
     ]
