@@ -10,7 +10,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(STATE)/collections
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts hosts-more bench clean
+.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -58,11 +58,8 @@ unit: setup ## unit tests: seconds, no root
 threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
-hosts: setup ## the walkthrough from a plain host to labelled content, as tests on the lab's hosts ("make lab" first)
-	VSBX_STEPS="S1 S2 S3 S4 S5 S6" pytest tests/integration/test_walkthrough.py
-
-hosts-more: setup ## all tests on the lab's hosts; those that "make hosts" leaves out are not settled on Debian 12 yet
-	pytest tests/integration tests/isolation tests/faults
+hosts: setup ## the walkthrough's steps, and all other tests on the lab's hosts ("make lab" first)
+	pytest --durations=20 tests/integration tests/isolation tests/faults
 
 bench: lab-prepared ## measure, on this machine and on the lab's hosts
 	for bench in tests/bench/bench_*.py; do PYTHONPATH=$(STATE)/collections python $$bench || exit 1; done
