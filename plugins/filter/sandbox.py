@@ -14,7 +14,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CON
 _OBJECTS = {
     "label": {"name", "level"},
     "content": {option.name for option in CONTENT},
-    "service": {option.name for option in SERVICE} | {"state"},
+    "service": {option.name for option in SERVICE} | {"state", "stale"},
 }
 
 

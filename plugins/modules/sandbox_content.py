@@ -52,6 +52,18 @@ options:
     type: list
     elements: str
     default: []
+  clone_of:
+    description:
+      - Another sandbox of this host. The tree is made as a copy of that one's instead of from the host's files, every
+        entry at the level of the new sandbox. What O(private) names and the other lacks is copied from the host.
+      - The other sandbox must be stopped, and all of its content at its own level.
+      - Left out is what one sandbox is known by. That is machine-id, host name, interfaces, journal, leases and random
+        seed, which M(virt.sandbox.sandbox_service) and the sandbox make anew. SSH host keys are replaced by new ones
+        of the same kinds. Nothing is replaced within files.
+      - Units, network and limits are not cloned, for M(virt.sandbox.sandbox_service) declares them. Domain UUID and
+        MAC addresses follow from the new name.
+      - Looked at only when the tree is made. One that is there is the sandbox's own.
+    type: str
   sandboxes:
     description:
       - Many sandboxes in one run, with the options above for each.
@@ -84,6 +96,23 @@ options:
         type: list
         elements: str
         default: []
+      clone_of:
+        description: See O(clone_of). The other may be one that stands before it in this list.
+        type: str
+  update:
+    description:
+      - What to do about files of C(/etc) that the host has otherwise than they were when they were copied from it,
+        because a package was updated or because somebody edited them. They are returned in RV(outdated).
+      - V(report) warns and changes nothing. V(take) brings in those that the sandbox has as they were copied, removes
+        those that the host removed, and reports those that were changed on both sides. V(keep) leaves all as it is in
+        the sandbox, and reports a file again only when the host's changes again. Use it after merging by hand.
+      - A service that runs reads a new file when it is reloaded or restarted.
+      - New system accounts of the host are added in any case, without a password. An account that was removed in the
+        sandbox stays removed. CA certificates and alternatives are the host's own, the linker's cache as of the
+        sandbox's last start.
+    type: str
+    choices: [report, take, keep]
+    default: report
   foreign:
     description:
       - What to do about entries that carry the categories of another level. The sandbox cannot use them.
@@ -108,6 +137,18 @@ EXAMPLES = r"""
       - /var/www
       - /var/log/apache2
 
+- name: Another one with the same content, to try something in
+  virt.sandbox.sandbox_content:
+    name: container1-try
+    clone_of: container1
+
+- name: Bring in what an update of the package changed in /etc, wherever the sandbox has not changed it
+  virt.sandbox.sandbox_content:
+    name: container1
+    private:
+      - /etc/apache2
+    update: take
+
 - name: Put right what somebody labelled by hand
   virt.sandbox.sandbox_content:
     name: container1
@@ -131,6 +172,11 @@ foreign_links:
   type: dict
   returned: always
   sample: {}
+outdated:
+  description: Files that are not as on the host after the run, by sandbox, each with its path and what happened to it.
+  type: dict
+  returned: always
+  sample: {"container1": [{"path": "/etc/apache2/apache2.conf", "state": "changed on the host and in the sandbox"}]}
 paths:
   description: The directory of each tree.
   type: dict
@@ -150,10 +196,11 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COM
 
 STATE = Option("state", default="present", choices=("present", "absent"))
 FOREIGN = Option("foreign", default="report", choices=("report", "fix", "fail", "keep"))
+UPDATE = Option("update", default="report", choices=("report", "take", "keep"))
 
 
 def main() -> None:
-    run_module(listed.arguments((*CONTENT, STATE), argument_spec((FOREIGN, *COMMON))), content_run.run)
+    run_module(listed.arguments((*CONTENT, STATE), argument_spec((FOREIGN, UPDATE, *COMMON))), content_run.run)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,14 @@ sandboxes:
       description: Its processes, with the PID on the host and inside, the command and the context.
       type: list
       elements: dict
+    stale:
+      description:
+        - Its processes that still run a program or library of which the host's C(/usr) has another by now, with the
+          files. A restart mends it, see O(virt.sandbox.sandbox_service#module:stale).
+        - What an interpreter has read, such as a script, is not seen.
+      type: list
+      elements: dict
+      sample: [{"pid": 4711, "command": "apache2", "files": ["/usr/sbin/apache2"]}]
     resources:
       description: What it uses, as its slice counts it.
       type: dict

@@ -101,6 +101,15 @@ options:
     description: Whether the sandbox starts when the host boots.
     type: bool
     default: true
+  stale:
+    description:
+      - What to do about a sandbox in which a process still runs a program or library of which the host's C(/usr) has
+        another by now, because a package was updated. With V(restart), O(state=started) and O(state=reloaded) restart
+        it. Sandboxes that run what the host has are left alone.
+      - M(virt.sandbox.sandbox_info) shows what is stale.
+    type: str
+    choices: [ignore, restart]
+    default: ignore
   sandboxes:
     description:
       - Many sandboxes in one run, with the options above for each.
@@ -156,6 +165,11 @@ options:
         description: See O(autostart).
         type: bool
         default: true
+      stale:
+        description: See O(stale).
+        type: str
+        choices: [ignore, restart]
+        default: ignore
   timeout:
     description: How many seconds to wait until the units inside are active and a DHCP interface has its address.
     type: int
@@ -190,6 +204,13 @@ EXAMPLES = r"""
         units: [mariadb.service]
         network:
           - type: dhcp
+
+- name: Have the sandboxes run what an update of the host brought, and restart no other
+  virt.sandbox.sandbox_service:
+    stale: restart
+    name: container1
+    units:
+      - apache2.service
 
 - name: Remove a sandbox, and keep its data
   virt.sandbox.sandbox_service:
@@ -239,11 +260,12 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COM
 
 STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
 STATE = Option("state", default="started", choices=STATES)
+STALE = Option("stale", default="ignore", choices=("ignore", "restart"))
 TIMEOUT = Option("timeout", type="int", default=90)
 
 
 def main() -> None:
-    run_module(listed.arguments((*SERVICE, STATE), argument_spec((TIMEOUT, *COMMON))), service_run.run)
+    run_module(listed.arguments((*SERVICE, STATE, STALE), argument_spec((TIMEOUT, *COMMON))), service_run.run)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,22 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan im
     FOREIGN,
     Labelled,
     Observed,
+    Source,
     check,
     foreign,
     level_of,
     manifest,
     plan_content,
+    reported,
 )
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.outdated import BOTH, GONE, NEWER, Accounts, Outdated
 from ansible_collections.virt.sandbox.plugins.module_utils.model.plan import Plan
 
 MakeSpec = Callable[..., dict[str, Any]]
 
+COPIED = "/var/lib/virt-sandbox/content/web.copied.json"
 ROOT = "/var/lib/libvirt/filesystems/web"
 TOP = "system_u:object_r:virt_sandbox_root_t:s0:c1,c2"
 OWN = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
@@ -70,6 +74,7 @@ def test_a_fresh_tree_is_claimed_before_it_is_built(content: MakeSpec, half_made
         "building": "/var/lib/libvirt/filesystems/.web.new",
         "root": ROOT,
         "private": ["/etc/httpd"],
+        "copied": COPIED,
         "file_type": "virt_sandbox_file_t",
         "level": "s0:c1,c2",
     }
@@ -91,7 +96,13 @@ def test_a_tree_that_is_as_declared_needs_nothing(content: MakeSpec, built: Buil
 def test_what_is_missing_is_brought(content: MakeSpec, built: Built) -> None:
     plan = plan_content(content(), "present", built(missing=["/etc/httpd", "/var/www"], unmounted=["/etc/alternatives"]), "report")
     assert names(plan) == ["copy /etc/httpd", "copy /var/www", "make a place for /etc/alternatives"]
-    assert plan.steps[1].arguments == {"root": ROOT, "source": "/var/www", "file_type": "virt_sandbox_file_t", "level": "s0:c1,c2"}
+    assert plan.steps[1].arguments == {
+        "root": ROOT,
+        "source": "/var/www",
+        "copied": COPIED,
+        "file_type": "virt_sandbox_file_t",
+        "level": "s0:c1,c2",
+    }
 
 
 # Whose tree it is
@@ -263,3 +274,82 @@ def test_the_content_of_a_running_sandbox_stays(content: MakeSpec, built: Built)
 
 def test_removal_needs_no_level(content: MakeSpec, built: Built) -> None:
     assert names(plan_content(content(level=None), "absent", built(), "report")) == ["remove the content", "forget the content"]
+
+
+# Clones
+
+SOURCE = Source("/srv/boxes/db", "/var/lib/virt-sandbox/content/db.copied.json", known=["db"])
+
+
+def test_a_clone_is_built_from_another_tree(content: MakeSpec) -> None:
+    spec, seen = content(clone_of="db"), Observed(source=SOURCE)
+    check(spec, seen, "report")
+    plan = plan_content(spec, "present", seen, "report")
+    assert names(plan) == ["record the content as ours", "clone the content of db"]
+    build = plan.steps[1]
+    assert build.action == "build"
+    assert build.after["clone_of"] == "db"
+    assert {key: build.arguments[key] for key in ("source", "source_copied", "source_name", "level")} == {
+        "source": "/srv/boxes/db",
+        "source_copied": SOURCE.copied,
+        "source_name": "db",
+        "level": "s0:c1,c2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Source(known=["a", "b"]), "a sandbox that has content (a, b)"),
+        (Source(), "a sandbox that has content (none has)"),
+        (Source("/srv/boxes/db", running=True), "a sandbox that is stopped; db is running"),
+        (Source("/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is its own; /var/x of /srv/boxes/db is not"),
+    ],
+)
+def test_what_is_not_cloned(content: MakeSpec, built: Built, source: Source, message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        check(content(clone_of="db"), Observed(source=source), "report")
+    assert str(caught.value) == f"clone_of: 'db' is not allowed; {message}"
+    # a clone that is there is its own
+    check(content(clone_of="db"), built(source=source), "report")
+    assert names(plan_content(content(clone_of="db"), "present", built(source=source), "report")) == []
+
+
+def test_nothing_is_a_clone_of_itself(content: MakeSpec) -> None:
+    with pytest.raises(OptionError, match="clone_of: 'web' is not allowed; another sandbox"):
+        content(clone_of="web")
+
+
+# What the host has newer
+
+FILES = [Outdated("etc/a", NEWER, "file 1"), Outdated("etc/b", BOTH, "file 2"), Outdated("etc/c", GONE, "file 3")]
+
+
+@pytest.mark.parametrize(
+    ("update", "step", "paths", "left"),
+    [
+        ("report", None, [], ["/etc/a", "/etc/b", "/etc/c"]),
+        ("take", "take what the host has newer", ["/etc/a", "/etc/c"], ["/etc/b"]),
+        ("keep", "keep what the sandbox has", ["/etc/a", "/etc/b", "/etc/c"], []),
+    ],
+)
+def test_what_becomes_of_outdated_files(
+    content: MakeSpec, built: Built, update: str, step: str | None, paths: list[str], left: list[str]
+) -> None:
+    plan = plan_content(content(), "present", built(outdated=FILES), "report", update)
+    assert names(plan) == ([step] if step else [])
+    assert [path for one in plan for path in one.before] == paths
+    assert [entry["path"] for entry in reported(FILES, Accounts(), update)] == left
+
+
+def test_what_was_changed_on_both_sides_is_not_taken(content: MakeSpec, built: Built) -> None:
+    assert names(plan_content(content(), "present", built(outdated=FILES[1:2]), "report", "take")) == []
+
+
+@pytest.mark.parametrize("update", ["report", "take", "keep"])
+def test_new_system_accounts_are_added_whatever_becomes_of_files(content: MakeSpec, built: Built, update: str) -> None:
+    accounts = Accounts(users=["x:x:101:101::/:/bin/false"], groups=["x:x:101:"], members=[("ssl", "x")], taken=["y"])
+    (step,) = plan_content(content(), "present", built(accounts=accounts), "report", update)
+    assert step.name == "add the host's new system accounts"
+    assert step.after == {"users": ["x"], "groups": ["x"]}
+    assert reported([], accounts, update) == [{"path": "/etc/passwd", "state": "the number of the host's account y is another's here"}]

@@ -17,6 +17,9 @@ def test_the_paths_of_a_sandbox() -> None:
         "root": "/srv/boxes/my-web",
         "building": "/srv/boxes/.my-web.new",
         "manifest": "/var/lib/virt-sandbox/content/my-web.json",
+        "copied": "/var/lib/virt-sandbox/content/my-web.copied.json",
+        "journal": f"/srv/boxes/my-web/var/log/journal/{layout.machine_id('my-web')}",
+        "journal_link": f"/var/log/journal/{layout.machine_id('my-web')}",
         "spec": "/etc/libvirt-sandbox/services/my-web.sandbox",
         "unit": "my-web_sandbox.service",
         "unit_path": "/etc/systemd/system/my-web_sandbox.service",
@@ -74,3 +77,46 @@ def test_the_root_has_a_place_for_every_mount() -> None:
     places = {path for path, _mode, link in layout.root_entries() if not link}
     for target in (*layout.SHARED, *layout.MEMORY, *layout.FOLLOWED):
         assert target.split("/")[1] in places
+
+
+def test_machine_ids_are_stable_and_ones_own() -> None:
+    assert layout.machine_id("web") == layout.machine_id("web")
+    assert len({layout.machine_id(name) for name in ("web", "web-2", "db")}) == 3
+    assert len(layout.machine_id("web")) == 32
+
+
+@pytest.mark.parametrize(
+    ("path", "identity"),
+    [
+        ("etc/machine-id", True),
+        ("etc/hostname", True),
+        ("etc/ssh/ssh_host_ed25519_key", True),
+        ("etc/ssh/ssh_host_ed25519_key.pub", True),
+        ("etc/ssh/sshd_config", False),
+        ("etc/systemd/network/10-eth0.network", True),
+        ("etc/systemd/network/10-mine.network", False),
+        ("var/lib/dbus/machine-id", True),
+        ("var/lib/systemd/random-seed", True),
+        ("var/lib/dhcp/dhclient.eth0.leases", True),
+        ("var/log/journal/0123456789abcdef0123456789abcdef", True),
+        ("var/log/journal", False),
+        ("var/www/html/etc/machine-id", False),
+        ("home/me/hosts", False),
+        ("var/www/.vsbx-new-0123", True),
+    ],
+)
+def test_what_belongs_to_one_sandbox_alone(path: str, identity: bool) -> None:
+    assert layout.is_identity(path) is identity
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("etc/ssh/ssh_host_rsa_key", "rsa"),
+        ("etc/ssh/ssh_host_rsa_key.pub", ""),
+        ("etc/ssh/ssh_host_-x_key", ""),
+        ("srv/ssh_host_rsa_key", ""),
+    ],
+)
+def test_host_keys(path: str, kind: str) -> None:
+    assert layout.is_host_key(path) == kind

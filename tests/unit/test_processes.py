@@ -181,3 +181,21 @@ def test_this_process_is_no_sandboxes() -> None:
     with open(f"/proc/{os.getpid()}/status", encoding="utf-8") as file:
         depth = len(next(line for line in file if line.startswith("NSpid:")).split()) - 1
     assert (processes._inside_pid(os.getpid()) == 0) is (depth == 1)
+
+
+MAPS = """\
+5581e0000000-5581e0010000 r--p 00000000 08:01 131  /usr/sbin/apache2 (deleted)
+5581e0010000-5581e0020000 r-xp 00010000 08:01 131  /usr/sbin/apache2 (deleted)
+7f0000000000-7f0000001000 r-xp 00000000 08:01 140  /usr/lib/x86_64-linux-gnu/libc.so.6
+7f0000002000-7f0000003000 r-xp 00000000 08:01 141  /usr/lib/x86_64-linux-gnu/lib with space.so (deleted)
+7f0000004000-7f0000005000 rw-s 00000000 00:01 7    /dev/zero (deleted)
+7f0000006000-7f0000007000 rw-s 00000000 00:01 8    /memfd:x (deleted)
+7f0000008000-7f0000009000 rw-p 00000000 00:00 0
+7fff00000000-7fff00021000 rw-p 00000000 00:00 0    [stack]
+"""
+
+
+def test_files_of_usr_that_were_replaced_are_found() -> None:
+    replaced = ["/usr/lib/x86_64-linux-gnu/lib with space.so", "/usr/sbin/apache2"]
+    assert processes.replaced_files(MAPS.splitlines(keepends=True)) == replaced
+    assert processes.replaced_files([]) == []

@@ -357,3 +357,36 @@ def test_content_is_there_and_at_the_sandboxes_level(
     assert str(caught.value).startswith(message)
     # in check mode an earlier task has only announced the content
     check(service(), seen, host, predicted=True)
+
+
+# What runs what the host has replaced
+
+OLD_FILE = ["/usr/sbin/httpd"]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("started", ["restart"]), ("reloaded", ["restart"]), ("restarted", ["restart"]), ("present", []), ("stopped", ["stop"])],
+)
+def test_what_is_stale_is_restarted(service: MakeSpec, host: Host, declared: Declared, state: str, expected: list[str]) -> None:
+    spec = service()
+    assert steps(spec, state, declared(spec, stale=OLD_FILE), host) == expected
+
+
+def test_a_restart_says_which_file_is_stale(service: MakeSpec, host: Host, declared: Declared) -> None:
+    spec = service()
+    (step,) = plan_service(spec, "started", declared(spec, stale=OLD_FILE), host)
+    assert step.before == "running (/usr/sbin/httpd changed)"
+
+
+# Its journal among the host's
+
+
+def test_the_journal_is_linked_where_the_host_keeps_one(service: MakeSpec, host: Host, declared: Declared) -> None:
+    spec, paths = service(), layout.of(service())
+    keeping = dataclasses.replace(host, keeps_journal=True)
+    (step,) = plan_service(spec, "started", declared(spec), keeping)
+    assert (step.name, step.arguments) == ("link the journal", {"path": paths.journal_link, "target": paths.journal})
+    assert steps(spec, "started", declared(spec, journal="/elsewhere"), keeping) == ["link the journal"]
+    assert steps(spec, "started", declared(spec, journal=paths.journal), keeping) == []
+    assert steps(spec, "absent", declared(spec, running=False, journal=paths.journal), host)[2] == "remove the link to the journal"

@@ -134,7 +134,11 @@ def test_a_unit_that_the_host_lacks_does_not_stop_a_look(service: MakeSpec, host
     assert "etc/systemd/system/multi-user.target.wants/gone.service" in inside(service(units=["gone"]), host)
 
 
-def test_machine_ids_are_stable_and_ones_own() -> None:
-    assert unit.machine_id("web") == unit.machine_id("web")
-    assert len({unit.machine_id(name) for name in ("web", "web-2", "db")}) == 3
-    assert len(unit.machine_id("web")) == 32
+def test_logs_are_rotated_where_the_host_has_what_does_it(service: MakeSpec, host: Host) -> None:
+    wants = "etc/systemd/system/timers.target.wants/logrotate.timer"
+    path = "/usr/lib/systemd/system/logrotate.timer"
+    assert wants not in inside(service(), host)
+    for there in ({}, {"timers.target": ["logrotate.timer"]}):
+        paths = {**host.systemd.unit_paths, "logrotate.timer": path}
+        systemd = dataclasses.replace(host.systemd, unit_paths=paths, wants=there)
+        assert inside(service(), dataclasses.replace(host, systemd=systemd))[wants] == path

@@ -20,7 +20,7 @@ Action = Callable[..., Any]
 # all that is to go stops first; all files are written before systemd reads them, once; starts come last
 PHASES = {
     **dict.fromkeys(("stop", "disable"), 0),
-    **dict.fromkeys(("inside", "write", "unlink", "define", "undefine"), 1),
+    **dict.fromkeys(("inside", "write", "unlink", "link", "define", "undefine"), 1),
     "daemon_reload": 2,
     **dict.fromkeys(("enable", "limit"), 3),
     **dict.fromkeys(("start", "restart", "reload"), 4),
@@ -65,6 +65,16 @@ def unlink(path: str, **_ignored: Any) -> None:
         os.unlink(path)
 
 
+def link(path: str, target: str, **_ignored: Any) -> None:
+    """A symbolic link of the host, in place of another one."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.virt-sandbox-new")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # an interrupted run's
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
 def write_inside(root: str, context: str, files: Mapping[str, tuple[str, str]], gone: Iterable[str], **_ignored: Any) -> None:
     """The files inside that the spec determines; what stands in their place goes."""
     top = tree.open_top(root)
@@ -101,6 +111,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
     return {
         "write": write_file,
         "unlink": unlink,
+        "link": link,
         "inside": write_inside,
         "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),

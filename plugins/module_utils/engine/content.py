@@ -3,23 +3,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Callable
 
-from ..host import systemd
+from ..host import ssh, systemd
 from ..model import layout
-from ..model.content_plan import Labelled, Observed
-from . import tree
+from ..model.content_plan import Labelled, Observed, Source, foreign, level_of
+from ..model.errors import OptionError
+from . import outdated, tree
 from .apply import Action, unlink, write_file
 from .observe import content_context, followed
 
-_NO_PASSWORD = "*:19000:0:99999:7:::"
 
-
-def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str]) -> Observed:
-    """A content tree as it is: read only, and quick where everything is right."""
+def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], source: Source | None = None) -> Observed:
+    """A content tree as it is: read only, and quick where everything is right. ``source``: what it is to be a clone of."""
     paths = layout.of(spec)
     text = systemd.read(paths.manifest)
     there = os.path.lexists(paths.root)
@@ -30,22 +30,43 @@ def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str]) -
         unknown=[path for path in spec["private"] if not os.path.lexists(path) and not _has(paths.root, path)],
         running=running,
         owners=owners,
+        source=source,
     )
+    if source and source.root and not there:
+        return dataclasses.replace(seen, unknown=[path for path in seen.unknown if not _has(source.root, path)])
     if not there or seen.manifest is None:
         return seen
     report = tree.scan(paths.root, expected=layout.expected_context(spec["file_type"], spec["level"]))
-    return Observed(
-        **{
-            **vars(seen),
-            "top_context": content_context(paths.root),
-            "missing": [path for path in spec["private"] if not _has(paths.root, path)],
-            "unmounted": [path for path in followed() if not _has(paths.root, path)],
-            "mislabelled": [
-                Labelled(entry.path, entry.actual, entry.expected) for entry in report.mislabelled if not _same_but_user(entry)
-            ],
-            "foreign_links": report.foreign_links,
-        }
+    files, accounts = outdated.observe(paths.root, spec["private"], outdated.copied(paths.copied))
+    return dataclasses.replace(
+        seen,
+        top_context=content_context(paths.root),
+        missing=[path for path in spec["private"] if not _has(paths.root, path)],
+        unmounted=[path for path in followed() if not _has(paths.root, path)],
+        mislabelled=[Labelled(entry.path, entry.actual, entry.expected) for entry in report.mislabelled if not _same_but_user(entry)],
+        foreign_links=report.foreign_links,
+        outdated=files,
+        accounts=accounts,
     )
+
+
+def observe_source(name: str, running: bool, owners: Mapping[str, str]) -> Source:
+    """The content that is to be cloned, by the name of its sandbox."""
+    suffix = ".json"
+    known = [entry[: -len(suffix)] for entry in systemd.names(layout.CONTENT) if entry.endswith(suffix) and entry.count(".") == 1]
+    text = systemd.read(f"{layout.CONTENT}/{name}{suffix}")
+    root = json.loads(text)["path"] if text else None
+    if root is None or not os.path.isdir(root):
+        return Source(known=known)
+    level = level_of(content_context(root))
+    if not level:
+        return Source(root, strangers=["/"], known=known)
+    owner = {"name": name, "path": os.path.dirname(root), "level": str(level)}
+    file_type = (tree.read_label(root, "etc") or ":::").split(":")[2]
+    report = tree.scan(root, expected=layout.expected_context(file_type, str(level)))
+    entries = [Labelled(entry.path, entry.actual, entry.expected) for entry in report.mislabelled]
+    strangers = [entry["path"] for entry in foreign(owner, entries, owners)] + [f"/{path}" for path in report.foreign_links]
+    return Source(root, layout.of(owner).copied, running, strangers, known)
 
 
 def _same_but_user(entry: Any) -> bool:
@@ -57,20 +78,35 @@ def _has(root: str, path: str) -> bool:
     return os.path.isdir(root) and tree.exists(root, path.lstrip("/"))
 
 
-def actions() -> dict[str, Action]:
-    """What the steps of a sandbox's content are."""
+def actions(running: Callable[[], set[str]]) -> dict[str, Action]:
+    """What the steps of a sandbox's content are; ``running`` tells which sandboxes run by now."""
+
+    def build_or_clone(source_name: str | None = None, **arguments: Any) -> None:
+        build(**arguments, check=lambda: _require_stopped(source_name, running))
+
     return {
         "write": write_file,
-        "unlink": unlink,
-        "build": build,
+        "forget": forget,
+        "build": build_or_clone,
         "copy": copy,
         "mount_point": mount_point,
         "relabel": relabel,
+        "accounts": accounts,
+        "take": take,
+        "keep": keep,
         "remove": remove,
     }
 
 
-def build(building: str, root: str, private: Iterable[str], file_type: str, level: str, **_ignored: Any) -> None:
+def _require_stopped(name: str | None, running: Callable[[], set[str]]) -> None:
+    if name is not None and name in running():
+        raise OptionError("clone_of", name, f"a sandbox that is stopped; {name} was started meanwhile")
+
+
+def build(
+    name: str, building: str, root: str, private: Iterable[str], file_type: str, level: str, copied: str,
+    source: str | None = None, source_copied: str = "", check: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
     """Make the tree beside its place, and move it there when it is whole."""
     expected = layout.expected_context(file_type, level)
     if os.path.lexists(building):
@@ -82,17 +118,44 @@ def build(building: str, root: str, private: Iterable[str], file_type: str, leve
     os.chmod(building, 0o755)
     top = tree.open_top(building)
     try:
-        _skeleton(top, expected)
-        for path in layout.BASE_ETC:
-            _copy(top, f"/etc/{path}", expected)
-        _shadow(top, expected)
+        check()
+        if source:
+            _clone(top, name, source, expected)
+        else:
+            _from_host(top, expected)
         for path in followed():
-            _mount_point(top, path, expected)
+            if not tree.exists(top, path.lstrip("/")):
+                _mount_point(top, path, expected)
         for path in private:
             _copy(top, path, expected, required=True)
+        known = outdated.of_new_tree(top, private, outdated.copied(source_copied) if source else None)
     finally:
         os.close(top)
+    check()
+    write_file(copied, outdated.dump(known), 0o600)
     os.rename(building, root)
+
+
+def _from_host(top: int, expected: Any) -> None:
+    _skeleton(top, expected)
+    for path in layout.BASE_ETC:
+        _copy(top, f"/etc/{path}", expected)
+    _shadow(top, expected)
+
+
+def _clone(top: int, name: str, source: str, expected: Any) -> None:
+    """All that another tree has, but for what it is known by."""
+    held = tree.open_top(source)
+    try:
+        entries = [path.lstrip("/") for path in tree.names(held, "")]
+        keys = [path for path in tree.names(held, "etc/ssh") if layout.is_host_key(path)]
+    finally:
+        os.close(held)
+    for entry in entries:
+        tree.copy_into(top, entry, f"{source}/{entry}", context=expected, without=layout.is_identity)
+    for path in keys:
+        for suffix, mode, data in zip(("", ".pub"), (0o600, 0o644), ssh.new_host_key(layout.is_host_key(path), f"root@{name}")):
+            tree.write_file(top, path + suffix, data, mode=mode, uid=0, gid=0, context=expected(path, 0))
 
 
 def _skeleton(top: int, expected: Any) -> None:
@@ -108,7 +171,7 @@ def _skeleton(top: int, expected: Any) -> None:
 def _shadow(top: int, expected: Any) -> None:
     """Accounts without the host's passwords: none can log in with one until the sandbox sets it."""
     passwd = tree.read_file(top, "etc/passwd", 1 << 20) or b""
-    lines = [f"{line.split(':')[0]}:{_NO_PASSWORD}" for line in passwd.decode("utf-8", "replace").splitlines() if ":" in line]
+    lines = [f"{line.split(':')[0]}:{outdated.NO_PASSWORD}" for line in passwd.decode("utf-8", "replace").splitlines() if ":" in line]
     text = "".join(line + "\n" for line in lines)
     tree.write_file(top, "etc/shadow", text.encode(), mode=0o640, uid=0, gid=0, context=expected("etc/shadow", 0))
 
@@ -144,7 +207,7 @@ def _parents(top: int, relpath: str, expected: Any) -> None:
             tree.make_dir(top, done, mode=status.st_mode & 0o7777, uid=status.st_uid, gid=status.st_gid, context=expected(done, 0))
 
 
-def copy(root: str, source: str, file_type: str, level: str, **_ignored: Any) -> None:
+def copy(root: str, source: str, file_type: str, level: str, copied: str, **_ignored: Any) -> None:
     """One more private path of the host, into a tree that exists."""
     top = tree.open_top(root)
     try:
@@ -152,6 +215,21 @@ def copy(root: str, source: str, file_type: str, level: str, **_ignored: Any) ->
         _copy(top, source, layout.expected_context(file_type, level), required=True)
     finally:
         os.close(top)
+    write_file(copied, outdated.dump(outdated.with_path(outdated.copied(copied), source, root)), 0o600)
+
+
+def accounts(root: str, file_type: str, level: str, users: Any, groups: Any, members: Any, **_ignored: Any) -> None:
+    """The host's new system accounts."""
+    outdated.add_accounts(root, layout.expected_context(file_type, level), users, groups, members)
+
+
+def take(root: str, copied: str, file_type: str, level: str, files: Iterable[Mapping[str, Any]], **_ignored: Any) -> None:
+    """What the host has newer, in place of what was copied from it before."""
+    write_file(copied, outdated.dump(outdated.take(root, copied, layout.expected_context(file_type, level), files)), 0o600)
+
+
+def keep(copied: str, paths: Iterable[str], **_ignored: Any) -> None:
+    write_file(copied, outdated.dump(outdated.keep(copied, paths)), 0o600)
 
 
 def mount_point(root: str, source: str, file_type: str, level: str, **_ignored: Any) -> None:
@@ -167,6 +245,11 @@ def relabel(root: str, file_type: str, level: str, paths: Iterable[str], **_igno
     """Give the named entries their context; what else is wrong by now is the next run's."""
     wanted = frozenset(paths)
     tree.relabel(root, layout.expected_context(file_type, level), wanted=lambda entry: entry.path in wanted)
+
+
+def forget(paths: Iterable[str], **_ignored: Any) -> None:
+    for path in paths:
+        unlink(path)
 
 
 def remove(paths: Iterable[str], **_ignored: Any) -> None:

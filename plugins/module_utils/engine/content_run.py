@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from ..host import selinux
 from ..host.libvirt_lxc import Lxc
 from ..model import content_plan, layout
+from ..model.content_plan import Source
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
 from . import content, listed
@@ -26,14 +28,15 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             if state == "present":
                 selinux.require(PROCESS_TYPE, spec["file_type"], spec["level"])
     running = _running()
-    seen = {spec["name"]: content.observe(spec, spec["name"] in running, owners) for spec in specs}
-    mode = parameters["foreign"]
+    sources = _sources(wanted, running, owners)
+    seen = {spec["name"]: content.observe(spec, spec["name"] in running, owners, sources.get(spec["name"])) for spec in specs}
+    mode, update = parameters["foreign"], parameters["update"]
     plan = Plan()
     for spec, state in wanted:
         if state == "present":
             content_plan.check(spec, seen[spec["name"]], mode)
-        plan.extend(content_plan.plan_content(spec, state, seen[spec["name"]], mode))
-    failures = [] if check_mode else apply(plan, content.actions())
+        plan.extend(content_plan.plan_content(spec, state, seen[spec["name"]], mode, update))
+    failures = [] if check_mode else apply(plan, content.actions(_running))
     strangers = {
         name: content_plan.foreign(spec, seen[name].mislabelled, owners, seen[name].top_context)
         for name, spec in ((spec["name"], spec) for spec in specs)
@@ -44,10 +47,12 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "steps": plan.summary(),
         "foreign": {name: entries for name, entries in strangers.items() if entries},
         "foreign_links": {name: list(one.foreign_links) for name, one in seen.items() if one.foreign_links},
+        "outdated": {name: left for name, one in seen.items() if (left := content_plan.reported(one.outdated, one.accounts, update))},
         "paths": {spec["name"]: layout.of(spec).root for spec in specs},
     }
+    result["warnings"] = [_outdated(name, entries) for name, entries in result["outdated"].items()]
     if mode == "report":
-        result["warnings"] = [_warning(name, entry) for name, entries in result["foreign"].items() for entry in entries[:5]]
+        result["warnings"] += [_warning(name, entry) for name, entries in result["foreign"].items() for entry in entries[:5]]
     return report_failures(result, failures)
 
 
@@ -56,6 +61,22 @@ def _levels(wanted: list[tuple[dict[str, Any], str]], registry: str) -> dict[str
         if state == "absent" and spec["level"] is None:
             spec["level"] = "s0"  # nothing is labelled any more
     return listed.with_levels([spec for spec, state in wanted if state != "absent"], registry)
+
+
+def _sources(wanted: list[tuple[dict[str, Any], str]], running: set[str], owners: Mapping[str, str]) -> dict[str, Source]:
+    """What is to be cloned, by the name of the clone; it may be what the same run makes first."""
+    found: dict[str, Source] = {}
+    made: dict[str, layout.Layout] = {}
+    for spec, state in wanted:
+        origin = spec["clone_of"]
+        if origin is not None and state == "present" and not os.path.lexists(layout.of(spec).root):
+            source = content.observe_source(origin, origin in running, owners)
+            if source.root is None and origin in made:
+                source = Source(made[origin].root, made[origin].copied)
+            found[spec["name"]] = source
+        if state == "present":
+            made[spec["name"]] = layout.of(spec)
+    return found
 
 
 def _running() -> set[str]:
@@ -69,3 +90,8 @@ def _running() -> set[str]:
 def _warning(name: str, entry: Mapping[str, Any]) -> str:
     owner = f" ({entry['owner']}'s)" if entry["owner"] else ""
     return f"{name}: {entry['path']} is at another level, {entry['level']}{owner}: the sandbox cannot use it; foreign: fix relabels it"
+
+
+def _outdated(name: str, entries: list[dict[str, str]]) -> str:
+    first = entries[0]
+    return f"{name}: {len(entries)} of its files are not as on the host ({first['path']}: {first['state']}); see the option update"

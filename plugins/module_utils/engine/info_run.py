@@ -62,6 +62,7 @@ def _one(spec: Mapping[str, Any], seen: Observed, facts: Host) -> dict[str, Any]
         "units": _units(name, spec) if running else {},
         "addresses": processes.addresses(name) if running else [],
         "processes": processes.of_sandbox(name, paths.cgroup) if running else [],
+        "stale": processes.stale(paths.cgroup) if running else [],
         "resources": cgroup.usage(paths.cgroup) if running else {},
         "drift": _drift(spec, seen, facts),
     }

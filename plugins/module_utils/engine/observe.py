@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..host import cgroup, systemd
+from ..host import cgroup, processes, systemd
 from ..host.libvirt_lxc import Domain
 from ..model import layout, unit
 from ..model.service_plan import Host, Observed
@@ -24,12 +24,13 @@ _LIMIT = 65536
 
 def host(specs: Iterable[Mapping[str, Any]], gateways: Mapping[str, str]) -> Host:
     """What of the host the sandboxes depend on."""
-    units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT}
+    units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
     return Host(
         systemd=systemd.host_systemd(units),
         helper_text=systemd.read(layout.HELPER),
         gateways=gateways,
         followed=followed(),
+        keeps_journal=os.path.isdir(layout.JOURNALS),
     )
 
 
@@ -38,8 +39,10 @@ def followed() -> list[str]:
     return [path for path in layout.FOLLOWED if os.path.exists(path) and not os.path.islink(path)]
 
 
-def sandboxes(specs: Sequence[Mapping[str, Any]], domains: Mapping[str, Domain], facts: Host | None) -> dict[str, Observed]:
-    """Each sandbox as the host has it, by name."""
+def sandboxes(
+    specs: Sequence[Mapping[str, Any]], domains: Mapping[str, Domain], facts: Host | None, stale: Collection[str] = ()
+) -> dict[str, Observed]:
+    """Each sandbox as the host has it, by name; whether it is stale only where its name is in ``stale``."""
     paths = {spec["name"]: layout.of(spec) for spec in specs}
     states = systemd.show([entry.unit for entry in paths.values()])
     found = {}
@@ -57,9 +60,19 @@ def sandboxes(specs: Sequence[Mapping[str, Any]], domains: Mapping[str, Domain],
             active=known.active if known else None,
             content_context=content_context(entry.root),
             limits=cgroup.limits(entry.cgroup, unit.limits(spec)) if known and known.active else {},
+            stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
+            journal=link(entry.journal_link),
             inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
         )
     return found
+
+
+def link(path: str) -> str | None:
+    """The target of a link; nothing where there is none."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
 
 
 def content_context(root: str) -> str | None:

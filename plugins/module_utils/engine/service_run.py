@@ -45,7 +45,8 @@ def _spec(item: Mapping[str, Any]) -> dict[str, Any]:
 def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, Any], check_mode: bool, lxc: Lxc) -> dict[str, Any]:
     present = [spec for spec, state in wanted if state != "absent"]
     facts = observe.host(present, lxc.networks())
-    seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts)
+    stale = {item["name"] for item in listed.items(parameters) if item["stale"] == "restart"}
+    seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, stale)
     for spec in present:
         check(spec, seen[spec["name"]], facts, predicted=check_mode)
     plan = Plan()

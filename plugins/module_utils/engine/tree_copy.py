@@ -55,12 +55,15 @@ class CopyReport:
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
 
 
-def copy_into(top: Top, relpath: str, source: str, *, context: Expected, replace: bool = False) -> CopyReport:
+def copy_into(
+    top: Top, relpath: str, source: str, *, context: Expected, replace: bool = False, without: Callable[[str], bool] | None = None
+) -> CopyReport:
     """Copy a path of the host, whatever it is, to a path of the tree.
 
     Owner, mode, times, access lists, attributes, hard links within it and holes are kept; device nodes, sockets and
     mounts inside it are left out and reported. What is there already is an error, unless it is not a directory and
-    ``replace`` says so. It appears under its name when it is complete.
+    ``replace`` says so. It appears under its name when it is complete. ``without`` says of a path of the tree that it is
+    to be left out.
     """
     with opened(top) as tree, tree.parent(relpath) as (dir_fd, name):
         there = tree.status(relpath)
@@ -69,7 +72,7 @@ def copy_into(top: Top, relpath: str, source: str, *, context: Expected, replace
         if f"{tree.path}/".startswith(f"{source.rstrip('/')}/"):
             raise TreeError(source, f"has the tree {printable(tree.path)} in it", "copy what is beside the tree")
         with closing(open_path(source)) as held:
-            copy = _Copy(tree, relpath, source, context)
+            copy = _Copy(tree, relpath, source, context, without)
             kind = kind_of(os.fstat(held).st_mode)
             if kind in _UNCOPIED:
                 return CopyReport(skipped=[Skipped(source, kind)])
@@ -84,8 +87,9 @@ _UNCOPIED = ("device", "socket", "unknown")
 class _Copy:
     """One copy: the source is walked, and the target follows directory by directory."""
 
-    def __init__(self, tree: Tree, relpath: str, source: str, context: Expected) -> None:
+    def __init__(self, tree: Tree, relpath: str, source: str, context: Expected, without: Callable[[str], bool] | None) -> None:
         self.tree = tree
+        self.without = without or (lambda _path: False)
         self.relpath = relpath
         self.source = source
         self.report = CopyReport()
@@ -144,6 +148,8 @@ class _Copy:
     def _contents(self, directory: Directory, dir_fd: int) -> None:
         with os.scandir(directory.fd) as entries:
             for entry in entries:
+                if self.without(self._final(directory.path_of(entry.name))):
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     directory.pending.append(entry.name)
                 else:

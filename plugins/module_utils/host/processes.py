@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..model.errors import SandboxError
@@ -29,6 +29,33 @@ def _pids(cgroup: str) -> Iterator[int]:
         if "cgroup.procs" in files:
             with contextlib.suppress(OSError), open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
                 yield from (int(line) for line in file)
+
+
+def stale(cgroup: str) -> list[dict[str, Any]]:
+    """The processes that still run what the host's /usr has replaced since, with those files.
+
+    A package manager replaces a file by renaming another over it, so that the old one has no name any more.
+    """
+    found = []
+    for pid in sorted(_pids(cgroup)):
+        with contextlib.suppress(OSError):
+            files = _replaced(pid) if _inside_pid(pid) else []
+            if files:
+                found.append({"pid": pid, "command": _command(pid), "files": files})
+    return found
+
+
+def _replaced(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+        return replaced_files(file)
+
+
+def replaced_files(maps: Iterable[str]) -> list[str]:
+    """The files of /usr that a process has mapped and that have no name any more."""
+    suffix = " (deleted)"
+    # address, permissions, offset, device, inode, path
+    paths = {line.rstrip("\n").split(None, 5)[-1] for line in maps if line.endswith(suffix + "\n")}
+    return sorted(path[: -len(suffix)] for path in paths if path.startswith("/usr/"))
 
 
 def _inside_pid(pid: int) -> int:

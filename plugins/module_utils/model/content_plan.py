@@ -11,6 +11,7 @@ from typing import Any
 from . import layout
 from .errors import ConflictError, OptionError
 from .mcs import Level, LevelError, LevelRange
+from .outdated import BOTH, Accounts, Outdated
 from .plan import Plan
 
 FOREIGN = ("report", "fix", "fail", "keep")
@@ -23,6 +24,17 @@ class Labelled:
     path: str
     actual: str | None
     expected: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The sandbox whose content is to be cloned."""
+
+    root: str | None = None  # nothing where no such sandbox has content
+    copied: str = ""
+    running: bool = False
+    strangers: Sequence[str] = ()  # what of it is not its own: at another level, or a link to outside
+    known: Sequence[str] = ()  # the sandboxes that have content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +52,9 @@ class Observed:
     mislabelled: Sequence[Labelled] = ()
     foreign_links: Sequence[str] = ()
     owners: Mapping[str, str] = dataclasses.field(default_factory=dict)  # level -> who has it
+    source: Source | None = None  # looked at only where there is no tree yet
+    outdated: Sequence[Outdated] = ()
+    accounts: Accounts = dataclasses.field(default_factory=Accounts)
 
 
 def manifest(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +97,8 @@ def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
     """Refuse, before anything changes, what is not ours or cannot be made."""
     root = layout.of(spec).root
     _check_ours(spec, seen)
+    if seen.source and not seen.exists:
+        _check_source(spec["clone_of"], seen.source)
     if seen.unknown:
         raise OptionError("private", list(seen.unknown), "paths that the host has; is the package installed?")
     relabelled = seen.top_context not in (None, layout.object_context(layout.ROOT_TYPE, spec["level"]))
@@ -98,6 +115,16 @@ def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
         raise ConflictError(f"foreign: {len(strangers)} entries of {root} are at another level: {first['path']} at {first['level']}{owner}")
 
 
+def _check_source(name: str, source: Source) -> None:
+    if source.root is None:
+        raise OptionError("clone_of", name, f"a sandbox that has content ({', '.join(source.known) or 'none has'})")
+    if source.running:
+        raise OptionError("clone_of", name, f"a sandbox that is stopped; {name} is running")
+    if source.strangers:
+        paths = ", ".join(source.strangers[:3])
+        raise OptionError("clone_of", name, f"a sandbox whose content is its own; {paths} of {source.root} is not")
+
+
 def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
     name, root = spec["name"], layout.of(spec).root
     if seen.manifest is not None and seen.manifest["path"] != root:
@@ -110,7 +137,7 @@ def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
         )
 
 
-def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mode: str) -> Plan:
+def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mode: str, update: str = "report") -> Plan:
     """The steps that make a content tree what ``spec`` and ``state`` say."""
     if state == "absent":
         return _plan_absent(spec, seen)
@@ -131,19 +158,63 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
         )
     common = {"file_type": spec["file_type"], "level": spec["level"]}
     if not seen.exists:
-        plan.add(
-            name, "build the content", "build", building=paths.building, root=paths.root, private=list(spec["private"]),
-            before="started by an interrupted run" if seen.half_made else None,
-            after={"path": paths.root, "level": spec["level"], "file_type": spec["file_type"], "private": list(spec["private"])},
-            **common,
-        )  # fmt: skip
+        _plan_build(plan, spec, seen, common)
         return plan
     for path in seen.missing:
-        plan.add(name, f"copy {path}", "copy", root=paths.root, source=path, after=path, **common)
+        plan.add(name, f"copy {path}", "copy", root=paths.root, source=path, copied=paths.copied, after=path, **common)
     for path in seen.unmounted:
         plan.add(name, f"make a place for {path}", "mount_point", root=paths.root, source=path, after=path, **common)
     _plan_labels(plan, spec, seen, foreign_mode)
+    _plan_accounts(plan, spec, seen.accounts)
+    _plan_update(plan, spec, seen.outdated, update)
     return plan
+
+
+def _plan_build(plan: Plan, spec: Mapping[str, Any], seen: Observed, common: Mapping[str, Any]) -> None:
+    name, paths = spec["name"], layout.of(spec)
+    after = {"path": paths.root, "level": spec["level"], "file_type": spec["file_type"], "private": list(spec["private"])}
+    arguments = {"building": paths.building, "root": paths.root, "private": list(spec["private"]), "copied": paths.copied, **common}
+    title = "build the content"
+    if seen.source:
+        title = f"clone the content of {spec['clone_of']}"
+        after["clone_of"] = spec["clone_of"]
+        arguments.update(source=seen.source.root, source_copied=seen.source.copied, source_name=spec["clone_of"])
+    plan.add(name, title, "build", before="started by an interrupted run" if seen.half_made else None, after=after, **arguments)
+
+
+def _plan_accounts(plan: Plan, spec: Mapping[str, Any], accounts: Accounts) -> None:
+    """New system accounts of the host: bringing them in takes nothing away."""
+    if accounts:
+        added = sorted(line.split(":")[0] for line in accounts.users), sorted(line.split(":")[0] for line in accounts.groups)
+        plan.add(
+            spec["name"], "add the host's new system accounts", "accounts", root=layout.of(spec).root,
+            file_type=spec["file_type"], level=spec["level"],
+            users=list(accounts.users), groups=list(accounts.groups), members=list(accounts.members),
+            after={"users": added[0], "groups": added[1]},
+        )  # fmt: skip
+
+
+def _plan_update(plan: Plan, spec: Mapping[str, Any], outdated: Sequence[Outdated], update: str) -> None:
+    name, paths = spec["name"], layout.of(spec)
+    taken = [entry for entry in outdated if entry.state != BOTH]
+    if update == "take" and taken:
+        plan.add(
+            name, "take what the host has newer", "take", root=paths.root, copied=paths.copied,
+            file_type=spec["file_type"], level=spec["level"], files=[dataclasses.asdict(entry) for entry in taken],
+            before={f"/{entry.path}": entry.state for entry in taken}, after={f"/{entry.path}": "as on the host" for entry in taken},
+        )  # fmt: skip
+    if update == "keep" and outdated:
+        plan.add(
+            name, "keep what the sandbox has", "keep", copied=paths.copied, paths=[entry.path for entry in outdated],
+            before={f"/{entry.path}": entry.state for entry in outdated}, after={f"/{entry.path}": "kept" for entry in outdated},
+        )  # fmt: skip
+
+
+def reported(outdated: Sequence[Outdated], accounts: Accounts, update: str) -> list[dict[str, str]]:
+    """What stays otherwise than on the host after a run."""
+    left = [entry for entry in outdated if update == "report" or (update == "take" and entry.state == BOTH)]
+    taken = [{"path": "/etc/passwd", "state": f"the number of the host's account {name} is another's here"} for name in accounts.taken]
+    return [{"path": f"/{entry.path}", "state": entry.state} for entry in left] + taken
 
 
 def _plan_labels(plan: Plan, spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
@@ -166,5 +237,5 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
     if seen.exists or seen.half_made:
         plan.add(name, "remove the content", "remove", paths=[paths.building, paths.root], before=paths.root)
     if seen.manifest is not None:
-        plan.add(name, "forget the content", "unlink", path=paths.manifest, before=dict(seen.manifest))
+        plan.add(name, "forget the content", "forget", paths=[paths.copied, paths.manifest], before=dict(seen.manifest))
     return plan

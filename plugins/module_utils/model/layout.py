@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import uuid
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -11,6 +13,7 @@ SPECS = "/etc/libvirt-sandbox/services"
 UNITS = "/etc/systemd/system"
 CONTENT = "/var/lib/virt-sandbox/content"
 RUN = "/run/virt-sandbox"
+JOURNALS = "/var/log/journal"
 HELPER = "/usr/local/libexec/virt-sandbox-unit"
 CGROUPS = "/sys/fs/cgroup/machine.slice"
 
@@ -52,9 +55,11 @@ DIRECTORIES = {
     "etc/systemd/network": 0o755,
     "etc/tmpfiles.d": 0o755,
     "etc/default": 0o755,
+    "etc/logrotate.d": 0o755,
     "var/backups": 0o755,
     "var/cache": 0o755,
     "var/lib": 0o755,
+    "var/lib/logrotate": 0o755,
     "var/local": 0o755,
     "var/log": 0o755,
     "var/log/journal": 0o755,
@@ -88,6 +93,11 @@ class Layout:
         return f"{CONTENT}/{self.name}.json"
 
     @property
+    def copied(self) -> str:
+        """What the files of its /etc were when they were copied from the host."""
+        return f"{CONTENT}/{self.name}.copied.json"
+
+    @property
     def spec(self) -> str:
         return f"{SPECS}/{self.name}.sandbox"
 
@@ -113,6 +123,16 @@ class Layout:
         return f"{CGROUPS}/{self.slice}"
 
     @property
+    def journal(self) -> str:
+        """The journal of the sandbox, which has its machine-id for a name."""
+        return f"{self.root}/var/log/journal/{machine_id(self.name)}"
+
+    @property
+    def journal_link(self) -> str:
+        """Where the host's journalctl finds it, when it is asked for all machines."""
+        return f"{JOURNALS}/{machine_id(self.name)}"
+
+    @property
     def run(self) -> str:
         return f"{RUN}/{self.name}"
 
@@ -121,8 +141,32 @@ class Layout:
         return f"{self.run}/{target.strip('/').replace('/', '-')}"
 
 
+# what tells one sandbox from another, and is therefore not cloned: sandbox_service and the sandbox itself make it anew
+_IDENTITY = re.compile(
+    r"etc/(machine-id|hostname|hosts|resolv\.conf|ssh/ssh_host_[^/]*|systemd/network/\d\d-eth\d+\.network)"
+    r"|var/lib/(dbus/machine-id|systemd/(random-seed|credential\.secret)|(dhcp|dhclient|NetworkManager)/[^/]*lease[^/]*)"
+    r"|var/log/journal/[^/]+|(.*/)?\.vsbx-new-[^/]*"
+)
+
+
+def is_identity(path: str) -> bool:
+    """Whether an entry of a tree belongs to that one sandbox alone."""
+    return bool(_IDENTITY.fullmatch(path))
+
+
+def is_host_key(path: str) -> str:
+    """The kind of an ssh server's private key at a path of the tree; empty for anything else."""
+    match = re.fullmatch(r"etc/ssh/ssh_host_(rsa|ecdsa|ed25519)_key", path)
+    return match.group(1) if match else ""
+
+
 def of(spec: Mapping[str, Any]) -> Layout:
     return Layout(spec["name"], spec["path"])
+
+
+def machine_id(name: str) -> str:
+    """A stable identity of its own for each sandbox, for its journal and its DHCP lease."""
+    return uuid.uuid5(uuid.NAMESPACE_DNS, name + ".virt.sandbox").hex
 
 
 def escape(text: str) -> str:

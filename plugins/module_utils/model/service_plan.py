@@ -25,6 +25,10 @@ class Observed:
     inactive: str | None = None
     active: str | None = None
     content_context: str | None = None
+    # files of /usr that its processes still run, and that the host has replaced; looked for where the play asks for it
+    stale: Sequence[str] = ()
+    # the target of the link to its journal among the host's
+    journal: str | None = None
     # of the slice of a sandbox that runs: file of the kernel -> value
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
@@ -51,6 +55,8 @@ class Host:
     helper_text: str | None
     gateways: Mapping[str, str]
     followed: Sequence[str]
+    # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
+    keeps_journal: bool = False
 
 
 def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool = False) -> None:
@@ -127,6 +133,9 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
         plan.add(name, f"{verb} the unit", verb, unit=paths.unit, before=seen.enabled, after=spec["autostart"])
+    if host.keeps_journal and seen.journal != paths.journal:
+        link = {"path": paths.journal_link, "target": paths.journal}
+        plan.add(name, "link the journal", "link", before=seen.journal, after=paths.journal, **link)
     after = dump(spec)
     if seen.spec_text != after:
         plan.add(name, "write the spec", "write", path=paths.spec, text=after, mode=0o600, before=seen.spec_text, after=after)
@@ -196,6 +205,7 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
     reasons += [key for key in ("label", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
     if not reasons and live["start"] != wanted["start"]:
         reasons.append("what it was started with")
+    reasons += seen.stale
     if not seen.unit_active:
         reasons.append("its unit, behind whose back it runs,")
     return reasons
@@ -211,6 +221,8 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
         plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
     if seen.inactive is not None:
         plan.add(name, "undefine the domain", "undefine", before=domain.canonical(seen.inactive))
+    if seen.journal is not None:
+        plan.add(name, "remove the link to the journal", "unlink", path=paths.journal_link, before=seen.journal)
     reload_systemd = False
     for title, path, text in (
         ("remove the unit", paths.unit_path, seen.unit_text),

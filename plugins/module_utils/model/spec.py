@@ -150,7 +150,10 @@ IDENTITY: tuple[Option, ...] = (
     Option("file_type", default=FILE_TYPE, normalise=_type, effect="restart"),
 )
 
-CONTENT: tuple[Option, ...] = IDENTITY + (Option("private", type="list", elements="str", default=[], normalise=_private),)
+CONTENT: tuple[Option, ...] = IDENTITY + (
+    Option("private", type="list", elements="str", default=[], normalise=_private),
+    Option("clone_of", normalise=name),
+)
 
 SERVICE: tuple[Option, ...] = IDENTITY + (
     Option("units", type="list", elements="str", default=[], normalise=_units, effect="restart"),
@@ -171,7 +174,10 @@ COMMON: tuple[Option, ...] = (
 
 def content_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The normal form of what ``sandbox_content`` declares."""
-    return normalise(CONTENT, parameters)
+    spec = normalise(CONTENT, parameters)
+    if spec["clone_of"] == spec["name"]:
+        raise OptionError("clone_of", spec["clone_of"], "another sandbox than itself")
+    return spec
 
 
 def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:

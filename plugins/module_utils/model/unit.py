@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ BASE_UNITS = frozenset(
         "systemd-tmpfiles-clean.timer",
     }
 )
+LOGROTATE_UNIT = "logrotate.timer"
 NETWORK_UNIT = "systemd-networkd.service"
 
 # the kernel counts memory in pages, systemd processor time in periods of microseconds
@@ -228,27 +228,24 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, st
         Inside("etc/systemd/journald.conf.d/10-sandbox.conf", text=JOURNAL),
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
-        Inside("etc/machine-id", text=machine_id(spec["name"]) + "\n"),
+        Inside("etc/machine-id", text=layout.machine_id(spec["name"]) + "\n"),
     ]
     files += [Inside(f"etc/systemd/system-generators/{generator}", link="/dev/null") for generator in host.generators]
     started = set(spec["units"]) | ({NETWORK_UNIT} if spec["network"] else set())
     for unit in sorted(started):
         files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.unit_paths.get(unit, "")))
+    if host.unit_paths.get(LOGROTATE_UNIT):
+        files.append(Inside(f"etc/systemd/system/timers.target.wants/{LOGROTATE_UNIT}", link=host.unit_paths[LOGROTATE_UNIT]))
     for target, units in host.wants.items():
         files += [
             Inside(f"etc/systemd/system/{target}.wants/{unit}", link="/dev/null")
             for unit in units
-            if unit not in BASE_UNITS and unit not in started
+            if unit not in BASE_UNITS and unit not in started and unit != LOGROTATE_UNIT
         ]
     files += [_network(number, network) for number, network in enumerate(spec["network"])]
     servers = dict.fromkeys(gateways.get(network["source"]) for network in spec["network"])
     files.append(Inside("etc/resolv.conf", text="".join(f"nameserver {address}\n" for address in servers if address)))
     return sorted(files, key=lambda file: file.path)
-
-
-def machine_id(name: str) -> str:
-    """A stable identity of its own for each sandbox, for its journal and its DHCP lease."""
-    return uuid.uuid5(uuid.NAMESPACE_DNS, name + ".virt.sandbox").hex
 
 
 def _network(number: int, network: Mapping[str, Any]) -> Inside:
