@@ -64,6 +64,23 @@ options:
         MAC addresses follow from the new name.
       - Looked at only when the tree is made. One that is there is the sandbox's own.
     type: str
+  method:
+    description:
+      - V(directory) has the tree in the file system of the host. V(image) has it in an ext4 file system of its own, in
+        the file C(NAME.img) beside where it is mounted by a unit of the host. It bounds the disk space of the sandbox.
+      - Content that is there does not change from one to the other. Make a sandbox with O(clone_of) that has the other
+        method.
+    type: str
+    choices: [directory, image]
+    default: directory
+  size:
+    description:
+      - The size of the image, such as V(512M), from 32M, for O(method=image). Required when the image is made. By
+        default it stays as it is.
+      - A larger size than it has grows it, while the sandbox runs or not. It is never made smaller. The file takes
+        space of the host as it is filled.
+      - A size that is too small for the content is an error before anything is made.
+    type: str
   sandboxes:
     description:
       - Many sandboxes in one run, with the options above for each.
@@ -98,6 +115,14 @@ options:
         default: []
       clone_of:
         description: See O(clone_of). The other may be one that stands before it in this list.
+        type: str
+      method:
+        description: See O(method).
+        type: str
+        choices: [directory, image]
+        default: directory
+      size:
+        description: See O(size).
         type: str
   update:
     description:
@@ -141,6 +166,15 @@ EXAMPLES = r"""
   virt.sandbox.sandbox_content:
     name: container1-try
     clone_of: container1
+
+- name: A sandbox that can fill no more than a gigabyte of the host's disk
+  virt.sandbox.sandbox_content:
+    name: container2
+    method: image
+    size: 1G
+    private:
+      - /etc/apache2
+      - /var/www
 
 - name: Bring in what an update of the package changed in /etc, wherever the sandbox has not changed it
   virt.sandbox.sandbox_content:

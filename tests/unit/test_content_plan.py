@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model import image, layout
 from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan import (
     FOREIGN,
+    Image,
     Labelled,
     Observed,
     Source,
@@ -28,6 +31,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.plan import Pla
 MakeSpec = Callable[..., dict[str, Any]]
 
 COPIED = "/var/lib/virt-sandbox/content/web.copied.json"
+BUILDING = "/var/lib/libvirt/filesystems/.web.new"
 ROOT = "/var/lib/libvirt/filesystems/web"
 TOP = "system_u:object_r:virt_sandbox_root_t:s0:c1,c2"
 OWN = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
@@ -264,7 +268,7 @@ def test_removal(content: MakeSpec, seen: Observed, expected: list[str]) -> None
     assert names(plan) == expected
     for step in plan:
         if step.action == "remove":
-            assert step.arguments["paths"] == ["/var/lib/libvirt/filesystems/.web.new", ROOT]
+            assert step.arguments["paths"] == [f"{BUILDING}", f"{BUILDING}.img", ROOT, f"{ROOT}.img"]
 
 
 def test_the_content_of_a_running_sandbox_stays(content: MakeSpec, built: Built) -> None:
@@ -353,3 +357,96 @@ def test_new_system_accounts_are_added_whatever_becomes_of_files(content: MakeSp
     assert step.name == "add the host's new system accounts"
     assert step.after == {"users": ["x"], "groups": ["x"]}
     assert reported([], accounts, update) == [{"path": "/etc/passwd", "state": "the number of the host's account y is another's here"}]
+
+
+# Content in an image
+
+MIB = 1 << 20
+MOUNT = r"var-lib-libvirt-filesystems-web.mount"
+MOUNTED = Image(64 * MIB, True, True, image.mount_unit(layout.Layout("web", "/var/lib/libvirt/filesystems")))
+IN_IMAGE = {"method": "image", "size": "64M"}
+
+
+def test_an_image_is_built_before_it_is_mounted_in_its_place(content: MakeSpec) -> None:
+    spec, seen = content(**IN_IMAGE), Observed(needed=MIB)
+    check(spec, seen, "report")
+    plan = plan_content(spec, "present", seen, "report")
+    assert names(plan) == ["record the content as ours", "build the content", "write the mount unit", "reload systemd", "mount the content"]
+    assert {key: plan.steps[1].arguments[key] for key in ("image", "building_image", "size")} == {
+        "image": f"{ROOT}.img",
+        "building_image": f"{BUILDING}.img",
+        "size": 64 * MIB,
+    }
+    assert plan.steps[4].arguments == {"unit": MOUNT, "root": ROOT}
+
+
+@pytest.mark.parametrize(
+    ("seen", "size", "expected"),
+    [
+        pytest.param(MOUNTED, "64M", [], id="as declared"),
+        pytest.param(MOUNTED, None, [], id="the size that it has"),
+        pytest.param(MOUNTED, "128M", ["grow the image"], id="larger"),
+        pytest.param(dataclasses.replace(MOUNTED, mounted=False), "64M", ["mount the content"], id="unmounted"),
+        pytest.param(dataclasses.replace(MOUNTED, enabled=False), "64M", ["mount the content"], id="not mounted at boot"),
+        pytest.param(
+            Image(64 * MIB), "128M", ["write the mount unit", "reload systemd", "mount the content", "grow the image"], id="interrupted"
+        ),
+    ],
+)
+def test_an_image_that_is_there(content: MakeSpec, built: Built, seen: Image, size: str | None, expected: list[str]) -> None:
+    spec = content(method="image", size=size)
+    check(spec, built(image=seen), "report")
+    assert names(plan_content(spec, "present", built(image=seen), "report")) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "seen", "message"),
+    [
+        ({"method": "image"}, {"exists": False}, "size: None is not allowed; the size of the image, such as 512M"),
+        (IN_IMAGE, {"exists": False, "needed": 64 * MIB}, "size: 67108864 is not allowed; at least 78M for the 67108864 bytes"),
+        (
+            {"method": "image", "size": "32M"},
+            {"image": MOUNTED},
+            "size: 33554432 is not allowed; at least the 67108864 bytes that the image",
+        ),
+        (IN_IMAGE, {}, "method: 'image' is not allowed; what the content of web is, a directory; remove it"),
+        ({}, {"image": MOUNTED}, "method: 'directory' is not allowed; what the content of web is, an image; remove it"),
+    ],
+)
+def test_images_that_cannot_be(content: MakeSpec, built: Built, options: dict[str, Any], seen: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        check(content(**options), built(**seen), "report")
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": "64M"}, "size: '64M' is not allowed; none where the content is a directory"),
+        ({"method": "image", "size": "1M"}, "size: '1M' is not allowed; a size from 32M"),
+        ({"method": "image", "size": "lots"}, "size: 'lots' is not allowed; a size above 0"),
+        ({"method": "tape"}, "method: 'tape' is not allowed; one of directory, image"),
+    ],
+)
+def test_sizes_and_methods_that_are_none(content: MakeSpec, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        content(**options)
+    assert str(caught.value).startswith(message)
+
+
+def test_an_image_is_removed_whatever_the_play_says_it_is(content: MakeSpec, built: Built) -> None:
+    plan = plan_content(content(), "absent", built(image=MOUNTED), "report")
+    assert names(plan) == ["unmount the content", "remove the mount unit", "reload systemd", "remove the content", "forget the content"]
+
+
+def test_a_foreign_mount_unit_is_not_taken_over(content: MakeSpec, built: Built) -> None:
+    seen = built(image=dataclasses.replace(MOUNTED, unit_text="[Mount]\n"))
+    with pytest.raises(ConflictError, match="was not made by this collection"):
+        check(content(**IN_IMAGE), seen, "report")
+
+
+@pytest.mark.parametrize("size", [32 * MIB, 64 * MIB, 512 * MIB, 1 << 34])
+def test_a_size_for_content_has_room_for_it(size: int) -> None:
+    fitting = image.size_for(image.capacity(size)) << 20
+    assert size * 0.9 <= fitting <= size * 1.2
+    assert image.capacity(fitting) >= image.capacity(size) > size * 0.7

@@ -17,6 +17,10 @@ def test_the_paths_of_a_sandbox() -> None:
         "root": "/srv/boxes/my-web",
         "building": "/srv/boxes/.my-web.new",
         "manifest": "/var/lib/virt-sandbox/content/my-web.json",
+        "image": "/srv/boxes/my-web.img",
+        "building_image": "/srv/boxes/.my-web.new.img",
+        "mount": r"srv-boxes-my\x2dweb.mount",
+        "mount_path": r"/etc/systemd/system/srv-boxes-my\x2dweb.mount",
         "copied": "/var/lib/virt-sandbox/content/my-web.copied.json",
         "journal": f"/srv/boxes/my-web/var/log/journal/{layout.machine_id('my-web')}",
         "journal_link": f"/var/log/journal/{layout.machine_id('my-web')}",
@@ -120,3 +124,10 @@ def test_what_belongs_to_one_sandbox_alone(path: str, identity: bool) -> None:
 )
 def test_host_keys(path: str, kind: str) -> None:
     assert layout.is_host_key(path) == kind
+
+
+@pytest.mark.skipif(not shutil.which("systemd-escape"), reason="needs systemd-escape")
+def test_the_name_of_a_mount_is_systemds() -> None:
+    paths = ["/var/lib/libvirt/filesystems/my-web", "/srv/.boxes/web", "/.srv/a:b_c~+@/web", "/srv/b\u00fcro/web"]
+    output = subprocess.run(["systemd-escape", "--path", "--suffix=mount", "--", *paths], check=True, capture_output=True, text=True).stdout
+    assert " ".join(f"{layout.escape_path(path)}.mount" for path in paths) == output.strip()

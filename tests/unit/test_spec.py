@@ -48,6 +48,8 @@ def test_what_is_not_declared_goes_back_to_its_default() -> None:
         "file_type": "virt_sandbox_file_t",
         "private": [],
         "clone_of": None,
+        "method": "directory",
+        "size": None,
     }
 
 

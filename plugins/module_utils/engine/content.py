@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
+from ..host import image as images
 from ..host import ssh, systemd
 from ..model import layout
-from ..model.content_plan import Labelled, Observed, Source, foreign, level_of
-from ..model.errors import OptionError
+from ..model.content_plan import Image, Labelled, Observed, Source, foreign, level_of
+from ..model.errors import OptionError, SandboxError
 from . import outdated, tree
 from .apply import Action, unlink, write_file
 from .observe import content_context, followed
@@ -22,20 +25,22 @@ def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], s
     """A content tree as it is: read only, and quick where everything is right. ``source``: what it is to be a clone of."""
     paths = layout.of(spec)
     text = systemd.read(paths.manifest)
-    there = os.path.lexists(paths.root)
+    image = observe_image(paths)
+    there = os.path.lexists(paths.image if image else paths.root)
     seen = Observed(
         manifest=json.loads(text) if text else None,
         exists=there,
-        half_made=os.path.lexists(paths.building),
+        half_made=os.path.lexists(paths.building) or os.path.lexists(paths.building_image),
+        image=image,
         unknown=[path for path in spec["private"] if not os.path.lexists(path) and not _has(paths.root, path)],
         running=running,
         owners=owners,
         source=source,
     )
-    if source and source.root and not there:
-        return dataclasses.replace(seen, unknown=[path for path in seen.unknown if not _has(source.root, path)])
-    if not there or seen.manifest is None:
-        return seen
+    if not there:
+        return _to_be_built(spec, seen)
+    if seen.manifest is None or (image and not image.mounted):
+        return dataclasses.replace(seen, unknown=())
     report = tree.scan(paths.root, expected=layout.expected_context(spec["file_type"], spec["level"]))
     files, accounts = outdated.observe(paths.root, spec["private"], outdated.copied(paths.copied))
     return dataclasses.replace(
@@ -48,6 +53,46 @@ def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], s
         outdated=files,
         accounts=accounts,
     )
+
+
+def observe_image(paths: layout.Layout) -> Image | None:
+    """The image that the content is in, or what is left of one; nothing where it is a directory."""
+    text = systemd.read(paths.mount_path)
+    there = os.path.lexists(paths.image)
+    if text is None and not there:
+        return None
+    enabled = systemd.show([paths.mount])[paths.mount].get("UnitFileState") == "enabled"
+    return Image(images.size_of(paths.image) if there else 0, os.path.ismount(paths.root), enabled, text)
+
+
+def _to_be_built(spec: Mapping[str, Any], seen: Observed) -> Observed:
+    """What is known of content before it is there."""
+    origin = seen.source.root if seen.source else None
+    unknown = [path for path in seen.unknown if not (origin and _has(origin, path))]
+    needed = 0
+    if spec["method"] == "image":
+        base = [origin] if origin else [f"/etc/{path}" for path in layout.BASE_ETC]
+        needed = sum(_blocks(path) for path in [*base, *spec["private"]] if path and os.path.lexists(path))
+    return dataclasses.replace(seen, unknown=unknown, needed=needed)
+
+
+def _blocks(top: str) -> int:
+    """The bytes that a path takes in a file system, roughly: what is to be copied by then may be another."""
+    total = _size(top)
+    for directory, names, files in os.walk(top):
+        for name in [*names, *files]:
+            total += _size(os.path.join(directory, name))
+    return total
+
+
+def _size(path: str) -> int:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return 0
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        return 0
+    return min(-(-status.st_size // 4096) * 4096, max(status.st_blocks * 512, 4096) if status.st_size else 0)
 
 
 def observe_source(name: str, running: bool, owners: Mapping[str, str]) -> Source:
@@ -82,12 +127,18 @@ def actions(running: Callable[[], set[str]]) -> dict[str, Action]:
     """What the steps of a sandbox's content are; ``running`` tells which sandboxes run by now."""
 
     def build_or_clone(source_name: str | None = None, **arguments: Any) -> None:
-        build(**arguments, check=lambda: _require_stopped(source_name, running))
+        make = build_image if "image" in arguments else build_directory
+        make(**arguments, check=lambda: _require_stopped(source_name, running))
 
     return {
         "write": write_file,
         "forget": forget,
         "build": build_or_clone,
+        "daemon_reload": lambda **_ignored: systemd.daemon_reload(),
+        "mount": mount,
+        "unmount": lambda unit, **_ignored: systemd.disable_now(unit),
+        "unlink": unlink,
+        "grow": lambda image, root, size, **_ignored: images.grow(image, root, size),
         "copy": copy,
         "mount_point": mount_point,
         "relabel": relabel,
@@ -103,17 +154,59 @@ def _require_stopped(name: str | None, running: Callable[[], set[str]]) -> None:
         raise OptionError("clone_of", name, f"a sandbox that is stopped; {name} was started meanwhile")
 
 
+def build_directory(building: str, root: str, **arguments: Any) -> None:
+    """Make the tree beside its place, and move it there when it is whole."""
+    _begin(building)
+    build(building, **arguments)
+    os.rename(building, root)
+
+
+def build_image(building: str, building_image: str, root: str, image: str, size: int, **arguments: Any) -> None:
+    """The same in an image, which takes its name when it is whole; nothing is left of one that is too small."""
+    remove([building, building_image])
+    _begin(building)
+    try:
+        images.make(building_image, size)
+        images.mount(building_image, building)
+        try:
+            build(building, **arguments)
+        except (SandboxError, OSError) as error:
+            if _no_space(error):
+                raise OptionError("size", size, f"a size that the content fits in ({error})") from error
+            raise
+        images.unmount(building)
+        os.rmdir(building)
+    except BaseException:
+        remove([building, building_image])
+        raise
+    os.makedirs(root, mode=0o700, exist_ok=True)
+    os.rename(building_image, image)
+
+
+def _no_space(error: BaseException | None) -> bool:
+    while error is not None and getattr(error, "errno", None) != errno.ENOSPC:
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _begin(building: str) -> None:
+    """An empty place, whatever an interrupted run has left there."""
+    remove([building])
+    os.makedirs(os.path.dirname(building), mode=0o711, exist_ok=True)
+    os.mkdir(building, 0o700)
+
+
+def mount(root: str, unit: str, **_ignored: Any) -> None:
+    os.makedirs(root, mode=0o700, exist_ok=True)
+    systemd.enable_now(unit)
+
+
 def build(
-    name: str, building: str, root: str, private: Iterable[str], file_type: str, level: str, copied: str,
+    building: str, name: str, private: Iterable[str], file_type: str, level: str, copied: str,
     source: str | None = None, source_copied: str = "", check: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
-    """Make the tree beside its place, and move it there when it is whole."""
+    """Fill the empty place of a tree, and label it."""
     expected = layout.expected_context(file_type, level)
-    if os.path.lexists(building):
-        tree.remove_tree(building)
-    base = os.path.dirname(building)
-    os.makedirs(base, mode=0o711, exist_ok=True)
-    os.mkdir(building, 0o700)
     os.setxattr(building, "security.selinux", expected("", 0).encode())
     os.chmod(building, 0o755)
     top = tree.open_top(building)
@@ -133,7 +226,6 @@ def build(
         os.close(top)
     check()
     write_file(copied, outdated.dump(known), 0o600)
-    os.rename(building, root)
 
 
 def _from_host(top: int, expected: Any) -> None:
@@ -253,6 +345,11 @@ def forget(paths: Iterable[str], **_ignored: Any) -> None:
 
 
 def remove(paths: Iterable[str], **_ignored: Any) -> None:
+    """Trees, and images with what is mounted of them."""
     for path in paths:
-        if os.path.lexists(path):
+        if os.path.lexists(f"{path}.img"):
+            images.unmount(path)
+        if os.path.isdir(path) and not os.path.islink(path):
             tree.remove_tree(path)
+        else:
+            unlink(path)

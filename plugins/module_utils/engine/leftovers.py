@@ -20,7 +20,9 @@ def leftovers(levels: Iterable[Level], tops: Iterable[str]) -> list[InUse]:
     """
     search = _Search(levels)
     for top in tops:
-        if search.sought and _is_directory(top):
+        if search.sought and os.path.isfile(f"{top}.img") and not os.path.ismount(top):
+            search.unseen(f"{top}.img", "an image that is not mounted")
+        elif search.sought and _is_directory(top):
             search.tree(top)
     return search.found
 
@@ -48,6 +50,9 @@ class _Search:
                     os.fchdir(working_directory)
         except TreeError as error:
             self._take_all(top, error.reason)
+
+    def unseen(self, path: str, reason: str) -> None:
+        self._take_all(path, reason)
 
     def _walk(self, tree: Tree) -> None:
         walk = Walk(tree)

@@ -61,6 +61,15 @@ def require_known(option: str, value: str, context: str) -> None:
         ) from error
 
 
+def knows(context: str) -> bool:
+    """Whether SELinux is enabled, and its policy knows a context."""
+    selinux = binding()
+    try:
+        return bool(selinux.is_selinux_enabled() == 1 and selinux.security_check_context_raw(context) == 0)
+    except OSError:
+        return False
+
+
 def _require_separation(process_type: str, file_type: str) -> None:
     """The policy must hold the process type, and hold it to its level."""
     process = process_context(process_type, "s0:c0,c1")

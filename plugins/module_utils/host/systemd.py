@@ -73,6 +73,14 @@ def disable(unit: str) -> None:
     run(["systemctl", "disable", "--quiet", "--", unit])
 
 
+def enable_now(unit: str) -> None:
+    run(["systemctl", "enable", "--quiet", "--now", "--", unit])
+
+
+def disable_now(unit: str) -> None:
+    run(["systemctl", "disable", "--quiet", "--now", "--", unit])
+
+
 def unit_file(unit: str, paths: Sequence[str] = UNIT_PATHS) -> str:
     """The file of a unit in the host's /usr, a template's for an instance; empty if there is none."""
     names = [unit]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout
+from . import image, layout
 from .errors import ConflictError, OptionError
 from .mcs import Level, LevelError, LevelRange
 from .outdated import BOTH, Accounts, Outdated
@@ -38,6 +38,16 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class Image:
+    """The image that a content tree is in."""
+
+    size: int = 0  # of the file system in it
+    mounted: bool = False
+    enabled: bool = False
+    unit_text: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Observed:
     """A content tree as its host has it."""
 
@@ -52,6 +62,8 @@ class Observed:
     mislabelled: Sequence[Labelled] = ()
     foreign_links: Sequence[str] = ()
     owners: Mapping[str, str] = dataclasses.field(default_factory=dict)  # level -> who has it
+    image: Image | None = None  # where the content is one
+    needed: int = 0  # bytes of the content that is to be built into an image
     source: Source | None = None  # looked at only where there is no tree yet
     outdated: Sequence[Outdated] = ()
     accounts: Accounts = dataclasses.field(default_factory=Accounts)
@@ -99,6 +111,7 @@ def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
     _check_ours(spec, seen)
     if seen.source and not seen.exists:
         _check_source(spec["clone_of"], seen.source)
+    _check_method(spec, seen)
     if seen.unknown:
         raise OptionError("private", list(seen.unknown), "paths that the host has; is the package installed?")
     relabelled = seen.top_context not in (None, layout.object_context(layout.ROOT_TYPE, spec["level"]))
@@ -113,6 +126,23 @@ def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
         first = strangers[0]
         owner = f", which is {first['owner']}'s" if first["owner"] else ""
         raise ConflictError(f"foreign: {len(strangers)} entries of {root} are at another level: {first['path']} at {first['level']}{owner}")
+
+
+def _check_method(spec: Mapping[str, Any], seen: Observed) -> None:
+    name = spec["name"]
+    if seen.exists and (seen.image is not None) != (spec["method"] == "image"):
+        is_now = "an image" if seen.image is not None else "a directory"
+        raise OptionError("method", spec["method"], f"what the content of {name} is, {is_now}; remove it, or clone it into another sandbox")
+    if spec["method"] != "image":
+        return
+    if spec["size"] is None:
+        if not seen.exists:
+            raise OptionError("size", None, "the size of the image, such as 512M")
+        return
+    if seen.image is not None and seen.exists and spec["size"] < seen.image.size:
+        raise OptionError("size", spec["size"], f"at least the {seen.image.size} bytes that the image of {name} has; it can only grow")
+    if not seen.exists and seen.needed > image.capacity(spec["size"]):
+        raise OptionError("size", spec["size"], f"at least {image.size_for(seen.needed)}M for the {seen.needed} bytes of content of {name}")
 
 
 def _check_source(name: str, source: Source) -> None:
@@ -131,6 +161,8 @@ def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
         raise ConflictError(
             f"path: the content of {name} is in {seen.manifest['path']}, not in {root}; name that path, or remove it there first"
         )
+    if seen.image is not None and seen.image.unit_text is not None and not image.is_ours(seen.image.unit_text):
+        raise ConflictError(f"path: {layout.of(spec).mount_path} was not made by this collection; choose another name, or remove it")
     if seen.exists and seen.manifest is None:
         raise ConflictError(
             f"path: {root} exists, and it is not a tree that this collection made; choose another name or path, or move it away"
@@ -159,7 +191,12 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
     common = {"file_type": spec["file_type"], "level": spec["level"]}
     if not seen.exists:
         _plan_build(plan, spec, seen, common)
+        _plan_image(plan, spec, Image())
         return plan
+    if seen.image is not None:
+        _plan_image(plan, spec, seen.image)
+        if not seen.image.mounted:
+            return plan  # what is in it shows when it is mounted
     for path in seen.missing:
         plan.add(name, f"copy {path}", "copy", root=paths.root, source=path, copied=paths.copied, after=path, **common)
     for path in seen.unmounted:
@@ -175,11 +212,32 @@ def _plan_build(plan: Plan, spec: Mapping[str, Any], seen: Observed, common: Map
     after = {"path": paths.root, "level": spec["level"], "file_type": spec["file_type"], "private": list(spec["private"])}
     arguments = {"building": paths.building, "root": paths.root, "private": list(spec["private"]), "copied": paths.copied, **common}
     title = "build the content"
+    if spec["method"] == "image":
+        after.update(method="image", size=spec["size"])
+        arguments.update(image=paths.image, building_image=paths.building_image, size=spec["size"])
     if seen.source:
         title = f"clone the content of {spec['clone_of']}"
         after["clone_of"] = spec["clone_of"]
         arguments.update(source=seen.source.root, source_copied=seen.source.copied, source_name=spec["clone_of"])
     plan.add(name, title, "build", before="started by an interrupted run" if seen.half_made else None, after=after, **arguments)
+
+
+def _plan_image(plan: Plan, spec: Mapping[str, Any], seen: Image) -> None:
+    """The unit that mounts an image, and the size of what is in it."""
+    name, paths, size = spec["name"], layout.of(spec), spec["size"]
+    if spec["method"] != "image":
+        return
+    text = image.mount_unit(paths)
+    if seen.unit_text != text:
+        plan.add(name, "write the mount unit", "write", path=paths.mount_path, text=text, mode=0o644, before=seen.unit_text, after=text)
+        plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
+    if not (seen.mounted and seen.enabled):
+        before = "not mounted" if not seen.mounted else "not mounted at boot"
+        plan.add(name, "mount the content", "mount", unit=paths.mount, root=paths.root, before=before, after="mounted")
+    if seen.size and size is not None and size > seen.size:
+        plan.add(
+            name, "grow the image", "grow", image=paths.image, root=paths.root, size=size, before=seen.size, after=size
+        )  # fmt: skip
 
 
 def _plan_accounts(plan: Plan, spec: Mapping[str, Any], accounts: Accounts) -> None:
@@ -234,8 +292,13 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
     _check_ours(spec, seen)
     if seen.running:
         raise ConflictError(f"name: {name} is running; stop it before its content is removed")
+    if seen.image is not None and seen.image.unit_text is not None:
+        plan.add(name, "unmount the content", "unmount", unit=paths.mount, before="mounted" if seen.image.mounted else "not mounted")
+        plan.add(name, "remove the mount unit", "unlink", path=paths.mount_path, before=seen.image.unit_text)
+        plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
     if seen.exists or seen.half_made:
-        plan.add(name, "remove the content", "remove", paths=[paths.building, paths.root], before=paths.root)
+        places = [paths.building, paths.building_image, paths.root, paths.image]
+        plan.add(name, "remove the content", "remove", paths=places, before=paths.root)
     if seen.manifest is not None:
         plan.add(name, "forget the content", "forget", paths=[paths.copied, paths.manifest], before=dict(seen.manifest))
     return plan

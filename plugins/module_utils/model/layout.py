@@ -89,6 +89,24 @@ class Layout:
         return f"{self.base}/.{self.name}.new"
 
     @property
+    def image(self) -> str:
+        """The file system that is mounted at ``root``, where the content is an image."""
+        return f"{self.root}.img"
+
+    @property
+    def building_image(self) -> str:
+        return f"{self.building}.img"
+
+    @property
+    def mount(self) -> str:
+        """The unit that mounts the image."""
+        return f"{escape_path(self.root)}.mount"
+
+    @property
+    def mount_path(self) -> str:
+        return f"{UNITS}/{self.mount}"
+
+    @property
     def manifest(self) -> str:
         return f"{CONTENT}/{self.name}.json"
 
@@ -172,6 +190,16 @@ def machine_id(name: str) -> str:
 def escape(text: str) -> str:
     """``systemd-escape`` for the characters that a sandbox's name may have."""
     return text.replace("-", "\\x2d")
+
+
+def escape_path(path: str) -> str:
+    """``systemd-escape --path``."""
+    parts = "/".join(part for part in path.split("/") if part)
+    text = "".join(
+        "-" if c == "/" else c if c.isascii() and (c.isalnum() or c in ":_.") else "".join(f"\\x{byte:02x}" for byte in c.encode())
+        for c in parts
+    )
+    return f"\\x2e{text[1:]}" if text.startswith(".") else text
 
 
 def object_context(selinux_type: str, level: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from . import image
 from .errors import OptionError
 from .mcs import Level
 from .options import Option, differences, normalise
@@ -102,6 +103,13 @@ def size(value: str) -> int:
     return number
 
 
+def _image_size(value: str) -> int:
+    number = size(value) // image.BLOCK * image.BLOCK
+    if number < image.SMALLEST:
+        raise ValueError("a size from 32M, such as 512M or 2G")
+    return number
+
+
 def _cpus(value: float) -> float:
     """As precise as systemd takes it, and as little as the kernel gives."""
     if not 0.01 <= value <= 10_000:
@@ -153,6 +161,8 @@ IDENTITY: tuple[Option, ...] = (
 CONTENT: tuple[Option, ...] = IDENTITY + (
     Option("private", type="list", elements="str", default=[], normalise=_private),
     Option("clone_of", normalise=name),
+    Option("method", default="directory", choices=("directory", "image")),
+    Option("size", normalise=_image_size),
 )
 
 SERVICE: tuple[Option, ...] = IDENTITY + (
@@ -177,6 +187,8 @@ def content_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
     spec = normalise(CONTENT, parameters)
     if spec["clone_of"] == spec["name"]:
         raise OptionError("clone_of", spec["clone_of"], "another sandbox than itself")
+    if spec["method"] != "image" and spec["size"] is not None:
+        raise OptionError("size", parameters["size"], "none where the content is a directory; method: image makes it an image")
     return spec
 
 
