@@ -16,13 +16,19 @@ _OBJECTS = {
     "content": {option.name for option in CONTENT},
     "service": {option.name for option in SERVICE} | {"state", "stale"},
 }
+_OBJECTS["role"] = _OBJECTS["content"] | _OBJECTS["service"] | {"discover"}
 
 
 def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list[dict[str, Any]]:
     """Of each declared sandbox, the options that one of the modules takes."""
     if module not in _OBJECTS:
         raise AnsibleFilterError(f"sandbox_options: {module!r} is not allowed; one of {', '.join(_OBJECTS)}")
-    return [{key: value for key, value in item.items() if key in _OBJECTS[module]} for item in sandboxes]
+    return [{key: value for key, value in item.items() if key in _OBJECTS[module] and _taken(key, item, module)} for item in sandboxes]
+
+
+def _taken(key: str, item: Mapping[str, Any], module: str) -> bool:
+    """The content is found from the units only where a sandbox says so."""
+    return (module, key) != ("content", "units") or bool(item.get("discover"))
 
 
 def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> list[dict[str, Any]]:

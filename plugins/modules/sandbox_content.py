@@ -81,6 +81,41 @@ options:
         space of the host as it is filled.
       - A size that is too small for the content is an error before anything is made.
     type: str
+  units:
+    description:
+      - Systemd units, from whose packages private paths are found beside those that O(private) names. These are the packages
+        that own the units and what these bring along, with the packages of the same source that they depend on.
+      - Of their files below C(/etc), C(/var) and the other private places the tree gets the topmost directories that are the
+        service's own, and single files of directories in which many packages have files. It also gets the paths that the
+        units themselves name, and what the users as whom they run own in the places for state.
+      - What not everybody on the host may read, and no package brought as it is, stays outside, for it may be a secret of
+        the host, such as a key, a log or a database. RV(left_out) names it. What is to be copied nevertheless is named in
+        O(private).
+      - A template, such as V(foo@), stands for the instance with the name of the sandbox.
+    type: list
+    elements: str
+    default: []
+  files:
+    description:
+      - Files inside that are written as declared, owned by root. Later changes inside are undone by the next run.
+      - A file that is no longer declared is removed.
+      - Their content is no place for secrets, because it is shown in diffs.
+    type: list
+    elements: dict
+    default: []
+    suboptions: &files
+      path:
+        description: The absolute path inside, below C(/etc), C(/var), C(/home), C(/root) or C(/srv).
+        type: str
+        required: true
+      content:
+        description: The text of the file.
+        type: str
+        default: ''
+      mode:
+        description: The permissions, in octal.
+        type: str
+        default: '0644'
   sandboxes:
     description:
       - Many sandboxes in one run, with the options above for each.
@@ -113,6 +148,17 @@ options:
         type: list
         elements: str
         default: []
+      units:
+        description: See O(units).
+        type: list
+        elements: str
+        default: []
+      files:
+        description: See O(files).
+        type: list
+        elements: dict
+        default: []
+        suboptions: *files
       clone_of:
         description: See O(clone_of). The other may be one that stands before it in this list.
         type: str
@@ -183,6 +229,15 @@ EXAMPLES = r"""
       - /etc/apache2
     update: take
 
+- name: The content of any service's sandbox, from its packages, with a line of configuration of its own
+  virt.sandbox.sandbox_content:
+    name: cache
+    units: [memcached.service]
+    files:
+      - path: /etc/default/memcached
+        content: |
+          ENABLE_MEMCACHED=yes
+
 - name: Put right what somebody labelled by hand
   virt.sandbox.sandbox_content:
     name: container1
@@ -211,6 +266,16 @@ outdated:
   type: dict
   returned: always
   sample: {"container1": [{"path": "/etc/apache2/apache2.conf", "state": "changed on the host and in the sandbox"}]}
+private:
+  description: The private paths of each tree, declared and found.
+  type: dict
+  returned: always
+  sample: {"container1": ["/etc/apache2", "/var/www"]}
+left_out:
+  description: By sandbox, the paths of the host that stay outside because they may be secrets of the host.
+  type: dict
+  returned: always
+  sample: {"container1": ["/var/log/apache2"]}
 paths:
   description: The directory of each tree.
   type: dict

@@ -57,7 +57,12 @@ options:
   units:
     description:
       - The systemd units to run, from the host's C(/usr/lib/systemd/system). At least one, unless O(state=absent).
-      - Instances of templates are named with their instance. C(.service) may be left out.
+      - A template, such as V(foo@), runs as the instance with the name of the sandbox. Instances, such as V(foo@bar), stay
+        as they are named. C(.service) may be left out.
+      - What the units require or want runs too, where the host's C(/usr) has it. A unit with C(DynamicUser=) runs as a user
+        of that name that the sandbox has for good.
+      - A unit that is masked on the host, or that needs what no sandbox has, such as a device, a kernel module, a mount or a
+        capability, is refused with the reason. A drop-in in the sandbox's own C(/etc/systemd/system) may take that need away.
     type: list
     elements: str
     default: []

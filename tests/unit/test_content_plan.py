@@ -79,6 +79,8 @@ def test_a_fresh_tree_is_claimed_before_it_is_built(content: MakeSpec, half_made
         "root": ROOT,
         "private": ["/etc/httpd"],
         "copied": COPIED,
+        "without": [],
+        "files": [],
         "file_type": "virt_sandbox_file_t",
         "level": "s0:c1,c2",
     }
@@ -104,9 +106,47 @@ def test_what_is_missing_is_brought(content: MakeSpec, built: Built) -> None:
         "root": ROOT,
         "source": "/var/www",
         "copied": COPIED,
+        "without": [],
         "file_type": "virt_sandbox_file_t",
         "level": "s0:c1,c2",
     }
+
+
+FILE = {"path": "/etc/httpd/own.conf", "content": "a\n", "mode": "0644"}
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        pytest.param({}, ["write files"], id="missing"),
+        pytest.param({FILE["path"]: ("b\n", "0644")}, ["write files"], id="another content"),
+        pytest.param({FILE["path"]: ("a\n", "0666")}, ["write files"], id="another mode"),
+        pytest.param({FILE["path"]: ("a\n", "0644")}, [], id="as declared"),
+    ],
+)
+def test_declared_files_are_written_where_they_differ(
+    content: MakeSpec, built: Built, there: dict[str, tuple[str, str]], expected: list[str]
+) -> None:
+    spec = content(files=[FILE])
+    plan = plan_content(spec, "present", built(manifest=manifest(spec), files=there), "report")
+    assert names(plan) == expected
+    for step in plan:
+        assert step.arguments["files"] == [FILE]
+        assert step.after == {FILE["path"]: "a\n"}
+
+
+def test_a_file_that_is_no_longer_declared_goes_before_it_is_forgotten(content: MakeSpec, built: Built) -> None:
+    seen = built(manifest=manifest(content(files=[FILE, {**FILE, "path": "/etc/httpd/other.conf"}])), files={FILE["path"]: ("a\n", "0644")})
+    plan = plan_content(content(files=[FILE]), "present", seen, "report")
+    assert names(plan) == ["remove files that are no longer declared", "record the content as ours"]
+    assert plan.steps[0].arguments["paths"] == ["/etc/httpd/other.conf"]
+    assert json.loads(plan.steps[1].arguments["text"])["files"] == [FILE["path"]]
+
+
+def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeSpec) -> None:
+    build = plan_content(content(files=[FILE]), "present", Observed(left_out=["/etc/httpd/key"]), "report").steps[1]
+    assert (build.arguments["files"], build.arguments["without"]) == ([FILE], ["/etc/httpd/key"])
+    assert build.after["files"] == {FILE["path"]: "a\n"}
 
 
 # Whose tree it is

@@ -23,8 +23,16 @@ DECLARED = {**{option.name: f"a {option.name}" for option in (*CONTENT, *SERVICE
     ],
 )
 def test_each_module_is_given_what_it_takes(module: str, taken: set[str]) -> None:
-    (item,) = FILTERS["sandbox_options"]([DECLARED], module)
+    (item,) = FILTERS["sandbox_options"]([{**DECLARED, "discover": True}], module)
     assert item == {key: DECLARED[key] for key in taken}
+
+
+@pytest.mark.parametrize("discover", [{}, {"discover": False}])
+def test_content_is_found_from_units_only_where_a_sandbox_says_so(discover: dict[str, bool]) -> None:
+    declared = [{"name": "a", "units": ["x"], "private": [], **discover}]
+    assert FILTERS["sandbox_options"](declared, "content") == [{"name": "a", "private": []}]
+    assert FILTERS["sandbox_options"](declared, "service") == [{"name": "a", "units": ["x"]}]
+    assert FILTERS["sandbox_options"](declared, "role") == declared
 
 
 def test_what_is_not_declared_is_not_given() -> None:
@@ -36,7 +44,7 @@ def test_what_is_not_declared_is_not_given() -> None:
 
 
 def test_another_module_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="sandbox_options: 'info' is not allowed; one of label, content, service"):
+    with pytest.raises(AnsibleFilterError, match="sandbox_options: 'info' is not allowed; one of label, content, service, role"):
         FILTERS["sandbox_options"]([], "info")
 
 

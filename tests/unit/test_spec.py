@@ -50,6 +50,8 @@ def test_what_is_not_declared_goes_back_to_its_default() -> None:
         "clone_of": None,
         "method": "directory",
         "size": None,
+        "units": [],
+        "files": [],
     }
 
 
@@ -72,6 +74,7 @@ def test_both_modules_know_a_sandbox_by_the_same_options() -> None:
         pytest.param("process_type", "svirt_lxc_net_t", "svirt_lxc_net_t", id="process type"),
         pytest.param("units", ["mariadb", "httpd.service", "httpd"], ["httpd.service", "mariadb.service"], id="units"),
         pytest.param("units", ["a@1.service", "a@b-c.d.service"], ["a@1.service", "a@b-c.d.service"], id="instances"),
+        pytest.param("units", ["a@", "b@.socket", "c@.d.service"], ["a@web.service", "b@web.socket", "c@.d.service"], id="templates"),
         pytest.param("units", [r"dev\x2dlog.socket"], [r"dev\x2dlog.socket"], id="escaped unit"),
         pytest.param("units", ["a.timer", "b.path", "c.target"], ["a.timer", "b.path", "c.target"], id="kinds of units"),
         pytest.param("network", [{"type": "dhcp"}, {}], [DHCP, DHCP], id="dhcp"),
@@ -182,7 +185,6 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("units", ["a%n"], f"{UNIT}'a%n.service' is none", id="unit with a specifier"),
         pytest.param("units", ["$x"], f"{UNIT}'$x.service' is none", id="unit with a variable"),
         pytest.param("units", ["a.mount"], f"{UNIT}'a.mount' is none", id="kind of unit that no sandbox runs"),
-        pytest.param("units", ["getty@.service"], f"{UNIT}'getty@.service' is none", id="template without an instance"),
         pytest.param("units", ["a@/x.service"], f"{UNIT}'a@/x.service' is none", id="instance with a slash"),
         pytest.param("memory", "0", SIZE, id="no memory"),
         pytest.param("memory", "-1M", SIZE, id="less than no memory"),
@@ -274,6 +276,26 @@ def test_private_paths(content: MakeSpec, private: list[str], normal: list[str])
     spec = content(private=private)
     assert spec["private"] == normal
     assert content_spec(spec) == spec
+
+
+def test_content_may_be_found_from_units(content: MakeSpec) -> None:
+    assert content(units=["b@", "a"])["units"] == ["a.service", "b@web.service"]
+    with pytest.raises(OptionError, match=r"units: .* is not allowed; names of systemd units"):
+        content(units=["/etc/passwd"])
+
+
+def test_files_are_named_once_and_lie_in_private_places(content: MakeSpec) -> None:
+    (file,) = content(files=[{"path": "/etc//a.conf", "mode": "600"}])["files"]
+    assert file == {"path": "/etc/a.conf", "content": "", "mode": "0600"}
+    for files, message in (
+        ([{"path": "/usr/a"}], f"files[0].path: '/usr/a' is not allowed; {ROOTS}"),
+        ([{"path": "/etc/a"}, {"path": "/etc/../a"}], f"files[1].path: '/etc/../a' is not allowed; {ABSOLUTE}"),
+        ([{"path": "/etc/a"}, {"path": "/etc/a"}], "files[1].path: '/etc/a' is not allowed; each file once"),
+        ([{"path": "/etc/a", "mode": "u=rw"}], "files[0].mode: 'u=rw' is not allowed; a mode as three digits, such as 0644"),
+    ):
+        with pytest.raises(OptionError) as caught:
+            content(files=files)
+        assert str(caught.value) == message
 
 
 ROOTS = "paths below /etc, /var, /home, /root, /srv"

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 from ..host import image as images
@@ -18,10 +18,15 @@ from ..model.content_plan import Image, Labelled, Observed, Source, foreign, lev
 from ..model.errors import OptionError, SandboxError
 from . import outdated, tree
 from .apply import Action, unlink, write_file
+from .discover import NOTHING, Discovered
 from .observe import content_context, followed
 
+_LARGEST = 1 << 20
 
-def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], source: Source | None = None) -> Observed:
+
+def observe(
+    spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], source: Source | None = None, discovered: Discovered = NOTHING
+) -> Observed:
     """A content tree as it is: read only, and quick where everything is right. ``source``: what it is to be a clone of."""
     paths = layout.of(spec)
     text = systemd.read(paths.manifest)
@@ -36,13 +41,17 @@ def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], s
         running=running,
         owners=owners,
         source=source,
+        left_out=discovered.left_out,
+        changed=discovered.changed,
     )
     if not there:
         return _to_be_built(spec, seen)
     if seen.manifest is None or (image and not image.mounted):
         return dataclasses.replace(seen, unknown=())
     report = tree.scan(paths.root, expected=layout.expected_context(spec["file_type"], spec["level"]))
-    files, accounts = outdated.observe(paths.root, spec["private"], outdated.copied(paths.copied))
+    files, accounts = outdated.observe(
+        paths.root, spec["private"], outdated.copied(paths.copied), outdated.without(discovered.left_out, spec["files"])
+    )
     return dataclasses.replace(
         seen,
         top_context=content_context(paths.root),
@@ -52,6 +61,7 @@ def observe(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], s
         foreign_links=report.foreign_links,
         outdated=files,
         accounts=accounts,
+        files=_files(paths.root, [file["path"] for file in spec["files"]]),
     )
 
 
@@ -114,6 +124,19 @@ def observe_source(name: str, running: bool, owners: Mapping[str, str]) -> Sourc
     return Source(root, layout.of(owner).copied, running, strangers, known)
 
 
+def _files(root: str, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Content and mode of those that are root's plain files; anything else counts as something to replace."""
+    found = {}
+    for path in paths:
+        inside = path.lstrip("/")
+        status = tree.lstat(root, inside)
+        if status is not None and tree.kind_of(status.st_mode) == "file" and (status.st_uid, status.st_gid) == (0, 0):
+            data = tree.read_file(root, inside, _LARGEST) if status.st_size <= _LARGEST else None
+            if data is not None:
+                found[path] = data.decode("utf-8", "replace"), f"{status.st_mode & 0o7777:04o}"
+    return found
+
+
 def _same_but_user(entry: Any) -> bool:
     """Whether a label is right but for its SELinux user, which is whoever made the file and separates nothing."""
     return bool(entry.actual) and entry.actual.split(":", 1)[-1] == entry.expected.split(":", 1)[-1]
@@ -140,6 +163,8 @@ def actions(running: Callable[[], set[str]]) -> dict[str, Action]:
         "unlink": unlink,
         "grow": lambda image, root, size, **_ignored: images.grow(image, root, size),
         "copy": copy,
+        "files": write_files,
+        "remove_files": remove_files,
         "mount_point": mount_point,
         "relabel": relabel,
         "accounts": accounts,
@@ -202,7 +227,8 @@ def mount(root: str, unit: str, **_ignored: Any) -> None:
 
 
 def build(
-    building: str, name: str, private: Iterable[str], file_type: str, level: str, copied: str,
+    building: str, name: str, private: Sequence[str], without: Sequence[str], files: Sequence[Mapping[str, str]],
+    file_type: str, level: str, copied: str,
     source: str | None = None, source_copied: str = "", check: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Fill the empty place of a tree, and label it."""
@@ -220,8 +246,10 @@ def build(
             if not tree.exists(top, path.lstrip("/")):
                 _mount_point(top, path, expected)
         for path in private:
-            _copy(top, path, expected, required=True)
-        known = outdated.of_new_tree(top, private, outdated.copied(source_copied) if source else None)
+            _copy(top, path, expected, required=True, without=frozenset(without))
+        not_the_hosts = outdated.without(without, files)
+        known = outdated.of_new_tree(top, private, outdated.copied(source_copied) if source else None, not_the_hosts)
+        _write_files(top, files, expected)
     finally:
         os.close(top)
     check()
@@ -278,15 +306,15 @@ def _mount_point(top: int, source: str, expected: Any) -> None:
         tree.write_file(top, path, b"", mode=0o644, uid=0, gid=0, context=expected(path, 0))
 
 
-def _copy(top: int, source: str, expected: Any, required: bool = False) -> None:
-    if not required and not os.path.lexists(source):
+def _copy(top: int, source: str, expected: Any, required: bool = False, without: frozenset[str] = frozenset()) -> None:
+    if source in without or (not required and not os.path.lexists(source)):
         return
     path = source.lstrip("/")
     parent = os.path.dirname(path)
     if not tree.exists(top, parent):
         _parents(top, parent, expected)
     if not tree.exists(top, path):
-        tree.copy_into(top, path, source, context=expected)
+        tree.copy_into(top, path, source, context=expected, without=(lambda path: f"/{path}" in without) if without else None)
 
 
 def _parents(top: int, relpath: str, expected: Any) -> None:
@@ -299,15 +327,46 @@ def _parents(top: int, relpath: str, expected: Any) -> None:
             tree.make_dir(top, done, mode=status.st_mode & 0o7777, uid=status.st_uid, gid=status.st_gid, context=expected(done, 0))
 
 
-def copy(root: str, source: str, file_type: str, level: str, copied: str, **_ignored: Any) -> None:
+def copy(root: str, source: str, without: Sequence[str], file_type: str, level: str, copied: str, **_ignored: Any) -> None:
     """One more private path of the host, into a tree that exists."""
     top = tree.open_top(root)
     try:
         tree.clean_leftovers(top)
-        _copy(top, source, layout.expected_context(file_type, level), required=True)
+        _copy(top, source, layout.expected_context(file_type, level), required=True, without=frozenset(without))
     finally:
         os.close(top)
-    write_file(copied, outdated.dump(outdated.with_path(outdated.copied(copied), source, root)), 0o600)
+    known = outdated.with_path(outdated.copied(copied), source, root, outdated.without(without, ()))
+    write_file(copied, outdated.dump(known), 0o600)
+
+
+def write_files(root: str, files: Iterable[Mapping[str, str]], file_type: str, level: str, **_ignored: Any) -> None:
+    """The files that a play declares."""
+    top = tree.open_top(root)
+    try:
+        _write_files(top, files, layout.expected_context(file_type, level))
+    finally:
+        os.close(top)
+
+
+def _write_files(top: int, files: Iterable[Mapping[str, str]], expected: Any) -> None:
+    for file in files:
+        path = file["path"].lstrip("/")
+        parent = os.path.dirname(path)
+        if not tree.exists(top, parent):
+            tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=expected(parent, 0), parents=True)
+        status = tree.lstat(top, path)
+        if status is not None and tree.kind_of(status.st_mode) != "file":
+            tree.remove(top, path)
+        tree.write_file(top, path, file["content"].encode(), mode=int(file["mode"], 8), uid=0, gid=0, context=expected(path, 0))
+
+
+def remove_files(root: str, paths: Iterable[str], **_ignored: Any) -> None:
+    top = tree.open_top(root)
+    try:
+        for path in paths:
+            tree.remove(top, path.lstrip("/"))
+    finally:
+        os.close(top)
 
 
 def accounts(root: str, file_type: str, level: str, users: Any, groups: Any, members: Any, **_ignored: Any) -> None:

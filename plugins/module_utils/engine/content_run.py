@@ -15,6 +15,7 @@ from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
 from . import content, listed
 from .apply import apply, report_failures, require_root
+from .discover import NOTHING, Discovered, discover
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -29,7 +30,11 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 selinux.require(PROCESS_TYPE, spec["file_type"], spec["level"])
     running = _running()
     sources = _sources(wanted, running, owners)
-    seen = {spec["name"]: content.observe(spec, spec["name"] in running, owners, sources.get(spec["name"])) for spec in specs}
+    discovered = {spec["name"]: _discover(spec) if state == "present" else NOTHING for spec, state in wanted}
+    seen = {
+        name: content.observe(spec, name in running, owners, sources.get(name), discovered[name])
+        for name, spec in ((spec["name"], spec) for spec in specs)
+    }
     mode, update = parameters["foreign"], parameters["update"]
     plan = Plan()
     for spec, state in wanted:
@@ -48,12 +53,26 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "foreign": {name: entries for name, entries in strangers.items() if entries},
         "foreign_links": {name: list(one.foreign_links) for name, one in seen.items() if one.foreign_links},
         "outdated": {name: left for name, one in seen.items() if (left := content_plan.reported(one.outdated, one.accounts, update))},
+        "private": {spec["name"]: list(spec["private"]) for spec in specs},
+        "left_out": {name: list(one.left_out) for name, one in seen.items() if one.left_out},
         "paths": {spec["name"]: layout.of(spec).root for spec in specs},
     }
     result["warnings"] = [_outdated(name, entries) for name, entries in result["outdated"].items()]
+    result["warnings"] += [_changed(name, path) for name, one in seen.items() for path in one.changed]
     if mode == "report":
         result["warnings"] += [_warning(name, entry) for name, entries in result["foreign"].items() for entry in entries[:5]]
     return report_failures(result, failures)
+
+
+def _discover(spec: dict[str, Any]) -> Discovered:
+    """What the units of a sandbox add to its private paths."""
+    found = discover(tuple(spec["units"]), tuple(spec["private"]))
+    spec["private"] = sorted({*spec["private"], *found.paths})
+    return found
+
+
+def _changed(name: str, path: str) -> str:
+    return f"{name}: {path} stays outside: it was changed on this host and not everybody may read it; name it in private to copy it"
 
 
 def _levels(wanted: list[tuple[dict[str, Any], str]], registry: str) -> dict[str, str]:

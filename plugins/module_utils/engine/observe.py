@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..host import cgroup, processes, systemd
@@ -63,6 +63,7 @@ def sandboxes(
             stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
             journal=link(entry.journal_link),
             inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
+            drop_ins=drop_ins(entry.root, spec["units"]) if facts and os.path.isdir(entry.root) else {},
         )
     return found
 
@@ -94,10 +95,28 @@ def inside(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, tuple[s
         wanted = {file.path for file in unit.inside(spec, facts.systemd, facts.gateways)}
         there = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
         there |= {path for path in tree.names(top, "etc/systemd/system/multi-user.target.wants") if _OURS.match(path)}
+        there |= {f"{path}/{unit.DROP_IN}" for path in tree.names(top, "etc/systemd/system") if path.endswith(".d")} | {unit.SYSUSERS}
         found = {path: value(top, path) for path in sorted(wanted | there)}
         return {path: seen for path, seen in found.items() if seen is not None}
     finally:
         os.close(top)
+
+
+def drop_ins(root: str, units: Iterable[str]) -> dict[str, list[str]]:
+    """What the sandbox's own /etc says of the units beside what the host's /usr says."""
+    top = tree.open_top(root)
+    try:
+        return {name: list(_drop_ins(top, name)) for name in units}
+    finally:
+        os.close(top)
+
+
+def _drop_ins(top: int, name: str) -> Iterator[str]:
+    for one in dict.fromkeys((systemd.template(name), name)):
+        for path in tree.names(top, f"etc/systemd/system/{one}.d"):
+            kind, text = value(top, path) or ("", "")
+            if kind == "text" and path.endswith(".conf"):
+                yield text
 
 
 def value(top: int, path: str) -> tuple[str, str] | None:

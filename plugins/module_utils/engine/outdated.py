@@ -7,13 +7,14 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..host import systemd
 from ..model import layout
 from ..model.errors import SandboxError
 from ..model.outdated import Accounts, Copied, Outdated, compare, new_accounts, system_names, with_accounts
+from ..model.private_paths import below
 from . import tree
 from .observe import followed
 
@@ -29,13 +30,22 @@ def sources(private: Iterable[str]) -> list[str]:
     return paths + [path for path in private if path.startswith("/etc/")]
 
 
-def host_files(private: Iterable[str]) -> dict[str, str]:
+def without(left_out: Iterable[str], files: Iterable[Mapping[str, str]]) -> frozenset[str]:
+    """Paths of the tree that do not follow the host's: what stays outside, and files that a play declares."""
+    return frozenset(path.lstrip("/") for path in (*left_out, *(file["path"] for file in files)))
+
+
+def _kept(path: str, not_the_hosts: Collection[str]) -> bool:
+    return path not in not_the_hosts and not below(path, not_the_hosts)
+
+
+def host_files(private: Iterable[str], not_the_hosts: Collection[str] = ()) -> dict[str, str]:
     """The signature of each file and link below these paths, by its path in the tree."""
     elsewhere = tuple(followed())
     found: dict[str, str] = {}
     for source in sources(private):
         found.update(_signatures(source, elsewhere))
-    return found
+    return {path: signature for path, signature in found.items() if _kept(path, not_the_hosts)}
 
 
 @functools.cache
@@ -95,10 +105,10 @@ def dump(known: Copied) -> str:
     return json.dumps({"files": dict(known.files), "users": list(known.users), "groups": list(known.groups)}, sort_keys=True) + "\n"
 
 
-def of_new_tree(top: tree.Top, private: Iterable[str], cloned: Copied | None = None) -> Copied:
+def of_new_tree(top: tree.Top, private: Iterable[str], cloned: Copied | None = None, not_the_hosts: Collection[str] = ()) -> Copied:
     """What a tree that was just built has from the host; of a clone, what its source had."""
     known = dict(cloned.files) if cloned else {}
-    for path in host_files(private):
+    for path in host_files(private, not_the_hosts):
         own = _of_tree(top, path) if path not in known else None
         if own is not None:
             known[path] = own
@@ -108,19 +118,21 @@ def of_new_tree(top: tree.Top, private: Iterable[str], cloned: Copied | None = N
     return Copied(known, users, groups)
 
 
-def with_path(known: Copied, source: str, root: str) -> Copied:
+def with_path(known: Copied, source: str, root: str, not_the_hosts: Collection[str] = ()) -> Copied:
     """The same with one more private path of the host."""
     files = dict(known.files)
     if source.startswith("/etc/"):
-        files.update({path: own for path in _signatures(source, tuple(followed())) if (own := _of_tree(root, path)) is not None})
+        paths = [path for path in _signatures(source, tuple(followed())) if _kept(path, not_the_hosts)]
+        files.update({path: own for path in paths if (own := _of_tree(root, path)) is not None})
     return Copied(files, known.users, known.groups)
 
 
-def observe(root: str, private: Iterable[str], known: Copied) -> tuple[list[Outdated], Accounts]:
+def observe(root: str, private: Iterable[str], known: Copied, not_the_hosts: Collection[str] = ()) -> tuple[list[Outdated], Accounts]:
     """The files of a tree that the host has otherwise than they were copied, and the accounts that it got."""
     top = tree.open_top(root)
     try:
-        files = compare(known.files, host_files(_there(top, private)), lambda path: _of_tree(top, path))
+        then = {path: signature for path, signature in known.files.items() if _kept(path, not_the_hosts)}
+        files = compare(then, host_files(_there(top, private), not_the_hosts), lambda path: _of_tree(top, path))
         inside = [_text(top, path) for path in _ACCOUNTS]
         accounts = new_accounts(known, (_read("/etc/passwd"), _read("/etc/group")), (inside[0], inside[1]))
         return files, accounts

@@ -7,10 +7,13 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..model import unit_file as model
 from ..model.unit import HostSystemd
 from .command import run
 
 UNIT_PATHS = ("/usr/lib/systemd/system", "/lib/systemd/system")
+# where an administrator says that a unit is not to run
+MASKS = ("/etc/systemd/system", "/run/systemd/system")
 GENERATORS = "/usr/lib/systemd/system-generators"
 _PROPERTIES = (
     "Id",
@@ -83,15 +86,41 @@ def disable_now(unit: str) -> None:
 
 def unit_file(unit: str, paths: Sequence[str] = UNIT_PATHS) -> str:
     """The file of a unit in the host's /usr, a template's for an instance; empty if there is none."""
-    names = [unit]
-    if "@" in unit:
-        prefix, rest = unit.split("@", 1)
-        names.append(f"{prefix}@.{rest.rpartition('.')[2]}")
     for directory in paths:
-        for name in names:
+        for name in dict.fromkeys((unit, template(unit))):
             if os.path.exists(os.path.join(directory, name)):
                 return os.path.join(directory, name)
     return ""
+
+
+def unit_files(units: Iterable[str], paths: Sequence[str] = UNIT_PATHS, masks: Sequence[str] = MASKS) -> dict[str, model.UnitFile]:
+    """The named units and all that they bring along, as far as the host's /usr has them."""
+    found: dict[str, model.UnitFile] = {}
+    pending = sorted(units)
+    while pending:
+        name = pending.pop(0)
+        path = unit_file(name, paths) if name not in found else ""
+        if path:
+            found[name] = _unit(name, path, masks)
+            pending += model.needed(found[name])
+    return found
+
+
+def _unit(name: str, path: str, masks: Sequence[str]) -> model.UnitFile:
+    spellings = [name] if template(name) == name else [template(name), name]
+    directory = os.path.dirname(path)
+    drop_ins = [os.path.join(place, file) for place in (f"{directory}/{one}.d" for one in spellings) for file in names(place)]
+    texts = [read(file) or "" for file in (path, *(file for file in drop_ins if file.endswith(".conf")))]
+    wants = [unit for suffix in ("wants", "requires") for one in spellings for unit in names(f"{directory}/{one}.{suffix}")]
+    candidates = [path, *(os.path.join(place, one) for place in masks for one in spellings)]
+    masked = next((file for file in candidates if os.path.realpath(file) == model.NULL), "")
+    return model.parse(name, path, [] if masked == path else texts, wants, masked)
+
+
+def template(unit: str) -> str:
+    """The template that a unit is an instance of; any other unit itself."""
+    prefix, at, rest = unit.partition("@")
+    return f"{prefix}@.{rest.rpartition('.')[2]}" if at else unit
 
 
 def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0], generators: str = GENERATORS) -> HostSystemd:
@@ -101,7 +130,8 @@ def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0], generators: st
         found = names(os.path.join(path, f"{target}.target.wants"))
         if found:
             wants[f"{target}.target"] = found
-    return HostSystemd(wants, names(generators), {unit: unit_file(unit) for unit in units})
+    wanted = list(units)
+    return HostSystemd(wants, names(generators), {unit: unit_file(unit) for unit in wanted}, unit_files(wanted))
 
 
 def names(directory: str) -> list[str]:

@@ -57,6 +57,9 @@ class Observed:
     top_context: str | None = None
     running: bool = False
     missing: Sequence[str] = ()  # paths of the host that are private and not in the tree
+    left_out: Sequence[str] = ()  # paths of the host that stay outside, for they may be secrets
+    changed: Sequence[str] = ()  # of these, the configuration that was changed since its package brought it
+    files: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # declared files that are there: content, mode
     unmounted: Sequence[str] = ()  # paths of the host that it follows and has no place for
     unknown: Sequence[str] = ()  # private paths that the host does not have
     mislabelled: Sequence[Labelled] = ()
@@ -71,7 +74,10 @@ class Observed:
 
 def manifest(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What is recorded of a tree: that it is ours, and where."""
-    return {"format": 1, "name": spec["name"], "path": layout.of(spec).root}
+    record = {"format": 1, "name": spec["name"], "path": layout.of(spec).root}
+    # what a play declared and no longer does is removed
+    files = {"files": sorted(file["path"] for file in spec["files"])} if spec["files"] else {}
+    return {**record, **files}
 
 
 def foreign(
@@ -176,6 +182,9 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     record = manifest(spec)
+    gone = sorted(set((seen.manifest or {}).get("files", ())) - set(record.get("files", ())))
+    if gone and seen.exists:
+        plan.add(name, "remove files that are no longer declared", "remove_files", root=paths.root, paths=gone, before=gone)
     if seen.manifest != record:
         text = json.dumps(record, sort_keys=True) + "\n"
         plan.add(
@@ -198,7 +207,22 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
         if not seen.image.mounted:
             return plan  # what is in it shows when it is mounted
     for path in seen.missing:
-        plan.add(name, f"copy {path}", "copy", root=paths.root, source=path, copied=paths.copied, after=path, **common)
+        plan.add(
+            name,
+            f"copy {path}",
+            "copy",
+            root=paths.root,
+            source=path,
+            copied=paths.copied,
+            without=list(seen.left_out),
+            after=path,
+            **common,
+        )
+    files = changed_files(spec, seen)
+    if files:
+        before = {file["path"]: seen.files[file["path"]][0] for file in files if file["path"] in seen.files}
+        after = {file["path"]: file["content"] for file in files}
+        plan.add(name, "write files", "files", root=paths.root, files=files, before=before, after=after, **common)
     for path in seen.unmounted:
         plan.add(name, f"make a place for {path}", "mount_point", root=paths.root, source=path, after=path, **common)
     _plan_labels(plan, spec, seen, foreign_mode)
@@ -207,10 +231,18 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
     return plan
 
 
+def changed_files(spec: Mapping[str, Any], seen: Observed) -> list[dict[str, str]]:
+    """The declared files that are not there as declared."""
+    return [file for file in spec["files"] if seen.files.get(file["path"]) != (file["content"], file["mode"])]
+
+
 def _plan_build(plan: Plan, spec: Mapping[str, Any], seen: Observed, common: Mapping[str, Any]) -> None:
     name, paths = spec["name"], layout.of(spec)
     after = {"path": paths.root, "level": spec["level"], "file_type": spec["file_type"], "private": list(spec["private"])}
     arguments = {"building": paths.building, "root": paths.root, "private": list(spec["private"]), "copied": paths.copied, **common}
+    arguments.update(without=list(seen.left_out), files=list(spec["files"]))
+    if spec["files"]:
+        after["files"] = {file["path"]: file["content"] for file in spec["files"]}
     title = "build the content"
     if spec["method"] == "image":
         after.update(method="image", size=spec["size"])

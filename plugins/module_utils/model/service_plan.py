@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import domain, layout, unit
+from . import domain, layout, unit, unit_file
 from .errors import ConflictError, OptionError
 from .plan import Plan
 from .spec import dump, needs_restart
@@ -33,6 +33,8 @@ class Observed:
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
     inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    # unit -> the texts of what its own /etc says of it beside its file
+    drop_ins: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def running(self) -> bool:
@@ -68,6 +70,14 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
     for name in spec["units"]:
         if not host.systemd.unit_paths.get(name):
             raise OptionError("units", name, f"a unit that the host has in {unit_directories()}; is its package installed?")
+    units = {
+        name: unit_file.with_drop_ins(one, [text for text in seen.drop_ins.get(name, ()) if not text.startswith(unit.MARK)])
+        for name, one in host.systemd.units.items()
+    }
+    for name in spec["units"]:
+        reason = unit_file.obstacle(name, units)
+        if reason:
+            raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
     if spec["network"] and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
         sources = [network["source"] for network in spec["network"]]
         raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")

@@ -14,6 +14,7 @@ from . import image
 from .errors import OptionError
 from .mcs import Level
 from .options import Option, differences, normalise
+from .unit_file import instance_of
 
 FORMAT = 1
 FILESYSTEMS = "/var/lib/libvirt/filesystems"
@@ -21,7 +22,7 @@ PROCESS_TYPE = "virt_sandbox_t"
 FILE_TYPE = "virt_sandbox_file_t"
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
-_UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]+)?\.(?:service|socket|target|timer|path)\Z")
+_UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|timer|path)\Z")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
@@ -69,6 +70,24 @@ def _units(values: list[str]) -> list[str]:
         if not _UNIT.match(unit):
             raise ValueError(f"names of systemd units, such as httpd.service; {unit!r} is none")
     return units
+
+
+def _instances(spec: dict[str, Any]) -> None:
+    """A template runs as the instance that bears the sandbox's name."""
+    spec["units"] = sorted({instance_of(unit, spec["name"]) for unit in spec["units"]})
+
+
+def _mode(value: str) -> str:
+    if not re.fullmatch("0?[0-7]{3}", value):
+        raise ValueError("a mode as three digits, such as 0644")
+    return value[-3:].zfill(4)
+
+
+def _file(value: str) -> str:
+    (path,) = _private([value])
+    if path.count("/") < 2:
+        raise ValueError("a path below " + ", ".join(PRIVATE_ROOTS))
+    return path
 
 
 def _level(value: str) -> str:
@@ -158,8 +177,16 @@ IDENTITY: tuple[Option, ...] = (
     Option("file_type", default=FILE_TYPE, normalise=_type, effect="restart"),
 )
 
+FILE: tuple[Option, ...] = (
+    Option("path", required=True, normalise=_file),
+    Option("content", default=""),
+    Option("mode", default="0644", normalise=_mode),
+)
+
 CONTENT: tuple[Option, ...] = IDENTITY + (
     Option("private", type="list", elements="str", default=[], normalise=_private),
+    Option("units", type="list", elements="str", default=[], normalise=_units),
+    Option("files", type="list", elements="dict", default=[], suboptions=FILE),
     Option("clone_of", normalise=name),
     Option("method", default="directory", choices=("directory", "image")),
     Option("size", normalise=_image_size),
@@ -189,12 +216,18 @@ def content_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
         raise OptionError("clone_of", spec["clone_of"], "another sandbox than itself")
     if spec["method"] != "image" and spec["size"] is not None:
         raise OptionError("size", parameters["size"], "none where the content is a directory; method: image makes it an image")
+    _instances(spec)
+    paths = [file["path"] for file in spec["files"]]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise OptionError(f"files[{number}].path", path, "each file once")
     return spec
 
 
 def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The normal form of what ``sandbox_service`` declares."""
     spec = normalise(SERVICE, parameters)
+    _instances(spec)
     if not spec["units"]:
         raise OptionError("units", spec["units"], "at least one systemd unit")
     for number, network in enumerate(spec["network"]):

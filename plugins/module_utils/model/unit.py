@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout
+from . import layout, unit_file
 
 MARK = "# Made by virt.sandbox; changes are overwritten."
 
@@ -18,12 +18,15 @@ BASE_UNITS = frozenset(
         "systemd-journald.service",
         "systemd-journald.socket",
         "systemd-journald-dev-log.socket",
+        "systemd-sysusers.service",
         "systemd-tmpfiles-setup.service",
         "systemd-tmpfiles-clean.timer",
     }
 )
 LOGROTATE_UNIT = "logrotate.timer"
 NETWORK_UNIT = "systemd-networkd.service"
+DROP_IN = "50-sandbox.conf"
+SYSUSERS = "etc/sysusers.d/50-sandbox.conf"
 
 # the kernel counts memory in pages, systemd processor time in periods of microseconds
 _PAGE, _PERIOD = 4096, 100_000
@@ -51,6 +54,9 @@ ProtectClock=no
 ReadWritePaths=
 ReadOnlyPaths=
 InaccessiblePaths=
+ExecPaths=
+NoExecPaths=
+TemporaryFileSystem=
 LoadCredential=
 """
 
@@ -204,6 +210,18 @@ class HostSystemd:
     wants: Mapping[str, Sequence[str]]
     generators: Sequence[str]
     unit_paths: Mapping[str, str]  # unit -> its file in /usr
+    units: Mapping[str, unit_file.UnitFile] = dataclasses.field(default_factory=dict)  # these, and what they bring along
+
+    def brought_by(self, names: Sequence[str]) -> list[unit_file.UnitFile]:
+        """The named units and all that they bring along."""
+        found: dict[str, unit_file.UnitFile] = {}
+        pending = list(names)
+        while pending:
+            name = pending.pop(0)
+            if name in self.units and name not in found:
+                found[name] = self.units[name]
+                pending += unit_file.needed(found[name])
+        return [found[name] for name in sorted(found)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,10 +260,25 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, st
             for unit in units
             if unit not in BASE_UNITS and unit not in started and unit != LOGROTATE_UNIT
         ]
+    files += _adapted(host.brought_by(spec["units"]))
     files += [_network(number, network) for number, network in enumerate(spec["network"])]
     servers = dict.fromkeys(gateways.get(network["source"]) for network in spec["network"])
     files.append(Inside("etc/resolv.conf", text="".join(f"nameserver {address}\n" for address in servers if address)))
     return sorted(files, key=lambda file: file.path)
+
+
+def _adapted(units: Sequence[unit_file.UnitFile]) -> list[Inside]:
+    """What lets units run without privileges that a sandbox has not."""
+    files = [Inside(drop_in_path(unit.name), text=f"{MARK}\n{unit_file.drop_in(unit)}") for unit in units if unit_file.drop_in(unit)]
+    users = unit_file.users(units)
+    if users:
+        lines = "".join(f'u {name} - "Made for a unit with DynamicUser="\n' for name in users)
+        files.append(Inside(SYSUSERS, text=f"{MARK}\n{lines}"))
+    return files
+
+
+def drop_in_path(unit: str) -> str:
+    return f"etc/systemd/system/{unit}.d/{DROP_IN}"
 
 
 def _network(number: int, network: Mapping[str, Any]) -> Inside:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which paths of the host a sandbox gets a copy of for the sake of its units, found from their packages."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ..host import packages, systemd
+from ..model import private_paths, unit_file
+from ..model.errors import OptionError
+from ..model.private_paths import Entry
+
+
+class Discovered(NamedTuple):
+    """The private paths, and what of them stays outside because it may be a secret of the host."""
+
+    paths: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()  # of what is left out, the configuration that was changed here
+
+
+NOTHING = Discovered()
+
+
+@functools.cache
+def discover(units: tuple[str, ...], private: tuple[str, ...]) -> Discovered:
+    """From units to paths; what ``private`` names is copied as it is. Cached, because sandboxes are much alike."""
+    if not units:
+        return NOTHING
+    found = systemd.unit_files(units)
+    for name in units:
+        if name not in found:
+            raise OptionError("units", name, f"a unit that the host has in {systemd.UNIT_PATHS[0]}; is its package installed?")
+    database = packages.manager()
+    files = database.files(_ours(database, found, units))
+    named = [path for unit in found.values() for path in unit_file.paths(unit)]
+    paths = [path for path in private_paths.candidates([*files, *named]) if os.path.lexists(path)]
+    whole = _directories(database, paths, found) | set(_state(found.values()))
+    singles = [path for path in paths if not _is_directory(path)]
+    top = [path for path in private_paths.topmost(singles, whole) if path not in private and not private_paths.below(path, private)]
+    entries = [_entry(path, files, private) for path in top]
+    left_out = [path for entry in entries for path in private_paths.left_out(_inside(entry), _reachable(entry))]
+    return Discovered(tuple(top), tuple(sorted(left_out)), tuple(path for path in left_out if files.get(path)))
+
+
+def _ours(database: packages.Packages, found: Mapping[str, unit_file.UnitFile], declared: Collection[str]) -> list[str]:
+    """The packages of the units; of one that the units only need, not if every host has it."""
+    installed = database.installed()
+    owners = database.owners([unit.path for unit in found.values()])
+    names = {
+        name
+        for unit in found.values()
+        for name in owners.get(unit.path, ())
+        if unit.name in declared or (name in installed and not installed[name].base)
+    }
+    return private_paths.of_one_source(names, installed)
+
+
+def _directories(database: packages.Packages, paths: Iterable[str], found: Mapping[str, unit_file.UnitFile]) -> set[str]:
+    directories = [path for path in paths if _is_directory(path)]
+    installed = database.installed()
+    ours = _ours(database, found, list(found))
+    return set(private_paths.own_directories(directories, database.owners(directories), ours, installed))
+
+
+def _state(units: Iterable[unit_file.UnitFile]) -> list[str]:
+    """What the users as whom the units run have in the places for state."""
+    users = set()
+    for unit in units:
+        try:
+            users.add(pwd.getpwnam(unit.one("User")).pw_uid)
+        except KeyError:
+            continue
+    entries = {
+        os.path.join(place, name): os.lstat(os.path.join(place, name)).st_uid
+        for place in private_paths.STATE
+        for name in systemd.names(place)
+        if _is_directory(os.path.join(place, name))
+    }
+    return private_paths.candidates(private_paths.state_of(users, entries))
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _inside(entry: Entry) -> Sequence[Entry]:
+    """A directory is made in any case; what is in it is asked about."""
+    return entry.children if entry.directory else [entry]
+
+
+def _reachable(entry: Entry) -> bool:
+    """Whether everybody on the host may go to a path, and into it."""
+    parts = entry.path.split("/")
+    above = ["/".join(parts[:length]) or "/" for length in range(1, len(parts))]
+    return all(os.stat(path).st_mode & 0o001 for path in above) and (not entry.directory or entry.mode & 0o005 == 0o005)
+
+
+def _entry(path: str, files: Mapping[str, str], private: Collection[str]) -> Entry:
+    status = os.lstat(path)
+    named = path in private
+    if _is_directory(path):
+        names = [] if named else systemd.names(path)
+        children = tuple(_entry(os.path.join(path, name), files, private) for name in names)
+        needed = named or path in files or any(child.needed or child.unchanged for child in children)
+        return Entry(path, True, status.st_mode, True, needed, children)
+    return Entry(path, False, status.st_mode, named or os.path.islink(path) or packages.unchanged(path, files), named)
