@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.virt.sandbox.plugins.module_utils.model import fleet
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SERVICE
 
 _OBJECTS = {
@@ -39,8 +46,81 @@ def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], labels: Mapping[str, 
     return [{**item, "level": labels[item["name"]]} for item in sandboxes]
 
 
+COLLECTION = "virt.sandbox"
+_ROLE = re.compile(r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*)?\Z")
+
+
+def sandbox_fleet(sandboxes: Sequence[Mapping[str, Any]], host: str) -> list[dict[str, Any]]:
+    """The sandboxes that one host declares by the role that makes them; fails where the declaration cannot come true."""
+    try:
+        items = fleet.listed(sandboxes, f"{host}: sandboxes")
+        roles: dict[str, list[dict[str, Any]]] = {}
+        for item in items:
+            roles.setdefault(_role(item, host), []).append({key: value for key, value in item.items() if key != "role"})
+        taken = [item for role, of_role in roles.items() for item in _validated(role, of_role, host)]
+        fleet.check(taken, host)
+    except OptionError as error:
+        raise AnsibleFilterError(f"sandbox_fleet: {error}") from error
+    return [{"role": role, "sandboxes": of_role} for role, of_role in roles.items()]
+
+
+def _role(item: Mapping[str, Any], host: str) -> str:
+    """The full name of the role that makes a sandbox, which is there."""
+    role = item.get("role") or fleet.ROLE
+    allowed = f"a role of {COLLECTION} that makes sandboxes ({', '.join(_own_roles())}), or one of another collection by its full name"
+    if not isinstance(role, str) or not _ROLE.match(role):
+        raise OptionError(f"{host}: {item['name']}: role", role, allowed)
+    full = role if "." in role else f"{COLLECTION}.{role}"
+    if not _place(full).is_dir() or (full.startswith(f"{COLLECTION}.") and full.rpartition(".")[2] not in _own_roles()):
+        raise OptionError(f"{host}: {item['name']}: role", role, allowed)
+    return full
+
+
+def _own_roles() -> list[str]:
+    """The roles of this collection that take a list of sandboxes."""
+    roles = Path(__file__).resolve().parents[2] / "roles"
+    names = sorted(path.name for path in roles.iterdir())
+    return [name for name in names if f"{name}_sandboxes" in _options(roles / name)]
+
+
+def _place(role: str) -> Path:
+    """The directory of a role of an installed collection; one that is not there if there is no such role."""
+    namespace, collection, name = role.split(".")
+    try:
+        package = importlib.import_module(f"ansible_collections.{namespace}.{collection}")
+    except ImportError:
+        return Path("/nonexistent")
+    return Path(next(iter(package.__path__))) / "roles" / name
+
+
+def _options(place: Path) -> dict[str, Any]:
+    """The options of a role's main entry point, as it describes them itself."""
+    path = place / "meta" / "argument_specs.yml"
+    if not path.is_file():
+        return {}
+    options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].get("main", {}).get("options", {})
+    return options
+
+
+def _validated(role: str, items: list[dict[str, Any]], host: str) -> list[dict[str, Any]]:
+    """The sandboxes as the role takes them. No value is shown, for one may be secret."""
+    variable = f"{role.rpartition('.')[2]}_sandboxes"
+    options = {key: value for key, value in _options(_place(role)).items() if key == variable}
+    if not options:
+        return items
+    result = ArgumentSpecValidator(options).validate({variable: items})
+    if result.error_messages:
+        allowed = set(options[variable].get("options", {}))
+        for item in items:
+            for key in sorted(item.keys() - allowed):
+                raise OptionError(f"{host}: {item['name']}", key, f"an option of the role {role}: {', '.join(sorted(allowed))}")
+        raise AnsibleFilterError(f"sandbox_fleet: {host}: role {role}: {'; '.join(result.error_messages)}")
+    validated: list[dict[str, Any]] = result.validated_parameters[variable]
+    return validated
+
+
 class FilterModule:
     """What this file adds to Ansible."""
 
     def filters(self) -> dict[str, Any]:
-        return {"sandbox_options": sandbox_options, "sandbox_levels": sandbox_levels}
+        return {"sandbox_options": sandbox_options, "sandbox_levels": sandbox_levels, "sandbox_fleet": sandbox_fleet}

@@ -29,10 +29,12 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             if state == "present":
                 selinux.require(PROCESS_TYPE, spec["file_type"], spec["level"])
     running = _running()
+    # In check mode a task before this one has not stopped what is to be absent, and would have.
+    stopped = {spec["name"] for spec, state in wanted if check_mode and state == "absent"}
     sources = _sources(wanted, running, owners)
     discovered = {spec["name"]: _discover(spec) if state == "present" else NOTHING for spec, state in wanted}
     seen = {
-        name: content.observe(spec, name in running, owners, sources.get(name), discovered[name])
+        name: content.observe(spec, name in running - stopped, owners, sources.get(name), discovered[name])
         for name, spec in ((spec["name"], spec) for spec in specs)
     }
     mode, update = parameters["foreign"], parameters["update"]

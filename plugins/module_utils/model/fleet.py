@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet as an inventory declares it: the sandboxes of each host, each with the role that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .errors import OptionError
+from .mcs import Level
+from .spec import name as valid_name
+from .spec import service_spec
+
+ROLE = "service"
+# what is a role's own to say where a sandbox does not; any value that a sandbox may have will do for a check
+_LEFT_TO_THE_ROLE = {"units": ["role.service"], "network": [{"type": "dhcp"}]}
+
+
+def listed(value: Any, where: str) -> list[dict[str, Any]]:
+    """The declared sandboxes; raises ``OptionError`` unless it is a list of named ones, each name once."""
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise OptionError(where, value, "a list of sandboxes, each with a name")
+    found: list[dict[str, Any]] = []
+    for number, item in enumerate(value):
+        if not isinstance(item, Mapping):
+            raise OptionError(f"{where}[{number}]", item, "a sandbox as a mapping with a name")
+        text = item.get("name")
+        try:
+            valid_name(text if isinstance(text, str) else "")
+        except ValueError as error:
+            raise OptionError(f"{where}[{number}].name", text, str(error)) from error
+        if text in [other["name"] for other in found]:
+            raise OptionError(f"{where}[{number}].name", text, "each sandbox of a host once")
+        found.append(dict(item))
+    return found
+
+
+def level(text: str, where: str) -> str:
+    """The level in its canonical spelling."""
+    try:
+        return str(Level.for_sandbox(text))
+    except ValueError as error:
+        raise OptionError(f"{where}: level", text, str(error)) from error
+
+
+def check(sandboxes: Iterable[Mapping[str, Any]], where: str) -> None:
+    """Raise ``OptionError`` for what no host can be given: an option out of its range, two sandboxes in each other's way."""
+    present = [item for item in sandboxes if item.get("state") != "absent"]
+    specs = [_spec(item, f"{where}: {item['name']}") for item in present]
+    for number, spec in enumerate(specs):
+        for other in specs[:number]:
+            _check_levels(spec, other, where)
+            _check_interfaces(spec, other, where)
+
+
+def _spec(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    given = {key: value for key, value in item.items() if value is not None}
+    try:
+        return service_spec({**_LEFT_TO_THE_ROLE, **given})
+    except OptionError as error:
+        raise OptionError(f"{where}: {error.option}", error.value, error.allowed) from error
+
+
+def _check_levels(spec: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
+    if spec["level"] is None or other["level"] is None:
+        return
+    if Level.parse(spec["level"]).conflicts(Level.parse(other["level"])):
+        allowed = f"a level that is separate from {other['level']}, which {other['name']} has"
+        raise OptionError(f"{where}: {spec['name']}: level", spec["level"], allowed)
+
+
+def _check_interfaces(spec: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
+    for option, values in _of_interfaces(spec).items():
+        for value in sorted(values & _of_interfaces(other)[option]):
+            raise OptionError(f"{where}: {spec['name']}: network", value, f"{option} of its own: {other['name']} has this one")
+
+
+def _of_interfaces(spec: Mapping[str, Any]) -> dict[str, set[str]]:
+    return {
+        "an address": {address.split("/")[0] for network in spec["network"] for address in network.get("addresses") or ()},
+        "a MAC address": {network["mac"] for network in spec["network"] if network.get("mac")},
+    }
