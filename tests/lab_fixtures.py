@@ -122,7 +122,7 @@ class Lab:
             outcomes: dict[str, dict[str, Outcome]] = {host: {} for host in self.hosts}
             for line in record.read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
-                outcomes[entry["host"]][entry["task"]] = Outcome(entry["state"], entry["result"])
+                outcomes.setdefault(entry["host"], {})[entry["task"]] = Outcome(entry["state"], entry["result"])
         if not any(outcomes.values()) or "UNREACHABLE" in output:
             pytest.fail(f"the play did not run on {', '.join(self.hosts)}; is the lab up (make lab)?\n{output[-3000:]}", pytrace=False)
         return Played(outcomes, output)
