@@ -10,7 +10,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(STATE)/collections
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts bench clean
+.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts molecule molecule-one env bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -60,6 +60,18 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 
 hosts: setup ## the walkthrough's steps, and all other tests on the lab's hosts ("make lab" first)
 	pytest --durations=20 tests/integration tests/isolation tests/faults
+
+# Each scenario has a host of its own, from create to destroy. One that fails does not keep the next from running.
+SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
+molecule: setup ## each role's scenario on a host of its own; some with SCENARIOS="httpd service", Debian 12 with VSBX_DISTRIBUTION=debian12
+	@status=0; for scenario in $(SCENARIOS); do molecule test --scenario-name $$scenario || status=1; done; exit $$status
+
+# That of the role which changes most, for it is beneath the others.
+molecule-one: SCENARIOS := service
+molecule-one: molecule
+
+env: ## after "make setup", what a shell needs to run molecule, pytest or ansible-playbook itself: eval "$$(make -s env)"
+	@printf 'export LC_ALL=C.UTF-8 PATH=%s:$$PATH ANSIBLE_COLLECTIONS_PATH=%s PYTHONDONTWRITEBYTECODE=1\n' $(STATE)/venv/bin $(STATE)/collections
 
 bench: lab-prepared ## measure, on this machine and on the lab's hosts
 	for bench in tests/bench/bench_*.py; do PYTHONPATH=$(STATE)/collections python $$bench || exit 1; done
