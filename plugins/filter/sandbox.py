@@ -18,12 +18,14 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model import fleet
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SERVICE
 
+_CONTENT = {option.name for option in CONTENT}
+_SERVICE = {option.name for option in SERVICE} | {"state", "stale"}
 _OBJECTS = {
     "label": {"name", "level"},
-    "content": {option.name for option in CONTENT},
-    "service": {option.name for option in SERVICE} | {"state", "stale"},
+    "content": _CONTENT,
+    "service": _SERVICE,
+    "role": _CONTENT | _SERVICE | {"discover"},
 }
-_OBJECTS["role"] = _OBJECTS["content"] | _OBJECTS["service"] | {"discover"}
 
 
 def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list[dict[str, Any]]:
