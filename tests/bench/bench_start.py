@@ -50,7 +50,8 @@ for round in $(seq "$rounds"); do
     systemctl stop "${name}_sandbox.service"
     setenforce 0
     begin=$(now)
-    systemd-run -q --unit="$name-peer" systemd-nspawn -q -b -M "$name-peer" -D "$peer" --bind-ro=/usr --network-bridge=virbr0 --link-journal=no
+    systemd-run -q --unit="$name-peer" \
+        systemd-nspawn -q -b -M "$name-peer" -D "$peer" --bind-ro=/usr --network-bridge=virbr0 --link-journal=no
     until leader=$(machinectl show "$name-peer" -p Leader --value 2>/dev/null); do sleep 0.1; done
     answers "$(nsenter -t "$leader" -n ip -o link show host0 | grep -o 'link/ether [^ ]*' | cut -c 12-)" nspawn "$begin"
     machinectl poweroff "$name-peer"; while systemctl is-active --quiet "$name-peer"; do sleep 0.2; done
