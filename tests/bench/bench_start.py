@@ -19,7 +19,7 @@ MAKE = f"""
       vars:
         httpd_sandboxes:
           - name: {NAME}
-            state: {{{{ bench_state }}}}
+            state: "{{{{ bench_state }}}}"
 """
 # Each prints the seconds from the start to the first answer. The copy's interface has nspawn's name.
 SCRIPT = r"""
@@ -29,8 +29,8 @@ root=/var/lib/libvirt/filesystems/$name peer=/var/lib/machines/$name-peer
 now() { date +%s%N; }
 answers() { # MAC address of its interface, what it is, when it was started
     address=
-    while :; do
-        [ -n "$address" ] || address=$(ip -4 neigh show dev virbr0 | awk -v mac="$1" '$3 == mac {print $1; exit}')
+    for _ in $(seq 600); do
+        [ -n "$address" ] || address=$(virsh -q -c lxc:///system net-dhcp-leases default --mac "$1" | awk '{sub("/.*", "", $5); print $5}')
         [ -z "$address" ] || ! curl -s -o /dev/null --connect-timeout 0.3 -m 2 "http://$address/" || break
         sleep 0.1
     done
@@ -38,26 +38,24 @@ answers() { # MAC address of its interface, what it is, when it was started
 }
 mac=$(virsh -q -c lxc:///system domiflist "$name" 2>/dev/null | awk 'NF {print $5; exit}')
 systemctl stop "${name}_sandbox.service"
-rm -rf "$peer"; mkdir -p "$(dirname "$peer")"; cp -a "$root" "$peer"
+rm -rf --one-file-system "$peer"; mkdir -p "$(dirname "$peer")"; cp -a "$root" "$peer"
+mkdir -p "$peer/usr/lib"; cp /usr/lib/os-release "$peer/usr/lib" # nspawn looks before it binds
 sed 's/eth0/host0/' "$root/etc/systemd/network/10-eth0.network" > "$peer/etc/systemd/network/10-host0.network"
-mkdir -p "$peer/usr/lib"; mount --bind /usr "$peer/usr"
-trap 'umount "$peer/usr"; rm -rf "$peer"' EXIT
-was=$(getenforce); setenforce 0 # the policy has no rules for nspawn's container
+was=$(getenforce) # off while nspawn runs: the policy has no rules for its container
+trap 'setenforce "$was"; systemctl stop "$name-peer" || :; rm -rf --one-file-system "$peer"' EXIT
 for round in $(seq "$rounds"); do
-    ip neigh flush dev virbr0
     setenforce 1
     begin=$(now)
     systemctl start --no-block "${name}_sandbox.service"; answers "$mac" sandbox "$begin"
     systemctl stop "${name}_sandbox.service"
     setenforce 0
-    ip neigh flush dev virbr0
     begin=$(now)
-    systemd-run -q --unit="$name-peer" systemd-nspawn -q -b -M "$name-peer" -D "$peer" --network-bridge=virbr0 --link-journal=no
+    systemd-run -q --unit="$name-peer" \
+        systemd-nspawn -q -b -M "$name-peer" -D "$peer" --bind-ro=/usr --network-bridge=virbr0 --link-journal=no
     until leader=$(machinectl show "$name-peer" -p Leader --value 2>/dev/null); do sleep 0.1; done
     answers "$(nsenter -t "$leader" -n ip -o link show host0 | grep -o 'link/ether [^ ]*' | cut -c 12-)" nspawn "$begin"
-    machinectl poweroff "$name-peer"; while machinectl show "$name-peer" >/dev/null 2>&1; do sleep 0.2; done
+    machinectl poweroff "$name-peer"; while systemctl is-active --quiet "$name-peer"; do sleep 0.2; done
 done
-setenforce "$was"
 """
 
 

@@ -90,7 +90,7 @@ class Recorded:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     record = Recorded()
-    for name in ("daemon_reload", "start", "stop", "reload", "enable", "disable"):
+    for name in ("daemon_reload", "start", "stop", "reload", "reset_failed", "enable", "disable"):
         monkeypatch.setattr(systemd, name, getattr(record, name))
     for name in ("write_file", "unlink", "write_inside"):
         monkeypatch.setattr(engine, name, record.file(name))
@@ -136,7 +136,11 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
         ("destroy", "web"),
         ("disable", UNIT),
         ("undefine", "web"),
+        ("stop", [UNIT]),
+        ("reset_failed", [UNIT]),
         ("unlink", "/etc/systemd/system/web_sandbox.service"),
+        ("stop", ["machine-web.slice"]),
+        ("reset_failed", ["machine-web.slice"]),
         ("unlink", "/etc/systemd/system/machine-web.slice"),
         ("unlink", "/etc/libvirt-sandbox/services/web.sandbox"),
         ("daemon_reload",),

@@ -263,7 +263,7 @@ def test_what_an_interrupted_removal_left_is_removed(service: MakeSpec, host: Ho
 
 def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: Declared) -> None:
     plan = plan_service(service(), "absent", declared(service()), host)
-    assert [step.arguments["path"] for step in plan if step.action == "unlink"] == [
+    assert [step.arguments["path"] for step in plan if step.action in ("remove_unit", "unlink")] == [
         "/etc/systemd/system/web_sandbox.service",
         "/etc/systemd/system/machine-web.slice",
         "/etc/libvirt-sandbox/services/web.sandbox",

@@ -20,7 +20,7 @@ Action = Callable[..., Any]
 # all that is to go stops first; all files are written before systemd reads them, once; starts come last
 PHASES = {
     **dict.fromkeys(("stop", "disable"), 0),
-    **dict.fromkeys(("inside", "write", "unlink", "link", "define", "undefine"), 1),
+    **dict.fromkeys(("inside", "write", "unlink", "link", "remove_unit", "define", "undefine"), 1),
     "daemon_reload": 2,
     **dict.fromkeys(("enable", "limit"), 3),
     **dict.fromkeys(("start", "restart", "reload"), 4),
@@ -75,6 +75,13 @@ def link(path: str, target: str, **_ignored: Any) -> None:
     os.rename(temporary, path)
 
 
+def remove_unit(path: str, unit: str, **_ignored: Any) -> None:
+    """A unit's file, and what systemd would go on to show of it: a slice that is still up, a failure of long ago."""
+    systemd.stop([unit])
+    systemd.reset_failed([unit])
+    unlink(path=path)
+
+
 def write_inside(root: str, context: str, files: Mapping[str, tuple[str, str]], gone: Iterable[str], **_ignored: Any) -> None:
     """The files inside that the spec determines; what stands in their place goes."""
     top = tree.open_top(root)
@@ -112,6 +119,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "write": write_file,
         "unlink": unlink,
         "link": link,
+        "remove_unit": remove_unit,
         "inside": write_inside,
         "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),

@@ -56,8 +56,12 @@ def daemon_reload() -> None:
 
 def start(units: Iterable[str]) -> None:
     """Queue the starts, all at once; ``show`` tells when they are done."""
-    run(["systemctl", "reset-failed", "--", *units], accept=(0, 1, 5))
+    reset_failed(units)
     run(["systemctl", "start", "--no-block", "--", *units])
+
+
+def reset_failed(units: Iterable[str]) -> None:
+    run(["systemctl", "reset-failed", "--", *units], accept=(0, 1, 5))
 
 
 def stop(units: Iterable[str], timeout: float = 120) -> None:

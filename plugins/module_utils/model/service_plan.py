@@ -234,14 +234,16 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
     if seen.journal is not None:
         plan.add(name, "remove the link to the journal", "unlink", path=paths.journal_link, before=seen.journal)
     reload_systemd = False
-    for title, path, text in (
-        ("remove the unit", paths.unit_path, seen.unit_text),
-        ("remove the slice", paths.slice_path, seen.slice_text),
-        ("remove the spec", paths.spec, seen.spec_text),
+    for title, path, unit_name, text in (
+        ("remove the unit", paths.unit_path, paths.unit, seen.unit_text),
+        ("remove the slice", paths.slice_path, paths.slice, seen.slice_text),
     ):
         if text is not None:
-            plan.add(name, title, "unlink", path=path, before=text)
+            plan.add(name, title, "remove_unit", path=path, unit=unit_name, before=text)
             reload_systemd = True
+    if seen.spec_text is not None:
+        plan.add(name, "remove the spec", "unlink", path=paths.spec, before=seen.spec_text)
+        reload_systemd = True  # a run may have been killed after it had removed the units
     if reload_systemd:
         plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
     return plan

@@ -83,7 +83,7 @@ controller() {{
 }}
 
 leader() {{
-    pgrep -o -P "$(controller)"
+    pgrep -o -P "$(controller)" 2>/dev/null
 }}
 
 clean() {{
@@ -132,8 +132,8 @@ stop)
     : >"$run/stopping"
     pid=$(controller) || exit 0
     # systemd: power off; again and again, because one that has only just begun does not hear it
-    while kill -s RTMIN+4 "$(leader)"; do
-        timeout 1 tail --pid="$pid" -f /dev/null && exit 0
+    while kill -s RTMIN+4 "$(leader)" 2>/dev/null; do
+        timeout 1 tail --pid="$pid" -f /dev/null || :
     done
     ;;
 clean)
