@@ -95,6 +95,7 @@ def tasks() -> Iterator[Task]:
         "ansible.builtin.include_role": {"name": "virt.sandbox.host", "tasks_from": "package.yml"},
         "vars": {"host_service_packages": packages()},
     }
+    yield shell_task("packages there", "dpkg-query --show " + " ".join(one["package"] for one in packages()), changed_when=False)
     yield shell_task("secrets", SECRETS)
     yield {"name": "levels", "virt.sandbox.mcs_label": {"sandboxes": [{"name": name} for name in [*NAMES, "it-bare"]]}}
     content = {"sandboxes": [one.sandbox for one in SERVICES]}
@@ -123,7 +124,7 @@ def played(lab: Lab) -> Iterator[Played]:
 each = pytest.mark.parametrize("one", SERVICES, ids=lambda one: one.make)
 
 
-@pytest.mark.parametrize("step", ["packages", "levels", "content", "started"])
+@pytest.mark.parametrize("step", ["packages there", "levels", "content", "started"])
 def test_every_step_is_done(played: Played, host: str, step: str) -> None:
     outcome = played.on(host)[step]
     assert not outcome.failed, outcome.result
