@@ -73,7 +73,7 @@ VALUES = (
     Case("a level that another dominates", LABEL, {"level": "s0:c913"}, (f"level s0:c913 is not separated from {NEIGHBOUR}'s", "dominates", "choose another")),
     Case("another level than the registry's", SERVICE, {"level": "s0:c1,c911"}, ("level: ", "s0:c1,c911", LEVEL)),
     Case("an unknown unit", SERVICE, {"units": ["nosuch.service"]}, ("units: 'nosuch.service'", "/usr/lib/systemd/system", "package")),
-    Case("a unit that cannot work inside", SERVICE, {"units": ["systemd-modules-load"]}, ("'systemd-modules-load.service'", "CAP_SYS_MODULE", "no sandbox has")),
+    Case("a unit that cannot work inside", SERVICE, {"units": ["systemd-modules-load"]}, ("systemd-modules-load", "CAP_SYS_MODULE", "no sandbox has")),
     Case("a unit that the host does not have, sandbox_content", CONTENT, {"units": ["nosuch"]}, ("units: 'nosuch.service'", "package")),
     Case("a file of the shared part", CONTENT, {"files": [{"path": "/usr/a"}]}, ("files[0].path: '/usr/a'", "/etc, /var, /home, /root, /srv")),
     Case("a file with a mode that is none", CONTENT, {"files": [{"path": "/etc/a", "mode": "rw"}]}, ("files[0].mode: 'rw'", "0644")),

@@ -145,7 +145,7 @@ def test_a_drop_in_takes_a_need_away() -> None:
         ),
         pytest.param(
             "[Service]\nDynamicUser=yes\nGroup=www\n",
-            "DynamicUser=no\nUser=a\nGroup=www\nRestrictSUIDSGID=yes\nRemoveIPC=yes\nNoNewPrivileges=yes\n", id="dynamic user named after its unit",
+            "DynamicUser=no\nUser=a\nGroup=www\nRestrictSUIDSGID=yes\nRemoveIPC=yes\nNoNewPrivileges=yes\n", id="dynamic, named after its unit",
         ),
     ],
 )  # fmt: skip
@@ -172,7 +172,8 @@ ExecStartPre=/bin/sh -c 'test $X'
 ExecStart=@/usr/bin/a a --config=/etc/a.conf -f /etc/b.conf $OPTIONS ${DIR}/x
 """
     assert unit_file.paths(unit(text)) == [
-        "/var/lib/a", "/var/log/a", "/etc/default/a", "/etc/inetd.conf", "/var/lib/b", "/var/lib/b/c", "/etc/e", "/etc/a.conf", "/etc/b.conf",
+        "/var/lib/a", "/var/log/a", "/etc/default/a", "/etc/inetd.conf", "/var/lib/b", "/var/lib/b/c", "/etc/e",
+        "/etc/a.conf", "/etc/b.conf",
     ]  # fmt: skip
 
 
