@@ -145,7 +145,7 @@ def test_a_drop_in_takes_a_need_away() -> None:
         ),
         pytest.param(
             "[Service]\nDynamicUser=yes\nGroup=www\n",
-            "DynamicUser=no\nUser=a\nGroup=www\nRestrictSUIDSGID=yes\nRemoveIPC=yes\nNoNewPrivileges=yes\n", id="dynamic, named after its unit",
+            "DynamicUser=no\nUser=a\nGroup=www\nRestrictSUIDSGID=yes\nRemoveIPC=yes\nNoNewPrivileges=yes\n", id="named after it",
         ),
     ],
 )  # fmt: skip
