@@ -26,6 +26,7 @@ _OBJECTS = {
     "service": _SERVICE,
     "role": _CONTENT | _SERVICE | {"discover"},
 }
+_LISTS = ("units", "private", "files")
 
 
 def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list[dict[str, Any]]:
@@ -38,6 +39,24 @@ def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list
 def _taken(key: str, item: Mapping[str, Any], module: str) -> bool:
     """The content is found from the units only where a sandbox says so."""
     return (module, key) != ("content", "units") or bool(item.get("discover"))
+
+
+def sandbox_adding(sandboxes: Sequence[Mapping[str, Any]], **more: Sequence[Any]) -> list[dict[str, Any]]:
+    """Each declared sandbox with further values of lists before its own, and with nothing that the role ``service`` does not take."""
+    result = []
+    for item in sandbox_options(sandboxes, "role"):
+        for name, values in more.items():
+            if name not in _LISTS:
+                raise AnsibleFilterError(f"sandbox_adding: {name!r} is not allowed; one of {', '.join(_LISTS)}")
+            item[name] = _joined(values, item.get(name) or [])
+        result.append(item)
+    return result
+
+
+def _joined(first: Sequence[Any], own: Sequence[Any]) -> list[Any]:
+    """What a sandbox says itself of a file takes the place of what its role says."""
+    paths = [entry["path"] for entry in own if isinstance(entry, Mapping)]
+    return [entry for entry in first if not (isinstance(entry, Mapping) and entry["path"] in paths) and entry not in own] + list(own)
 
 
 def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -125,4 +144,9 @@ class FilterModule:
     """What this file adds to Ansible."""
 
     def filters(self) -> dict[str, Any]:
-        return {"sandbox_options": sandbox_options, "sandbox_levels": sandbox_levels, "sandbox_fleet": sandbox_fleet}
+        return {
+            "sandbox_options": sandbox_options,
+            "sandbox_adding": sandbox_adding,
+            "sandbox_levels": sandbox_levels,
+            "sandbox_fleet": sandbox_fleet,
+        }

@@ -29,7 +29,8 @@ options:
     description:
       - V(present) defines the sandbox and leaves it running or stopped as it is. A running one that differs from what
         is declared is not restarted.
-      - V(started) starts it, and restarts it if only a restart brings in a change.
+      - V(started) starts it, and restarts it if only a restart brings in a change. Units that have ended or failed in one
+        that runs are started in it.
       - V(stopped) stops it, and the services inside are told to stop. V(restarted) always restarts it.
       - V(reloaded) reloads the units inside, and starts a sandbox that is stopped.
       - V(absent) stops and removes it. Its content stays until M(virt.sandbox.sandbox_content) removes it, and its

@@ -73,6 +73,10 @@ VALUES = (
     Case("a level that another dominates", LABEL, {"level": "s0:c913"}, (f"level s0:c913 is not separated from {NEIGHBOUR}'s", "dominates", "choose another")),
     Case("another level than the registry's", SERVICE, {"level": "s0:c1,c911"}, ("level: ", "s0:c1,c911", LEVEL)),
     Case("an unknown unit", SERVICE, {"units": ["nosuch.service"]}, ("units: 'nosuch.service'", "/usr/lib/systemd/system", "package")),
+    Case("a unit that cannot work inside", SERVICE, {"units": ["systemd-modules-load"]}, ("systemd-modules-load", "CAP_SYS_MODULE", "no sandbox has")),
+    Case("a unit that the host does not have, sandbox_content", CONTENT, {"units": ["nosuch"]}, ("units: 'nosuch.service'", "package")),
+    Case("a file of the shared part", CONTENT, {"files": [{"path": "/usr/a"}]}, ("files[0].path: '/usr/a'", "/etc, /var, /home, /root, /srv")),
+    Case("a file with a mode that is none", CONTENT, {"files": [{"path": "/etc/a", "mode": "rw"}]}, ("files[0].mode: 'rw'", "0644")),
     Case("no unit", SERVICE, {"units": []}, ("units: []", "at least one systemd unit")),
     Case("a name with a slash, mcs_label", LABEL, {"name": "a/b"}, NO_NAME),
     Case("a name with a slash, sandbox_content", CONTENT, {"name": "a/b"}, NO_NAME),
@@ -101,6 +105,9 @@ VALUES = (
     Case("no become, sandbox_exec", EXEC, {}, NO_ROOT, become=False),
 )  # fmt: skip
 
+MASKED = (
+    Case("a masked unit", SERVICE, {}, (f"units: {UNIT!r}", "works in a sandbox", f"is masked by /etc/systemd/system/{UNIT}")),
+)  # fmt: skip
 FOREIGN_TREE = (
     Case(
         "a content path that exists and is not ours", CONTENT, {"name": FOREIGN, "level": "s0:c917,c918"},
@@ -163,6 +170,7 @@ GROUPS = (
         f"echo '[Service]' >/etc/systemd/system/{NAME}_sandbox.service",
         f"rm /etc/systemd/system/{NAME}_sandbox.service",
     ),
+    Group("a masked unit", MASKED, f"systemctl mask {UNIT}", f"systemctl unmask {UNIT}"),
     Group("permissive", PERMISSIVE, "setenforce 0", "setenforce 1"),
     Group("no libvirt", NO_LIBVIRT, f"units=\"{DAEMON}\"; echo $units >/run/it-libvirt; systemctl stop $units", "systemctl start $(cat /run/it-libvirt)"),
     Group("no libvirt binding", NO_LIBVIRT_BINDING, HIDE % "libvirt.py", SHOW),

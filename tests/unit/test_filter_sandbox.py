@@ -68,3 +68,19 @@ def test_each_sandbox_has_the_level_that_it_was_given() -> None:
 def test_a_sandbox_without_a_level_is_named(item: dict[str, Any], labels: dict[str, str], message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
         FILTERS["sandbox_levels"]([item], labels)
+
+
+def test_a_role_adds_to_what_a_sandbox_declares_and_hands_no_secret_on() -> None:
+    declared = [{"name": "db", "password": "x", "units": ["apache2"], "files": [{"path": "/etc/a", "content": "own"}]}, {"name": "two"}]
+    more = {"units": ["mariadb", "apache2"], "private": ["/etc/mysql"], "files": [{"path": "/etc/a"}, {"path": "/etc/b"}]}
+    assert FILTERS["sandbox_adding"](declared, **more) == [
+        {
+            "name": "db",
+            "units": ["mariadb", "apache2"],
+            "private": ["/etc/mysql"],
+            "files": [{"path": "/etc/b"}, {"path": "/etc/a", "content": "own"}],
+        },
+        {"name": "two", **more},
+    ]
+    with pytest.raises(AnsibleFilterError, match="sandbox_adding: 'memory' is not allowed; one of units, private, files"):
+        FILTERS["sandbox_adding"](declared, memory=["1G"])

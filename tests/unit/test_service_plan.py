@@ -390,3 +390,20 @@ def test_the_journal_is_linked_where_the_host_keeps_one(service: MakeSpec, host:
     assert steps(spec, "started", declared(spec, journal="/elsewhere"), keeping) == ["link the journal"]
     assert steps(spec, "started", declared(spec, journal=paths.journal), keeping) == []
     assert steps(spec, "absent", declared(spec, running=False, journal=paths.journal), host)[2] == "remove the link to the journal"
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("started", ["start the units inside"]),
+        ("reloaded", ["start the units inside"]),
+        ("present", []),
+        ("stopped", ["stop"]),
+        ("restarted", ["restart"]),
+    ],
+)
+def test_a_unit_that_has_failed_inside_is_started_there(
+    service: MakeSpec, host: Host, declared: Declared, state: str, expected: list[str]
+) -> None:
+    seen = declared(service(), down={"httpd.service": "failed"})
+    assert steps(service(), state, seen, host) == expected

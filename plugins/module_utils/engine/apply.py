@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..host import cgroup, systemd
+from ..host import cgroup, processes, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model.errors import SandboxError, StepError
 from ..model.plan import Plan, Step
@@ -23,7 +23,7 @@ PHASES = {
     **dict.fromkeys(("inside", "write", "unlink", "link", "remove_unit", "define", "undefine"), 1),
     "daemon_reload": 2,
     **dict.fromkeys(("enable", "limit"), 3),
-    **dict.fromkeys(("start", "restart", "reload"), 4),
+    **dict.fromkeys(("start", "start_inside", "restart", "reload"), 4),
 }
 
 
@@ -128,6 +128,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "enable": lambda unit, **_ignored: systemd.enable(unit),
         "disable": lambda unit, **_ignored: systemd.disable(unit),
         "start": lambda unit, **_ignored: systemd.start([unit]),
+        "start_inside": lambda name, units, **_ignored: processes.start_units_inside(name, units),
         "stop": stop,
         "reload": lambda unit, **_ignored: systemd.reload(unit),
         "restart": _restart,

@@ -106,6 +106,7 @@ def _entry(path: str, files: Mapping[str, str], private: Collection[str]) -> Ent
     if _is_directory(path):
         names = [] if named else systemd.names(path)
         children = tuple(_entry(os.path.join(path, name), files, private) for name in names)
-        needed = named or path in files or any(child.needed or child.unchanged for child in children)
-        return Entry(path, True, status.st_mode, True, needed, children)
-    return Entry(path, False, status.st_mode, named or os.path.islink(path) or packages.unchanged(path, files), named)
+        needed = named or path in files or any(child.needed for child in children)
+        return Entry(path, True, status.st_mode, False, needed, children)
+    given = named or packages.unchanged(path, files)
+    return Entry(path, False, status.st_mode, given or os.path.islink(path), given)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,6 +50,9 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, stale)
     for spec in present:
         check(spec, seen[spec["name"]], facts, predicted=check_mode)
+    for spec, state in wanted:
+        if state in ("started", "reloaded") and seen[spec["name"]].active is not None:
+            seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], down=down(spec))
     plan = Plan()
     for spec, state in wanted:
         plan.extend(plan_service(spec, state, seen[spec["name"]], facts))
@@ -62,6 +66,15 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     result["sandboxes"] = {spec["name"]: report(spec, lxc) for spec in up}
     failures += wrong_labels(up, result["sandboxes"])
     return report_failures(result, failures)
+
+
+def down(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The units of a running sandbox that neither are active nor will be; none where it does not answer yet."""
+    try:
+        states = processes.units_inside(spec["name"], spec["units"])
+    except SandboxError:
+        return {}
+    return {unit: state for unit, state in states.items() if state in ("inactive", "failed")}
 
 
 def wait_until_up(specs: Sequence[Mapping[str, Any]], timeout: float) -> list[StepError]:

@@ -91,6 +91,14 @@ def units_inside(name: str, units: Sequence[str]) -> dict[str, str]:
     return dict(zip(units, states))
 
 
+def start_units_inside(name: str, units: Sequence[str]) -> None:
+    """Let the sandbox's own systemd read its files again and start units, which goes on by itself."""
+    for command in (["daemon-reload"], ["start", "--no-block", "--", *units]):
+        code, out, err = inside(name, ["/usr/bin/systemctl", *command])
+        if code:
+            raise SandboxError(f"{name}: systemctl {' '.join(command)} inside: {(err or out).strip()}")
+
+
 def addresses(name: str) -> list[str]:
     """The IPv4 addresses of its interfaces, loopback left out; read from outside, whatever runs inside."""
     try:

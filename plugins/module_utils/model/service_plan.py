@@ -35,6 +35,8 @@ class Observed:
     inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     # unit -> the texts of what its own /etc says of it beside its file
     drop_ins: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    # unit -> its state, of those that should be active in a sandbox that runs and are not
+    down: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def running(self) -> bool:
@@ -202,6 +204,9 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
         plan.add(name, "restart", "restart", unit=paths.unit, before=reasons if seen.running else "stopped", after="running")
     elif state in ("started", "reloaded") and not seen.running:
         plan.add(name, "start", "start", unit=paths.unit, before="stopped", after="running")
+    elif state in ("started", "reloaded") and seen.down:
+        units = sorted(seen.down)
+        plan.add(name, "start the units inside", "start_inside", units=units, before=dict(seen.down), after=dict.fromkeys(units, "active"))
     elif state == "reloaded":
         plan.add(name, "reload", "reload", unit=paths.unit, before="running", after="reloaded")
 
