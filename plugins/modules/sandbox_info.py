@@ -84,10 +84,15 @@ sandboxes:
       elements: dict
       sample: [{"pid": 4711, "command": "apache2", "files": ["/usr/sbin/apache2"]}]
     resources:
-      description: What it uses, as its slice counts it.
+      description:
+        - What it uses and has used since it was started, as the cgroup of its slice counts it. What the host's kernel does not
+          count is left out.
+        - C(read_bytes) and the like are of all disks together. C(out_of_memory_kills) and C(tasks_refused) tell how often a
+          limit was met the hard way.
       type: dict
-      sample: {"memory_bytes": 41234432, "memory_peak_bytes": 52428800, "cpu_seconds": 1.25, "tasks": 11,
-               "read_bytes": 0, "written_bytes": 8192}
+      sample: {"memory_bytes": 41234432, "memory_peak_bytes": 52428800, "out_of_memory_kills": 0, "tasks": 11, "tasks_refused": 0,
+               "cpu_seconds": 1.25, "cpu_throttled_seconds": 0.0, "read_bytes": 0, "written_bytes": 8192, "read_operations": 0,
+               "write_operations": 2}
     drift:
       description: What on the host is not as the spec says. The names of the steps that would mend it.
       type: list

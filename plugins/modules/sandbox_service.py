@@ -100,6 +100,51 @@ options:
   cpus:
     description: The most processor time, in processors, such as V(0.5). No limit by default.
     type: float
+  cpu_shares:
+    description:
+      - The sandbox's share of the processors while there are not enough for all, from V(1) to V(10000). It is the weight
+        that cgroups of version 2 and the C(CPUWeight=) of systemd mean. Every other sandbox and service has V(100)
+        unless it is said.
+      - The default is V(100), which is the kernel's.
+    type: int
+  io:
+    description:
+      - Limits of what is read from and written to disks. By default there are none.
+      - The kernel counts what reaches a disk. What is read from the page cache is free, and what is written is charged when
+        the kernel writes it out.
+    type: dict
+    default: {}
+    suboptions: &io
+      weight:
+        description:
+          - The sandbox's share of a busy disk, from V(1) to V(10000). The default is V(100).
+          - Refused on a host whose kernel has neither C(io.cost) nor a disk with the scheduler C(bfq), for it would do nothing.
+        type: int
+      devices:
+        description: What may be read from and written to a disk each second.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          device:
+            description:
+              - A block device of the host such as V(/dev/vda), or a file or directory of the host that is on one. It is the
+                whole disk that is limited, below partitions and mapped devices.
+              - Refused where there is no one disk below it, as for C(tmpfs).
+            type: str
+            required: true
+          read_bandwidth:
+            description: Bytes read in a second, such as V(10M) (units K, M, G, T of 1024).
+            type: str
+          write_bandwidth:
+            description: Bytes written in a second, such as V(10M).
+            type: str
+          read_operations:
+            description: Operations of reading in a second.
+            type: int
+          write_operations:
+            description: Operations of writing in a second.
+            type: int
   tasks_max:
     description: The most processes and threads. The default of the host's systemd by default.
     type: int
@@ -164,6 +209,14 @@ options:
       cpus:
         description: See O(cpus).
         type: float
+      cpu_shares:
+        description: See O(cpu_shares).
+        type: int
+      io:
+        description: See O(io).
+        type: dict
+        default: {}
+        suboptions: *io
       tasks_max:
         description: See O(tasks_max).
         type: int

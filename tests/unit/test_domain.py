@@ -30,7 +30,7 @@ def test_a_domain_bears_the_mark_of_its_spec(service: MakeSpec, xml: str) -> Non
 
 def test_a_foreign_domain_has_a_canonical_form_too() -> None:
     seen = domain.canonical(FOREIGN)
-    assert (seen["name"], seen["init"], seen["spec"], seen["label"], seen["mounts"]) == ("web", "/bin/sh", None, None, [])
+    assert (seen["name"], seen["init"], seen["spec"], seen["label"], seen["mounts"]) == ("web", ["/bin/sh"], None, None, [])
 
 
 def test_only_what_is_private_or_in_memory_is_writable(service: MakeSpec, host: Host) -> None:

@@ -373,3 +373,20 @@ def test_the_end_of_the_keyboard_is_the_end_of_the_input(nowhere: Nowhere, perso
     person.leaves_the_keyboard()
     assert enter.connect("container1", ["/bin/sh"]) == 0
     assert "42" in person.sees()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_the_sandbox_lost_a_command_does_not_get() -> None:
+    own = enter.bounding_set(os.getpid())
+    chown, kill = 0, 5
+    assert own >> chown & 1
+    assert own >> kill & 1
+    script = "import os; from ansible_collections.virt.sandbox.plugins.module_utils.host import enter"
+    script += f"; enter._dropper()({own & ~(1 << kill)}); os.execvp('grep', ['grep', '^Cap[BPE]', '/proc/self/status'])"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    ).stdout
+    sets = {line.split(":")[0]: int(line.split()[1], 16) for line in shown.splitlines()}
+    assert sets["CapBnd"] == own & ~(1 << kill)
+    assert {name for name, mask in sets.items() if mask >> kill & 1} == set()
+    assert {name for name, mask in sets.items() if mask >> chown & 1} == {"CapBnd", "CapPrm", "CapEff"}

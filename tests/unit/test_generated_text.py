@@ -43,6 +43,10 @@ networks = st.one_of(
         optional={"gateway": disturbed(st.ip_addresses().map(str)), "source": texts("[a-z]{1,5}")},
     ),
 )
+io_devices = st.fixed_dictionaries(
+    {"device": texts("(/[a-z=.+@-]{2,6}){1,3}")},
+    optional={"read_bandwidth": texts("[1-9][0-9]{0,4}[KMGT]?"), "write_operations": st.integers(-1, 1000)},
+)
 declarations = st.fixed_dictionaries(
     {
         "name": texts("[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?"),
@@ -57,6 +61,8 @@ declarations = st.fixed_dictionaries(
         "memory": texts("[1-9][0-9]{0,4}[KMGT]?"),
         "cpus": st.floats(),
         "tasks_max": st.integers(),
+        "cpu_shares": st.integers(),
+        "io": st.fixed_dictionaries({}, optional={"weight": st.integers(1, 20000), "devices": st.lists(io_devices, max_size=2)}),
         "autostart": st.booleans(),
     },
 )
@@ -147,7 +153,10 @@ KillMode
 WantedBy
 """
 SLICE = {"# Made by virt.sandbox; changes are overwritten.", "[Unit]", "Description", "", "[Slice]"}
-LIMITS = {"MemoryMax": r"[0-9]+", "MemorySwapMax": "0", "CPUQuota": r"[0-9]+(\.[0-9]{1,2})?%", "TasksMax": r"[0-9]+"}
+LIMITS = {
+    "IOAccounting": "yes", "MemoryMax": r"[0-9]+", "MemorySwapMax": "0", "CPUQuota": r"[0-9]+(\.[0-9]{1,2})?%", "CPUWeight": r"[0-9]+",
+    "TasksMax": r"[0-9]+", "IOWeight": r"[0-9]+", "IOReadBandwidthMax": r"/[^\s\"'%\\]* [0-9]+", "IOWriteIOPSMax": r"/[^\s\"'%\\]* [0-9]+",
+}  # fmt: skip
 NETWORK = {
     "Name",
     "LinkLocalAddressing",
@@ -183,11 +192,13 @@ def check_host_unit(spec: dict[str, Any], host: Host) -> None:
 def check_slice(spec: dict[str, Any], host: Host) -> None:
     """It has only limits, and such as systemd takes."""
     text = unit.slice_unit(spec)
-    limits = [line.split("=") for line in text.partition("[Slice]\n")[2].splitlines()]
+    limits = [line.split("=", 1) for line in text.partition("[Slice]\n")[2].splitlines()]
     assert set(directives(text)) - SLICE == {name for name, _value in limits}
     assert all(re.fullmatch(LIMITS[name], value) for name, value in limits)
-    given_ones = [spec[name] for name in ("memory", "memory", "cpus", "tasks_max") if spec[name] is not None]
-    assert len(limits) == len(given_ones)
+    given_ones = [spec[name] for name in ("memory", "memory", "cpus", "cpu_shares", "tasks_max") if spec[name] is not None]
+    given_ones += [value for device in spec["io"]["devices"] for key, value in device.items() if key != "device" and value is not None]
+    given_ones += [weight for weight in (spec["io"]["weight"],) if weight is not None]
+    assert len(limits) == 1 + len(given_ones)
 
 
 def check_inside(spec: dict[str, Any], host: Host) -> None:
@@ -223,6 +234,8 @@ PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "file_type": ("my_t", lambda text: {"file_type": text}),
     "process_type": ("my_t", lambda text: {"process_type": text}),
     "memory": ("512M", lambda text: {"memory": text}),
+    "device": ("/dev/vda", lambda text: {"io": {"devices": [{"device": text, "read_bandwidth": "1M"}]}}),
+    "bandwidth": ("1M", lambda text: {"io": {"devices": [{"device": "/dev/vda", "read_bandwidth": text}]}}),
     "source": ("default", lambda text: {"network": [{"source": text}]}),
     "mac": ("52:54:00:00:00:01", lambda text: {"network": [{"mac": text}]}),
     "address": ("10.0.0.2/24", lambda text: {"network": [{**STATIC, "addresses": [text]}]}),

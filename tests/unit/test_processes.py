@@ -21,8 +21,10 @@ def group(tmp_path: Path) -> Path:
     figures = {
         "memory.current": "1048576\n",
         "memory.peak": "2097152\n",
+        "memory.events": "low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 0\n",
         "pids.current": "7\n",
-        "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n",
+        "pids.events": "max 3\n",
+        "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\nnr_throttled 4\nthrottled_usec 1500000\n",
         "io.stat": "8:0 rbytes=100 wbytes=20 rios=1 wios=1 dbytes=0 dios=0\n254:0 rbytes=1 wbytes=2 rios=1 wios=1\n",
     }
     for name, text in figures.items():
@@ -33,11 +35,17 @@ def group(tmp_path: Path) -> Path:
 ALL = {
     "memory_bytes": 1048576,
     "memory_peak_bytes": 2097152,
+    "out_of_memory_kills": 1,
     "tasks": 7,
+    "tasks_refused": 3,
     "cpu_seconds": 2.5,
+    "cpu_throttled_seconds": 1.5,
     "read_bytes": 101,
     "written_bytes": 22,
+    "read_operations": 2,
+    "write_operations": 2,
 }
+TRAFFIC = {"read_bytes", "written_bytes", "read_operations", "write_operations"}
 
 
 @pytest.mark.parametrize(
@@ -45,14 +53,42 @@ ALL = {
     [
         pytest.param([], set(), id="all"),
         pytest.param(["memory.peak"], {"memory_peak_bytes"}, id="an older kernel"),
-        pytest.param(["io.stat"], {"read_bytes", "written_bytes"}, id="no controller for io"),
-        pytest.param(["memory.current", "memory.peak", "pids.current", "cpu.stat", "io.stat"], set(ALL), id="no cgroup"),
+        pytest.param(["io.stat"], TRAFFIC, id="no controller for io"),
+        pytest.param(
+            ["memory.current", "memory.peak", "memory.events", "pids.current", "pids.events", "cpu.stat", "io.stat"],
+            set(ALL),
+            id="no cgroup",
+        ),
     ],
 )
 def test_what_is_not_counted_is_left_out(group: Path, missing: list[str], left_out: set[str]) -> None:
     for name in missing:
         (group / name).unlink()
     assert cgroup.usage(str(group)) == {key: value for key, value in ALL.items() if key not in left_out}
+
+
+def test_what_nothing_was_read_of_yet_is_none(group: Path) -> None:
+    (group / "io.stat").write_text("")
+    assert {cgroup.usage(str(group))[key] for key in TRAFFIC} == {0}
+
+
+def test_limits_are_read_whole_and_written_a_line_at_a_time(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (group / "io.max").write_text("8:16 rbps=1\n8:0 rbps=2\n")
+    (group / "pids.max").write_text("max\n")
+    names = ("io.max", "pids.max", "io.weight")
+    assert cgroup.limits(str(group), names) == {"io.max": "8:0 rbps=2\n8:16 rbps=1", "pids.max": "max"}
+    (group / "io.max").write_text("")
+    assert cgroup.limits(str(group), names)["io.max"] == "", "a file without lines is not one that is missing"
+    written: list[str] = []
+
+    class File(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(builtins, "open", lambda *_arguments, **_options: File())
+    cgroup.limit(str(group), {"io.max": "8:0 rbps=1\n8:16 rbps=2", "pids.max": "5"})
+    assert written == ["8:0 rbps=1", "8:16 rbps=2", "5"]
 
 
 class Proc:

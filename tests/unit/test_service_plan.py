@@ -89,6 +89,8 @@ CHANGES = [
     pytest.param({"memory": "1G"}, SLICE, False, id="memory"),
     pytest.param({"cpus": 0.5}, SLICE, False, id="cpus"),
     pytest.param({"tasks_max": 10}, SLICE, False, id="tasks_max"),
+    pytest.param({"cpu_shares": 10}, SLICE, False, id="cpu_shares"),
+    pytest.param({"io": {"devices": [{"device": "/dev/vda", "read_bandwidth": "1M"}]}}, SLICE, False, id="io"),
     pytest.param({"autostart": False}, ["define the domain", "disable the unit", "write the spec"], False, id="autostart"),
     pytest.param({"units": ["mariadb"]}, [INSIDE, *UNIT], True, id="units"),
     pytest.param({"network": []}, [INSIDE, *DEFINED], True, id="no network"),
@@ -97,6 +99,9 @@ CHANGES = [
     pytest.param({"process_type": "other_t"}, DEFINED, True, id="process type"),
     pytest.param({"file_type": "other_t"}, UNIT, True, id="file type"),
     pytest.param({"path": "/srv/boxes"}, UNIT, True, id="path"),
+    pytest.param({"environment": {"LANG": "C"}}, [INSIDE, *DEFINED], True, id="environment"),
+    pytest.param({"capabilities": {"drop": ["sys_ptrace"]}}, DEFINED, True, id="capabilities"),
+    pytest.param({"units": [], "command": ["/bin/true"], "network": []}, [INSIDE, *UNIT], True, id="a command instead"),
 ]
 
 

@@ -34,11 +34,21 @@ def test_what_is_not_declared_goes_back_to_its_default() -> None:
         "level": None,
         "file_type": "virt_sandbox_file_t",
         "units": ["httpd.service"],
+        "command": [],
+        "user": None,
+        "group": None,
+        "home": None,
+        "environment": {},
         "process_type": "virt_sandbox_t",
         "network": [],
         "memory": None,
         "cpus": None,
+        "cpu_shares": None,
         "tasks_max": None,
+        "io": {"weight": None, "devices": []},
+        "capabilities": {"keep": None, "drop": []},
+        "idmap": None,
+        "mounts": [],
         "autostart": True,
     }
     assert content_spec({"name": "web"}) == {
@@ -101,6 +111,25 @@ def test_both_modules_know_a_sandbox_by_the_same_options() -> None:
         pytest.param("cpus", 1 / 3, 0.3333, id="as precise as systemd takes it"),
         pytest.param("cpus", 2, 2.0, id="two processors"),
         pytest.param("tasks_max", 100, 100, id="tasks"),
+        pytest.param("cpu_shares", 10000, 10000, id="share of the processors"),
+        pytest.param("io", {}, {"weight": None, "devices": []}, id="no limit of input and output"),
+        pytest.param(
+            "io",
+            {"weight": 1, "devices": [{"device": "/dev//vda", "read_bandwidth": "1M", "write_operations": 7}]},
+            {
+                "weight": 1,
+                "devices": [
+                    {
+                        "device": "/dev/vda",
+                        "read_bandwidth": 1 << 20,
+                        "write_bandwidth": None,
+                        "read_operations": None,
+                        "write_operations": 7,
+                    }
+                ],
+            },
+            id="input and output",
+        ),
         pytest.param("autostart", False, False, id="autostart"),
     ],
 )
@@ -118,6 +147,7 @@ UNIT = "names of systemd units, such as httpd.service; "
 SIZE = "a size above 0 such as 512M or 1G (units K, M, G, T of 1024)"
 CPUS = "a number of processors from 0.01 to 10000"
 TASKS = "a number of tasks from 1 to 4194304"
+WEIGHT = "a weight from 1 to 10000"
 A_LEVEL = "a level is s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
 A_TYPE = "an SELinux type, such as virt_sandbox_t"
 
@@ -174,7 +204,7 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("file_type", 'x" y_t', A_TYPE, id="type with a quote"),
         pytest.param("process_type", "init_t\n", A_TYPE, id="type ends in a newline"),
         pytest.param("process_type", "", A_TYPE, id="no type"),
-        pytest.param("units", [], "at least one systemd unit", id="no unit"),
+        pytest.param("units", [], "at least one systemd unit, or a command", id="no unit"),
         pytest.param("units", ["../x"], f"{UNIT}'../x' is none", id="unit that climbs"),
         pytest.param("units", ["a/b.service"], f"{UNIT}'a/b.service' is none", id="unit with a slash"),
         pytest.param("units", ["ok.service", "a\nb.service"], f"{UNIT}'a\\nb.service' is none", id="unit with a newline"),
@@ -202,12 +232,56 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("tasks_max", 0, TASKS, id="no task"),
         pytest.param("tasks_max", -1, TASKS, id="less than no task"),
         pytest.param("tasks_max", 1 << 23, TASKS, id="more tasks than there are"),
+        pytest.param("cpu_shares", 0, WEIGHT, id="no share"),
+        pytest.param("cpu_shares", 10001, WEIGHT, id="more than the kernel's greatest share"),
     ],
 )
 def test_refusals_name_option_value_and_what_is_allowed(service: MakeSpec, option: str, value: Any, allowed: str) -> None:
     with pytest.raises(OptionError) as caught:
         service(**{option: value})
     assert str(caught.value) == f"{option}: {value!r} is not allowed; {allowed}"
+
+
+ONE_OF = "a device with one of read_bandwidth, write_bandwidth, read_operations, write_operations"
+
+
+@pytest.mark.parametrize(
+    ("io", "message"),
+    [
+        pytest.param({"weight": 0}, f"io.weight: 0 is not allowed; {WEIGHT}", id="weight"),
+        pytest.param({"devices": [{}]}, "io.devices[0].device: None is not allowed; a value is required", id="no device"),
+        pytest.param({"devices": [{"device": "vda"}]}, f"io.devices[0].device: 'vda' is not allowed; {ABSOLUTE}", id="relative"),
+        pytest.param(
+            {"devices": [{"device": "/dev/a b"}]},
+            "io.devices[0].device: '/dev/a b' is not allowed; an absolute path without spaces, quotes, '$', '%' and '\\'",
+            id="device with a space",
+        ),
+        pytest.param(
+            {"devices": [{"device": "/dev/vda", "read_bandwidth": "1MB/s"}]},
+            f"io.devices[0].read_bandwidth: '1MB/s' is not allowed; {SIZE}",
+            id="unit",
+        ),
+        pytest.param(
+            {"devices": [{"device": "/dev/vda", "write_operations": 0}]},
+            "io.devices[0].write_operations: 0 is not allowed; operations a second from 1 to 1000000000",
+            id="no operation",
+        ),
+        pytest.param(
+            {"devices": [{"device": "/dev/vda"}]},
+            f"io.devices[0]: '/dev/vda' is not allowed; {ONE_OF}",
+            id="no limit",
+        ),
+        pytest.param(
+            {"devices": [{"device": "/dev/vda", "read_operations": 1}, {"device": "//dev/vda", "read_operations": 2}]},
+            "io.devices[0].device: '/dev/vda' is not allowed; each device once",
+            id="twice",
+        ),
+    ],
+)
+def test_refusals_about_input_and_output(service: MakeSpec, io: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        service(io=io)
+    assert str(caught.value) == message
 
 
 PREFIX = "addresses with a prefix, such as 192.168.122.10/24"
@@ -369,10 +443,15 @@ CHANGES: dict[str, Any] = {
     "network": [],
     "memory": "1G",
     "cpus": 2.0,
+    "cpu_shares": 10,
     "tasks_max": 10,
+    "io": {"weight": 10},
+    "environment": {"LANG": "C"},
+    "capabilities": {"drop": ["sys_ptrace"]},
+    "mounts": [{"type": "ram", "target": "/srv/x", "size": "1M"}],
     "autostart": False,
 }
-WITHOUT_RESTART = {"memory", "cpus", "tasks_max", "autostart"}
+WITHOUT_RESTART = {"memory", "cpus", "cpu_shares", "tasks_max", "io", "autostart"}
 
 
 @pytest.mark.parametrize("option", CHANGES)
@@ -388,5 +467,17 @@ def test_the_same_spec_has_the_same_fingerprint_in_whatever_order(service: MakeS
     assert needs_restart(spec, service()) == []
 
 
+COMMAND: dict[str, Any] = {"command": ["/bin/other"], "user": "nobody", "group": "games", "home": "/srv"}
+
+
+@pytest.mark.parametrize("option", COMMAND)
+def test_each_change_of_a_command_asks_for_a_restart(service: MakeSpec, option: str) -> None:
+    base = {"units": [], "command": ["/bin/sleep", "1"], "network": []}
+    before, after = service(**base), service(**{**base, option: COMMAND[option]})
+    assert fingerprint(before) != fingerprint(after)
+    assert needs_restart(before, after) == [option]
+
+
 def test_every_option_is_among_the_changes() -> None:
-    assert set(CHANGES) == {option.name for option in SERVICE} - {"name"}
+    # no value of idmap is allowed
+    assert {*CHANGES, *COMMAND} == {option.name for option in SERVICE} - {"name", "idmap"}

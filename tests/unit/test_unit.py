@@ -75,10 +75,24 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
         pytest.param({"cpus": 1234.5678}, ["CPUQuota=123456.78%"], id="many processors"),
         pytest.param({"cpus": 10000}, ["CPUQuota=1000000%"], id="no exponent"),
         pytest.param({"tasks_max": 5}, ["TasksMax=5"], id="tasks"),
+        pytest.param({"cpu_shares": 50}, ["CPUWeight=50"], id="share of the processors"),
+        pytest.param({"io": {"weight": 7}}, ["IOWeight=7"], id="share of the disks"),
+        pytest.param(
+            {
+                "io": {
+                    "devices": [
+                        {"device": "/dev/vdb", "write_operations": 9},
+                        {"device": "/srv", "read_bandwidth": "1M", "write_bandwidth": "2M"},
+                    ]
+                }
+            },
+            ["IOWriteIOPSMax=/dev/vdb 9", "IOReadBandwidthMax=/srv 1048576", "IOWriteBandwidthMax=/srv 2097152"],
+            id="devices",
+        ),
     ],
 )
 def test_the_slice_bears_the_limits(service: MakeSpec, limits: dict[str, Any], lines: list[str]) -> None:
-    assert unit.slice_unit(service(**limits)).partition("[Slice]\n")[2].splitlines() == lines
+    assert unit.slice_unit(service(**limits)).partition("[Slice]\n")[2].splitlines() == ["IOAccounting=yes", *lines]
 
 
 def inside(spec: dict[str, Any], host: Host) -> dict[str, str]:

@@ -13,14 +13,14 @@ from ..host import cgroup, processes, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model.errors import SandboxError, StepError
 from ..model.plan import Plan, Step
-from . import tree
+from . import mounts, tree
 
 Action = Callable[..., Any]
 
 # all that is to go stops first; all files are written before systemd reads them, once; starts come last
 PHASES = {
     **dict.fromkeys(("stop", "disable"), 0),
-    **dict.fromkeys(("inside", "write", "unlink", "link", "remove_unit", "define", "undefine"), 1),
+    **dict.fromkeys(("inside", "points", "label", "write", "unlink", "link", "remove_unit", "define", "undefine"), 1),
     "daemon_reload": 2,
     **dict.fromkeys(("enable", "limit"), 3),
     **dict.fromkeys(("start", "start_inside", "restart", "reload"), 4),
@@ -121,6 +121,8 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "link": link,
         "remove_unit": remove_unit,
         "inside": write_inside,
+        "points": mounts.make_points,
+        "label": mounts.relabel,
         "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),
         "undefine": lambda name, **_ignored: lxc.undefine(name),

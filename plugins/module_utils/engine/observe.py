@@ -8,12 +8,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..host import cgroup, processes, systemd
+from ..host import block, cgroup, processes, selinux, systemd
 from ..host.libvirt_lxc import Domain
-from ..model import layout, unit
+from ..model import capabilities, layout, limits, unit
 from ..model.service_plan import Host, Observed
 from ..model.spec import load
-from . import tree
+from . import mounts, tree
 
 # the files inside that the spec determines: these, and what stands in these directories
 _FILES = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf", "etc/tmpfiles.d/systemd-nologin.conf")
@@ -24,14 +24,28 @@ _LIMIT = 65536
 
 def host(specs: Iterable[Mapping[str, Any]], gateways: Mapping[str, str]) -> Host:
     """What of the host the sandboxes depend on."""
+    specs = list(specs)
     units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
+    limited = {device["device"] for spec in specs for device in spec["io"]["devices"]}
     return Host(
         systemd=systemd.host_systemd(units),
         helper_text=systemd.read(layout.HELPER),
         gateways=gateways,
         followed=followed(),
         keeps_journal=os.path.isdir(layout.JOURNALS),
+        devices={path: block.device_number(path) for path in limited},
+        io_weights=block.has_weights(),
+        granted={spec["process_type"]: granted(spec) for spec in specs if spec["capabilities"]["keep"]},
     )
+
+
+def granted(spec: Mapping[str, Any]) -> set[str]:
+    """The capabilities that the loaded policy gives a sandbox's processes; all where no policy is loaded."""
+    if selinux.mode() == "disabled":
+        return {*capabilities.KNOWN, *capabilities.KNOWN_2}
+    context = layout.process_context(spec["process_type"], spec["level"])
+    asked = [("capability", name) for name in capabilities.KNOWN] + [("capability2", name) for name in capabilities.KNOWN_2]
+    return {name for tclass, name in asked if selinux.decide(context, context, tclass, name)["allowed"]}
 
 
 def followed() -> list[str]:
@@ -59,11 +73,13 @@ def sandboxes(
             inactive=known.inactive if known else None,
             active=known.active if known else None,
             content_context=content_context(entry.root),
-            limits=cgroup.limits(entry.cgroup, unit.limits(spec)) if known and known.active else {},
+            limits=cgroup.limits(entry.cgroup, limits.FILES) if known and known.active else {},
             stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
             journal=link(entry.journal_link),
             inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
             drop_ins=drop_ins(entry.root, spec["units"]) if facts and os.path.isdir(entry.root) else {},
+            mounts=mounts.observe(spec, entry.root),
+            **(command(entry.root, spec["command"][0]) if spec["command"] and os.path.isdir(entry.root) else {}),
         )
     return found
 
@@ -74,6 +90,27 @@ def link(path: str) -> str | None:
         return os.readlink(path)
     except OSError:
         return None
+
+
+def command(root: str, program: str) -> dict[str, Any]:
+    """What a sandbox that runs a command must have inside: the program, and whom it may run as."""
+    top = tree.open_top(root)
+    try:
+        # what leads into the host's /usr, or to something mounted, is not in the tree itself
+        in_tree = program.startswith(tuple(f"/{path}/" for path in layout.PRIVATE))
+        return {
+            "program": tree.exists(top, program.lstrip("/")) if in_tree else os.access(program, os.X_OK),
+            "users": _numbers(top, "etc/passwd"),
+            "groups": _numbers(top, "etc/group"),
+        }
+    finally:
+        os.close(top)
+
+
+def _numbers(top: int, path: str) -> dict[str, str]:
+    """The names and numbers of a sandbox's users or groups."""
+    text = (tree.read_file(top, path, 1 << 20) or b"").decode("utf-8", "replace")
+    return {fields[0]: fields[2] for fields in (line.split(":") for line in text.splitlines()) if len(fields) > 2}
 
 
 def content_context(root: str) -> str | None:

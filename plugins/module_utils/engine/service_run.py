@@ -39,7 +39,9 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _spec(item: Mapping[str, Any]) -> dict[str, Any]:
     if item["state"] == "absent":
-        return service_spec({**item, "units": item["units"] or ["none.service"], "level": item["level"] or "s0:c0,c1"})
+        # of what goes only its name and place are of account
+        what = {"name": item["name"], "path": item["path"], "level": item["level"] or "s0:c0,c1", "units": ["none.service"]}
+        return service_spec(what)
     return service_spec(item)
 
 

@@ -7,46 +7,65 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+# key -> (file, word in it; the file's one number where there is none)
+_FIGURES = {
+    "memory_bytes": ("memory.current", ""),
+    "memory_peak_bytes": ("memory.peak", ""),
+    "out_of_memory_kills": ("memory.events", "oom_kill"),
+    "tasks": ("pids.current", ""),
+    "tasks_refused": ("pids.events", "max"),
+}
+_SECONDS = {"cpu_seconds": "usage_usec", "cpu_throttled_seconds": "throttled_usec"}
+# of all devices together
+_TRAFFIC = {"read_bytes": "rbytes=", "written_bytes": "wbytes=", "read_operations": "rios=", "write_operations": "wios="}
+
 
 def usage(path: str) -> dict[str, Any]:
-    """Memory in bytes, processor time in seconds, tasks, bytes read and written; what is not counted is left out."""
+    """Memory, processor time, tasks and what was read and written; what the kernel does not count is left out."""
     found: dict[str, Any] = {}
-    for key, name in (
-        ("memory_bytes", "memory.current"),
-        ("memory_peak_bytes", "memory.peak"),
-        ("tasks", "pids.current"),
-    ):
-        text = _read(path, name)
-        if text:
-            found[key] = int(text)
-    for line in _read(path, "cpu.stat").splitlines():
-        if line.startswith("usage_usec "):
-            found["cpu_seconds"] = int(line.split()[1]) / 1_000_000
+    for key, (name, word) in _FIGURES.items():
+        number = _number(_read(path, name), word)
+        if number is not None:
+            found[key] = number
+    statistics = _read(path, "cpu.stat")
+    for key, word in _SECONDS.items():
+        number = _number(statistics, word)
+        if number is not None:
+            found[key] = number / 1_000_000
     statistics = _read(path, "io.stat")
-    if statistics:
-        found["read_bytes"] = _sum(statistics, "rbytes=")
-        found["written_bytes"] = _sum(statistics, "wbytes=")
+    if statistics is not None:
+        found.update({key: _sum(statistics, word) for key, word in _TRAFFIC.items()})
     return found
 
 
 def limits(path: str, names: Iterable[str]) -> dict[str, str]:
-    """What its files of these names say; one that the kernel does not have is left out."""
+    """What its files of these names say, lines in order; one that the kernel does not have is left out."""
     found = {name: _read(path, name) for name in names}
-    return {name: text for name, text in found.items() if text}
+    return {name: "\n".join(sorted(text.splitlines())) for name, text in found.items() if text is not None}
 
 
 def limit(path: str, values: Mapping[str, str]) -> None:
+    """Write them; a file that takes one device at a time gets a line at a time."""
     for name, text in values.items():
-        with open(os.path.join(path, name), "w", encoding="ascii") as file:
-            file.write(text)
+        for line in text.splitlines():
+            with open(os.path.join(path, name), "w", encoding="ascii") as file:
+                file.write(line)
 
 
-def _read(path: str, name: str) -> str:
+def _read(path: str, name: str) -> str | None:
     try:
         with open(os.path.join(path, name), encoding="ascii") as file:
             return file.read().strip()
     except OSError:
-        return ""
+        return None
+
+
+def _number(text: str | None, word: str) -> int | None:
+    for line in (text or "").splitlines():
+        *key, value = line.split()
+        if "".join(key) == word:
+            return int(value)
+    return None
 
 
 def _sum(statistics: str, key: str) -> int:

@@ -9,6 +9,7 @@ connection plugin (``virt-sandbox connect NAME``, ``virt-sandbox exec NAME -- CO
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import os
@@ -43,6 +44,7 @@ END_OF_FILE = b"\x04"  # ^D
 BLOCK = 65536
 DESCRIPTORS = 4096
 CANNOT_ENTER = 125
+PR_CAPBSET_DROP = 24
 # to the command, from whoever ends its caller
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 USAGE = "usage: virt-sandbox connect NAME [COMMAND ...]\n       virt-sandbox exec NAME -- COMMAND ..."
@@ -129,6 +131,12 @@ def entry_context(pid: int) -> str:
     return f"{user}:{role}:{target.split(':', 2)[2]}"
 
 
+def bounding_set(pid: int) -> int:
+    """The capabilities that a process, and what it starts, can ever have, as the kernel's bit mask."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("CapBnd:"))
+
+
 class Entry:
     """An open way into a sandbox. ``go`` is called once, in a forked child."""
 
@@ -142,6 +150,7 @@ class Entry:
             with open(f"/proc/{self.pid}/cgroup", encoding="utf-8") as file:
                 self._cgroup = next(line.rstrip("\n")[3:] for line in file if line.startswith("0::"))
             self.context = entry_context(self.pid)
+            self._capabilities = bounding_set(self.pid)
             still = leader(name) == self.pid
         except (OSError, StopIteration) as error:
             self.close()
@@ -150,6 +159,7 @@ class Entry:
             self.close()
             raise EnterError(f"sandbox {name} stopped while it was entered")
         self._setns = _setns()
+        self._drop = _dropper()
 
     def label(self, path: str, file_type: str) -> None:
         """Give something that is handed to the command the sandbox's level: it would be the caller's."""
@@ -158,13 +168,14 @@ class Entry:
             os.setxattr(path, "security.selinux", f"system_u:object_r:{file_type}:{level}".encode())
 
     def go(self) -> None:
-        """Join cgroup and namespaces; the next program started has the sandbox's type and level."""
+        """Join cgroup and namespaces; the next program started has the sandbox's type, level and capabilities."""
         with open(CGROUPS + self._cgroup + "/cgroup.procs", "w", encoding="ascii") as file:
             file.write("0")
         if self.context:
             _set_exec_context(self.context)
         for descriptor in self._namespaces:
             self._setns(descriptor)
+        self._drop(self._capabilities)
         os.chdir("/")
 
     def close(self) -> None:
@@ -186,6 +197,20 @@ def _setns() -> Callable[[int], None]:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "setns")
 
     return call
+
+
+def _dropper() -> Callable[[int], None]:
+    """A call that takes all capabilities but those of a bit mask from what is started next."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+
+    def drop(kept: int) -> None:
+        for number in range(64):
+            if not kept >> number & 1 and library.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "prctl")
+
+    return drop
 
 
 def _set_exec_context(context: str) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from . import layout
+from . import capabilities, command, layout
+from .mounts import domain_mounts
 from .spec import fingerprint, start_fingerprint
 
 NAMESPACE = "https://galaxy.ansible.com/virt/sandbox"
@@ -33,8 +34,13 @@ def domain_xml(spec: Mapping[str, Any], followed: Sequence[str]) -> str:
     _text(ElementTree.SubElement(domain, "resource"), "partition", f"/machine/{spec['name']}")
     system = ElementTree.SubElement(domain, "os")
     _text(system, "type", "exe")
-    _text(system, "init", INIT)
-    ElementTree.SubElement(ElementTree.SubElement(domain, "features"), "privnet")
+    _init(system, spec)
+    features = ElementTree.SubElement(domain, "features")
+    ElementTree.SubElement(features, "privnet")
+    policy, states = capabilities.policy(spec)
+    kept = ElementTree.SubElement(features, "capabilities", policy=policy)
+    for name, state in states.items():
+        ElementTree.SubElement(kept, name, state=state)
     label = ElementTree.SubElement(domain, "seclabel", type="static", model="selinux", relabel="no")
     _text(label, "label", layout.process_context(spec["process_type"], spec["level"]))
     devices = ElementTree.SubElement(domain, "devices")
@@ -44,8 +50,37 @@ def domain_xml(spec: Mapping[str, Any], followed: Sequence[str]) -> str:
         interface = ElementTree.SubElement(devices, "interface", type="network")
         ElementTree.SubElement(interface, "mac", address=network["mac"] or mac(spec["name"], number))
         ElementTree.SubElement(interface, "source", network=network["source"])
+        if spec["command"]:
+            _addresses(interface, network)
     ElementTree.SubElement(devices, "console", type="pty")
     return ElementTree.tostring(domain, encoding="unicode")
+
+
+def _init(system: ElementTree.Element, spec: Mapping[str, Any]) -> None:
+    """A systemd, or the command with what it is to have around it."""
+    if not spec["command"]:
+        _text(system, "init", INIT)
+        return
+    program, *words = command.init(spec)
+    _text(system, "init", program)
+    for word in words:
+        _text(system, "initarg", word)
+    for name, value in command.init_environment(spec).items():
+        _text(system, "initenv", value, name=name)
+
+
+def _addresses(interface: ElementTree.Element, network: Mapping[str, Any]) -> None:
+    """libvirt sets them where no systemd inside does."""
+    for text in network["addresses"]:
+        address, _slash, prefix = text.partition("/")
+        ElementTree.SubElement(interface, "ip", address=address, family=_family(address), prefix=prefix)
+    if network["gateway"]:
+        nowhere = "::" if ":" in network["gateway"] else "0.0.0.0"
+        ElementTree.SubElement(interface, "route", family=_family(nowhere), address=nowhere, prefix="0", gateway=network["gateway"])
+
+
+def _family(address: str) -> str:
+    return "ipv6" if ":" in address else "ipv4"
 
 
 def mounts(spec: Mapping[str, Any], followed: Sequence[str]) -> list[tuple[str, str, bool]]:
@@ -56,6 +91,7 @@ def mounts(spec: Mapping[str, Any], followed: Sequence[str]) -> list[tuple[str, 
     result += [(f"{paths.root}/{path}", f"/{path}", False) for path in layout.PRIVATE]
     result += [(path, path, True) for path in followed]
     result += [(paths.memory(target), target, False) for target in layout.MEMORY]
+    result += domain_mounts(spec)
     return result
 
 
@@ -92,7 +128,9 @@ def canonical(xml: str) -> dict[str, Any]:
         "spec": fingerprint_of(root),
         "start": _mark(root, "start"),
         "partition": root.findtext("resource/partition"),
-        "init": root.findtext("os/init"),
+        "init": [root.findtext("os/init"), *(element.text for element in root.iterfind("os/initarg"))],
+        "environment": {element.get("name"): element.text for element in root.iterfind("os/initenv")},
+        "capabilities": _capabilities(root.find("features/capabilities")),
         "privnet": root.find("features/privnet") is not None,
         "label": label.findtext("label") if label is not None else None,
         "relabel": label.get("relabel") if label is not None else None,
@@ -103,6 +141,13 @@ def canonical(xml: str) -> dict[str, Any]:
             element.tag for element in root.iterfind("devices/*") if element.tag not in ("filesystem", "interface", "console", "emulator")
         ),
     }
+
+
+def _capabilities(element: ElementTree.Element | None) -> dict[str, str]:
+    """libvirt's policy, and what is on or off against it; it leaves out the policy that is its default."""
+    if element is None:
+        return {"policy": "default"}
+    return {"policy": element.get("policy", "default"), **{child.tag: child.get("state", "") for child in element}}
 
 
 def fingerprint_of(root: ElementTree.Element) -> str | None:
@@ -137,4 +182,6 @@ def _interface(element: ElementTree.Element) -> dict[str, Any]:
         # a running one says the network's bridge and its port too
         "source": source.get(kind) if source is not None else None,
         "mac": address.get("address") if address is not None else None,
+        "addresses": [f"{one.get('address')}/{one.get('prefix')}" for one in element.iterfind("ip")],
+        "routes": [f"{one.get('address')}/{one.get('prefix')} {one.get('gateway')}" for one in element.iterfind("route")],
     }

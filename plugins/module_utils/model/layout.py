@@ -154,6 +154,10 @@ class Layout:
     def run(self) -> str:
         return f"{RUN}/{self.name}"
 
+    def mounted(self, number: int) -> str:
+        """The host's side of an image or of memory that is mounted inside."""
+        return f"{self.run}/mount-{number}"
+
     def memory(self, target: str) -> str:
         """The host's side of a directory that a sandbox has in memory."""
         return f"{self.run}/{target.strip('/').replace('/', '-')}"

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from . import domain, layout, unit, unit_file
+from . import capabilities, command, domain, layout, limits, mounts, unit, unit_file
 from .errors import ConflictError, OptionError
 from .plan import Plan
 from .spec import dump, needs_restart
@@ -31,6 +31,12 @@ class Observed:
     journal: str | None = None
     # of the slice of a sandbox that runs: file of the kernel -> value
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # of what is mounted, by target
+    mounts: Mapping[str, mounts.Seen] = dataclasses.field(default_factory=dict)
+    # of a sandbox that runs a command: whether it is there, and the users and groups inside, name -> number
+    program: bool = True
+    users: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
     inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     # unit -> the texts of what its own /etc says of it beside its file
@@ -61,6 +67,11 @@ class Host:
     followed: Sequence[str]
     # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
     keeps_journal: bool = False
+    # path -> the kernel's number of the device that it is or is on; nothing where there is none
+    devices: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    io_weights: bool = False
+    # process type -> the capabilities that the loaded policy gives it
+    granted: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
 
 
 def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool = False) -> None:
@@ -87,6 +98,9 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
         if network["source"] not in host.gateways:
             known = ", ".join(sorted(host.gateways)) or "none is"
             raise OptionError(f"network[{number}].source", network["source"], f"a running libvirt network ({known})")
+    limits.check_host(spec["io"], host.devices, host.io_weights)
+    capabilities.check_policy(spec, host.granted.get(spec["process_type"], ()))
+    mounts.check(spec, seen.mounts, predicted)
     if predicted:
         return
     if seen.content_context is None:
@@ -98,6 +112,10 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
             spec["level"],
             f"the level of the content, which is labelled {seen.content_context}; sandbox_content relabels it",
         )
+    if spec["command"]:
+        command.check_inside(spec, seen.users, seen.groups)
+        if not seen.program:
+            raise OptionError("command", spec["command"][0], "a program that the host's /usr or the content of the sandbox has")
 
 
 def unit_directories() -> str:
@@ -120,6 +138,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     _plan_inside(plan, spec, seen, host)
+    _plan_mounts(plan, spec, seen)
     reload_systemd = seen.unit.get("NeedDaemonReload") == "yes"
     if host.helper_text != unit.HELPER:
         plan.add(
@@ -140,7 +159,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
             reload_systemd = True
     if reload_systemd:
         plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
-    _plan_limits(plan, spec, seen)
+    _plan_limits(plan, spec, seen, host)
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
@@ -176,13 +195,32 @@ def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host
         )
 
 
-def _plan_limits(plan: Plan, spec: Mapping[str, Any], seen: Observed) -> None:
+def _plan_mounts(plan: Plan, spec: Mapping[str, Any], seen: Observed) -> None:
+    """Places inside for what is mounted, and the sandbox's label for what is to have it."""
+    context = layout.object_context(spec["file_type"], spec["level"])
+    points, labels = {}, {}
+    for mount in spec["mounts"]:
+        one = seen.mounts[mount["target"]]
+        if not one.point:
+            points[mount["target"]] = mounts.point_kind(one) if mount["type"] == "bind" else "directory"
+        if one.mislabelled:
+            labels[mount["source"]] = one.mislabelled
+    if points:
+        plan.add(spec["name"], "make the mount points", "points", root=layout.of(spec).root, context=context, points=points, after=points)
+    for source, number in labels.items():
+        plan.add(
+            spec["name"], f"label {source}", "label", source=source, context=context, before=f"{number} entries otherwise", after=context
+        )
+
+
+def _plan_limits(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     """Into a slice that is there already: not every systemd does that when it reads its units again."""
-    wanted = {name: value for name, value in unit.limits(spec).items() if name in seen.limits}
-    changed = {name: value for name, value in wanted.items() if seen.limits[name] != value}
-    if changed:
-        before = {name: seen.limits[name] for name in changed}
-        plan.add(spec["name"], "apply the limits", "limit", path=layout.of(spec).cgroup, values=changed, before=before, after=changed)
+    wanted = limits.kernel_limits(spec, host.devices)
+    after = {name: value for name, value in wanted.items() if seen.limits.get(name, value) != value}
+    if after:
+        before = {name: seen.limits[name] for name in after}
+        values = {name: limits.to_write(name, before[name], value) for name, value in after.items()}
+        plan.add(spec["name"], "apply the limits", "limit", path=layout.of(spec).cgroup, values=values, before=before, after=after)
 
 
 def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
@@ -217,7 +255,7 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
         return []
     reasons = needs_restart(seen.spec, spec) if seen.spec else []
     live, wanted = domain.canonical(seen.active), domain.canonical(domain.domain_xml(spec, host.followed))
-    reasons += [key for key in ("label", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
+    reasons += [key for key in ("label", "init", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
     if not reasons and live["start"] != wanted["start"]:
         reasons.append("what it was started with")
     reasons += seen.stale

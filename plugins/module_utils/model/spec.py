@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import image
+from . import capabilities, command, image, mounts
 from .errors import OptionError
+from .limits import IO, check_io, cpu_shares
 from .mcs import Level
 from .options import Option, differences, normalise
 from .unit_file import instance_of
+from .values import READ_OTHERWISE, absolute, size, whole
 
 FORMAT = 1
 FILESYSTEMS = "/var/lib/libvirt/filesystems"
@@ -26,11 +28,8 @@ _UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]*)?\.
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
-_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
-_LARGEST_SIZE = 1 << 60  # systemd ignores a limit that is too large for it
-# systemd and the kernel read these in a path as something else
-_READ_OTHERWISE = re.compile(r"[\s\"'%\\]")
 # a sandbox's private content lives there; everything else of the host is /usr, or not inside
+IDMAP_REFUSED = "none yet"
 PRIVATE_ROOTS = ("/etc", "/var", "/home", "/root", "/srv")
 
 
@@ -41,23 +40,16 @@ def name(value: str) -> str:
     return value
 
 
-def _absolute(value: str) -> str:
-    parts = value.split("/")
-    if not value.startswith("/") or ".." in parts or "." in parts or not value.isprintable():
-        raise ValueError("an absolute path without '.' and '..'")
-    return "/" + "/".join(part for part in parts if part)
-
-
 def _base(value: str) -> str:
-    path = _absolute(value)
-    if path.count("/") < 2 or _READ_OTHERWISE.search(path):
+    path = absolute(value)
+    if path.count("/") < 2 or READ_OTHERWISE.search(path):
         raise ValueError(f"a directory below another one, such as {FILESYSTEMS}, without spaces, quotes, '%' and '\\'")
     return path
 
 
 def _private(values: list[str]) -> list[str]:
     """Topmost paths, by whole components: ``/etc/http`` does not swallow ``/etc/httpd``."""
-    paths = sorted({_absolute(value) for value in values})
+    paths = sorted({absolute(value) for value in values})
     for path in paths:
         if not path.startswith(tuple(root + "/" for root in PRIVATE_ROOTS)):
             raise ValueError("paths below " + ", ".join(PRIVATE_ROOTS))
@@ -113,15 +105,6 @@ def _mac(value: str) -> str:
     return text
 
 
-def size(value: str) -> int:
-    """Bytes from ``512M``, ``1G``, ``4096``."""
-    match = _SIZE.match(str(value).strip())
-    number: int = int(match.group(1)) * 1024 ** " KMGT".index(match.group(2).upper() or " ") if match else 0
-    if not 0 < number < _LARGEST_SIZE:
-        raise ValueError("a size above 0 such as 512M or 1G (units K, M, G, T of 1024)")
-    return number
-
-
 def _image_size(value: str) -> int:
     number = size(value) // image.BLOCK * image.BLOCK
     if number < image.SMALLEST:
@@ -134,12 +117,6 @@ def _cpus(value: float) -> float:
     if not 0.01 <= value <= 10_000:
         raise ValueError("a number of processors from 0.01 to 10000")
     return round(float(value), 4)
-
-
-def _tasks(value: int) -> int:
-    if not 1 <= value <= 1 << 22:
-        raise ValueError("a number of tasks from 1 to 4194304")
-    return value
 
 
 def _interfaces(values: list[str]) -> list[str]:
@@ -169,6 +146,12 @@ NETWORK: tuple[Option, ...] = (
     Option("gateway", normalise=_address),
 )
 
+
+def _no_idmap(value: Any) -> None:
+    del value
+    raise ValueError(IDMAP_REFUSED)
+
+
 # what both modules and the label registry know a sandbox by
 IDENTITY: tuple[Option, ...] = (
     Option("name", required=True, normalise=name),
@@ -194,11 +177,17 @@ CONTENT: tuple[Option, ...] = IDENTITY + (
 
 SERVICE: tuple[Option, ...] = IDENTITY + (
     Option("units", type="list", elements="str", default=[], normalise=_units, effect="restart"),
+    *command.OPTIONS,
     Option("process_type", default=PROCESS_TYPE, normalise=_type, effect="restart"),
     Option("network", type="list", elements="dict", default=[], suboptions=NETWORK, effect="restart"),
     Option("memory", normalise=size, effect="live"),
     Option("cpus", type="float", normalise=_cpus, effect="live"),
-    Option("tasks_max", type="int", normalise=_tasks, effect="live"),
+    Option("cpu_shares", type="int", normalise=cpu_shares, effect="live"),
+    Option("tasks_max", type="int", normalise=whole("a number of tasks", 1, 1 << 22), effect="live"),
+    Option("io", type="dict", default={}, suboptions=IO, effect="live"),
+    Option("capabilities", type="dict", default={}, suboptions=capabilities.CAPABILITIES, effect="restart"),
+    Option("idmap", type="dict", normalise=_no_idmap, effect="restart"),
+    Option("mounts", type="list", elements="dict", default=[], suboptions=mounts.MOUNT, effect="restart"),
     Option("autostart", type="bool", default=True, effect="none"),
 )
 
@@ -228,10 +217,12 @@ def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The normal form of what ``sandbox_service`` declares."""
     spec = normalise(SERVICE, parameters)
     _instances(spec)
-    if not spec["units"]:
-        raise OptionError("units", spec["units"], "at least one systemd unit")
+    command.check(spec)
     for number, network in enumerate(spec["network"]):
         _check_network(network, f"network[{number}]")
+    check_io(spec["io"])
+    capabilities.check(spec)
+    spec["mounts"] = mounts.ordered(spec["mounts"], spec["path"])
     return spec
 
 

@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout, unit_file
+from . import command, layout, unit_file
+from .limits import slice_lines
+from .mounts import host_paths, unit_arguments
 
 MARK = "# Made by virt.sandbox; changes are overwritten."
 
@@ -27,9 +29,6 @@ LOGROTATE_UNIT = "logrotate.timer"
 NETWORK_UNIT = "systemd-networkd.service"
 DROP_IN = "50-sandbox.conf"
 SYSUSERS = "etc/sysusers.d/50-sandbox.conf"
-
-# the kernel counts memory in pages, systemd processor time in periods of microseconds
-_PAGE, _PERIOD = 4096, 100_000
 
 # The sandbox is the mount namespace: the services inside get no further ones, because what they
 # need for them (mounting, and above all mount_setattr, which SELinux does not see) is denied.
@@ -69,12 +68,17 @@ ReadKMsg=no
 Audit=no
 """
 
+# seconds that a command has to end
+STOP_TRIES = 30
+
 HELPER = f"""\
 #!/bin/sh
 {MARK}
-# The host's side of a sandbox's unit: virt-sandbox-unit VERB NAME SLICE LEVEL FILE_TYPE [UNIT...]
+# The host's side of a sandbox's unit: virt-sandbox-unit VERB NAME SLICE LEVEL FILE_TYPE [ARGUMENT...]
+# The arguments are what is to be mounted for start, UNIT... for reload, and "command" where no systemd runs inside.
 set -eu
 verb=$1 name=$2 slice={layout.CGROUPS}/$3 level=$4 file_type=$5
+shift 5
 run={layout.RUN}/$name
 lxc='virsh -q -c lxc:///system'
 
@@ -94,6 +98,33 @@ clean() {{
     done
 }}
 
+# what is there before the start: the pipe of a command's output, mounts, and the places for them inside, which are checked
+# because they are in the hands of the sandbox
+given() {{
+    for one; do
+        rest=${{one#*:}}
+        place=${{rest%%:*}}
+        rest=${{rest#*:}}
+        case $one in
+        command) mkfifo -m 600 "$run{command.OUTPUT}" ;;
+        point:*)
+            test "$(readlink -f "$place")" = "$place" && continue
+            echo "$place is not the mount point that it was: it is missing, or a link" >&2
+            exit 1
+            ;;
+        ram:*)
+            mkdir "$place"
+            mount -t tmpfs -o "nosuid,nodev,mode=${{rest#*:}},size=${{rest%%:*}},rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
+                virt-sandbox "$place"
+            ;;
+        image:*)
+            mkdir "$place"
+            mount -t ext4 -o "loop,${{rest%%:*}},nosuid,nodev,context=\\"system_u:object_r:$file_type:$level\\"" "${{rest#*:}}" "$place"
+            ;;
+        esac
+    done
+}}
+
 prepare() {{
     clean
     # the label went with the slice when that was last empty; in an unlabelled one nothing is writable inside
@@ -104,18 +135,37 @@ prepare() {{
     mkdir -p "$run/run/systemd/journal"
     mkdir -m 1777 "$run/run/lock" "$run/run-lock" "$run/tmp" "$run/dev-shm"
     : >"$run/run/systemd/journal/flushed" # the journal is in /var/log/journal from its first record on
+    given "$@"
+}}
+
+# the code with which the command of the sandbox ended, as it says
+code() {{
+    code=
+    test ! -f "$run{command.EXIT}" -o -L "$run{command.EXIT}" || read -r code <"$run{command.EXIT}" || :
+    case $code in
+    [0-9] | [0-9][0-9] | [0-9][0-9][0-9]) echo "$code" ;;
+    *) echo 1 ;;
+    esac
 }}
 
 case $verb in
 start)
-    prepare
+    prepare "$@"
     $lxc start "$name" && exit 0
     # once more: libvirt gives machined and systemd 30 s for the scope, too few where many sandboxes start at once
-    prepare
+    prepare "$@"
     exec $lxc start "$name"
     ;;
 watch)
     pid=$(controller)
+    if test "${{1-}}" = command; then
+        # the command begins when this is open: until then the pipe is certainly ours
+        cat "$run{command.OUTPUT}" &
+        tail -s 0.2 --pid="$pid" -f /dev/null
+        timeout 2 tail -s 0.1 --pid="$!" -f /dev/null || kill "$!"
+        test -e "$run/stopping" || exit "$(code)"
+        exit 0
+    fi
     tail --pid="$pid" -f /dev/null
     # it ended: because it was told to, or by itself, which is a failure
     test -e "$run/stopping" || {{
@@ -125,15 +175,24 @@ watch)
     ;;
 reload)
     pid=$(leader)
-    shift 5
+    if test "$1" = command; then
+        kill -s HUP "$pid"
+        exit 0
+    fi
     exec nsenter -t "$pid" -Z -m -u -i -n -p --wd=/ -- /usr/bin/systemctl reload-or-restart -- "$@"
     ;;
 stop)
     : >"$run/stopping"
     pid=$(controller) || exit 0
-    # systemd: power off; again and again, because one that has only just begun does not hear it
-    while kill -s RTMIN+4 "$(leader)" 2>/dev/null; do
+    signal=RTMIN+4 # systemd: power off
+    test "${{1-}}" != command || signal=TERM
+    # again and again, because one that has only just begun does not hear it
+    tries={STOP_TRIES}
+    while kill -s "$signal" "$(leader)" 2>/dev/null; do
         timeout 1 tail --pid="$pid" -f /dev/null || :
+        tries=$((tries - 1))
+        # what does not heed it is killed
+        test "$signal" != TERM || test "$tries" -gt 0 || exit 0
     done
     ;;
 clean)
@@ -148,7 +207,10 @@ def host_unit(spec: Mapping[str, Any]) -> str:
     """The unit by which the host starts, stops and watches the sandbox."""
     paths = layout.of(spec)
     arguments = f"{spec['name']} {_argument(paths.slice)} {spec['level']} {spec['file_type']}"
-    units = " ".join(_argument(name) for name in spec["units"])
+    units = " ".join(_argument(name) for name in spec["units"]) or "command"
+    kind = " command" if spec["command"] else ""
+    mounts = "".join(f" {word}" for word in unit_arguments(spec))
+    needed = " ".join([paths.root, *host_paths(spec)])
     return f"""\
 {MARK}
 [Unit]
@@ -157,14 +219,14 @@ Documentation=https://docs.ansible.com/ansible/latest/collections/virt/sandbox/
 Requires={paths.slice}
 Wants=libvirtd.service systemd-machined.service
 After={paths.slice} libvirtd.service virtlxcd.service systemd-machined.service network.target auditd.service
-RequiresMountsFor={paths.root}
+RequiresMountsFor={needed}
 
 [Service]
 Type=exec
-ExecStartPre={layout.HELPER} start {arguments}
-ExecStart={layout.HELPER} watch {arguments}
+ExecStartPre={layout.HELPER} start {arguments}{kind}{mounts}
+ExecStart={layout.HELPER} watch {arguments}{kind}
 ExecReload={layout.HELPER} reload {arguments} {units}
-ExecStop={layout.HELPER} stop {arguments}
+ExecStop={layout.HELPER} stop {arguments}{kind}
 ExecStopPost=-{layout.HELPER} clean {arguments}
 TimeoutStartSec=300
 TimeoutStopSec=90
@@ -182,25 +244,8 @@ def _argument(text: str) -> str:
 
 def slice_unit(spec: Mapping[str, Any]) -> str:
     """The slice bears the limits, where no process of the sandbox may change them."""
-    lines = [MARK, "[Unit]", f"Description=Limits of sandbox {spec['name']}", "", "[Slice]"]
-    if spec["memory"] is not None:
-        lines += [f"MemoryMax={spec['memory']}", "MemorySwapMax=0"]
-    if spec["cpus"] is not None:
-        lines.append(f"CPUQuota={round(spec['cpus'] * 100, 2):.10g}%")
-    if spec["tasks_max"] is not None:
-        lines.append(f"TasksMax={int(spec['tasks_max'])}")
+    lines = [MARK, "[Unit]", f"Description=Limits of sandbox {spec['name']}", "", "[Slice]", *slice_lines(spec)]
     return "\n".join(lines) + "\n"
-
-
-def limits(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The same limits as the kernel shows them in the slice's cgroup."""
-    memory, cpus, tasks = spec["memory"], spec["cpus"], spec["tasks_max"]
-    return {
-        "memory.max": "max" if memory is None else str(memory // _PAGE * _PAGE),
-        "memory.swap.max": "max" if memory is None else "0",
-        "cpu.max": f"{'max' if cpus is None else round(cpus * _PERIOD)} {_PERIOD}",
-        "pids.max": "max" if tasks is None else str(int(tasks)),
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,18 +280,29 @@ class Inside:
 
 def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, str]) -> list[Inside]:
     """The files inside that follow from the spec, in order of their paths."""
+    servers = dict.fromkeys(gateways.get(network["source"]) for network in spec["network"])
     files = [
         Inside("etc/hostname", text=spec["name"] + "\n"),
         Inside(
             "etc/hosts",
             text=f"127.0.0.1 localhost\n127.0.1.1 {spec['name']}\n::1 localhost ip6-localhost ip6-loopback\n",
         ),
+        Inside("etc/machine-id", text=layout.machine_id(spec["name"]) + "\n"),
+        Inside("etc/resolv.conf", text="".join(f"nameserver {address}\n" for address in servers if address)),
+    ]
+    if not spec["command"]:
+        files += _systemd_inside(spec, host)
+    return sorted(files, key=lambda file: file.path)
+
+
+def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
+    files = [
         Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
         Inside("etc/systemd/system/service.d/10-sandbox.conf", text=f"{MARK}\n{CONFINEMENT}"),
+        Inside("etc/systemd/system.conf.d/10-sandbox.conf", text=f"{MARK}\n{command.manager_environment(spec)}"),
         Inside("etc/systemd/journald.conf.d/10-sandbox.conf", text=JOURNAL),
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
-        Inside("etc/machine-id", text=layout.machine_id(spec["name"]) + "\n"),
     ]
     files += [Inside(f"etc/systemd/system-generators/{generator}", link="/dev/null") for generator in host.generators]
     started = set(spec["units"]) | ({NETWORK_UNIT} if spec["network"] else set())
@@ -261,10 +317,7 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, st
             if unit not in BASE_UNITS and unit not in started and unit != LOGROTATE_UNIT
         ]
     files += _adapted(host.brought_by(spec["units"]))
-    files += [_network(number, network) for number, network in enumerate(spec["network"])]
-    servers = dict.fromkeys(gateways.get(network["source"]) for network in spec["network"])
-    files.append(Inside("etc/resolv.conf", text="".join(f"nameserver {address}\n" for address in servers if address)))
-    return sorted(files, key=lambda file: file.path)
+    return files + [_network(number, network) for number, network in enumerate(spec["network"])]
 
 
 def _adapted(units: Sequence[unit_file.UnitFile]) -> list[Inside]:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is mounted into sandboxes: looked at on the host and inside, labelled with consent, given a place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from ..host import selinux, systemd
+from ..model import layout
+from ..model.mounts import Seen
+from ..model.spec import load
+from . import tree
+
+# where ext4 says what it is
+_MAGIC_AT, _MAGIC = 1024 + 56, b"\x53\xef"
+_NEEDS = {
+    "directory": {False: ("dir", ("search", "read")), True: ("dir", ("search", "read", "write", "add_name"))},
+    "file": {False: ("file", ("open", "read")), True: ("file", ("open", "read", "write"))},
+}
+
+
+def observe(spec: Mapping[str, Any], root: str) -> dict[str, Seen]:
+    """Each mount of a spec as the host and the sandbox's content have it, by its target."""
+    others = _images_of_others(spec) if any(mount["type"] == "image" for mount in spec["mounts"]) else {}
+    return {mount["target"]: _one(spec, mount, root, others) for mount in spec["mounts"]}
+
+
+def _one(spec: Mapping[str, Any], mount: Mapping[str, Any], root: str, others: Mapping[str, str]) -> Seen:
+    point = _point(root, mount["target"].lstrip("/")) if os.path.isdir(root) else ""
+    if mount["type"] == "ram":
+        return Seen(point=point)
+    source = mount["source"]
+    kind = _kind(source)
+    context = _context(source) if kind else ""
+    relabelled = mount["relabel"] and kind == "directory"
+    return Seen(
+        source=kind,
+        real=os.path.realpath(source),
+        context=context,
+        denied="" if mount["relabel"] or mount["type"] == "image" else _denied(spec, mount, kind, context),
+        mislabelled=_mislabelled(spec, source) if relabelled else 0,
+        point=point,
+        used_by="" if mount["read_only"] else others.get(source, ""),
+    )
+
+
+def _kind(path: str) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return ""
+    if not stat.S_ISREG(mode):
+        return tree.kind_of(mode)
+    with open(path, "rb") as file:
+        file.seek(_MAGIC_AT)
+        return "image" if file.read(len(_MAGIC)) == _MAGIC else "file"
+
+
+def _context(path: str) -> str:
+    try:
+        return os.getxattr(path, "security.selinux").rstrip(b"\0").decode()
+    except OSError:
+        return ""
+
+
+def _denied(spec: Mapping[str, Any], mount: Mapping[str, Any], kind: str, context: str) -> str:
+    """What the sandbox may not do with a source, as the kernel says; nothing where there is no SELinux to ask."""
+    kind = "file" if kind == "image" else kind
+    if kind not in _NEEDS or selinux.mode() == "disabled":
+        return ""
+    process = layout.process_context(spec["process_type"], spec["level"])
+    tclass, permissions = _NEEDS[kind][not mount["read_only"]]
+    if not context:
+        return f"{tclass} {permissions[0]}"
+    return ", ".join(f"{tclass} {one}" for one in permissions if not selinux.decide(process, context, tclass, one)["allowed"])
+
+
+def _point(root: str, path: str) -> str:
+    """What stands at a path inside, or in the way to it."""
+    top = tree.open_top(root)
+    try:
+        found = ""
+        parts = path.split("/")
+        for number in range(1, len(parts) + 1):
+            status = tree.lstat(top, "/".join(parts[:number]))
+            if status is None:
+                return ""
+            found = tree.kind_of(status.st_mode)
+            if found != "directory":
+                return found if number == len(parts) else f"{found} in the way to it"
+        return found
+    finally:
+        os.close(top)
+
+
+def _images_of_others(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The images that other declared sandboxes have, and which of them."""
+    found: dict[str, str] = {}
+    for name in systemd.names(layout.SPECS):
+        path = os.path.join(layout.SPECS, name)
+        if name.endswith(".sandbox") and name != os.path.basename(layout.of(spec).spec):
+            other = load(systemd.read(path), path)
+            found.update({mount["source"]: other["name"] for mount in other["mounts"] if mount["type"] == "image"})
+    return found
+
+
+def _mislabelled(spec: Mapping[str, Any], source: str) -> int:
+    context = layout.object_context(spec["file_type"], spec["level"])
+    return sum(map(_otherwise, tree.scan(source, expected=lambda _path, _mode: context).mislabelled))
+
+
+def _otherwise(entry: tree.Mislabelled) -> bool:
+    """Whether a label is wrong in more than its SELinux user, which separates nothing."""
+    return not entry.actual or entry.actual.split(":", 1)[-1] != entry.expected.split(":", 1)[-1]
+
+
+def make_points(root: str, context: str, points: Mapping[str, str], **_ignored: Any) -> None:
+    """The places inside on which something is mounted: empty directories, and empty files for files."""
+    top = tree.open_top(root)
+    try:
+        for target, kind in points.items():
+            path = target.lstrip("/")
+            parent = os.path.dirname(path)
+            if kind == "directory":
+                tree.make_dir(top, path, mode=0o755, uid=0, gid=0, context=context, parents=True)
+                continue
+            tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=context, parents=True)
+            tree.write_file(top, path, b"", mode=0o644, uid=0, gid=0, context=context)
+    finally:
+        os.close(top)
+
+
+def relabel(source: str, context: str, **_ignored: Any) -> None:
+    """Give a source that the play says is the sandbox's own the sandbox's label."""
+    tree.relabel(source, lambda _path, _mode: context, wanted=_otherwise)

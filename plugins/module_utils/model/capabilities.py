@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of the kernel's capabilities a sandbox has: libvirt takes them from its first process, SELinux from every one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .errors import OptionError
+from .options import Option
+
+# as libvirt names them, and SELinux: in its class capability, or in capability2
+KNOWN = (
+    "audit_control", "audit_write", "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "ipc_lock", "ipc_owner", "kill",
+    "lease", "linux_immutable", "mknod", "net_admin", "net_bind_service", "net_broadcast", "net_raw", "setfcap", "setgid", "setpcap",
+    "setuid", "sys_admin", "sys_boot", "sys_chroot", "sys_module", "sys_nice", "sys_pacct", "sys_ptrace", "sys_rawio", "sys_resource",
+    "sys_time", "sys_tty_config",
+)  # fmt: skip
+KNOWN_2 = ("block_suspend", "mac_admin", "mac_override", "syslog", "wake_alarm")
+# without these a systemd does not come up, nor do its services
+_SYSTEMD = ("chown", "dac_override", "fowner", "kill", "setgid", "setuid", "sys_resource")
+
+
+def _names(values: list[str]) -> list[str]:
+    names = sorted({value.lower().removeprefix("cap_") for value in values})
+    for name in names:
+        if name not in KNOWN + KNOWN_2:
+            raise ValueError(f"names of capabilities that libvirt knows, such as net_raw; {name!r} is none")
+    return names
+
+
+CAPABILITIES: tuple[Option, ...] = (
+    Option("keep", type="list", elements="str", normalise=_names),
+    Option("drop", type="list", elements="str", default=[], normalise=_names),
+)
+
+
+def check(spec: Mapping[str, Any]) -> None:
+    """Either what is kept or what is dropped, and enough of it for what runs inside."""
+    keep, drop = spec["capabilities"]["keep"], spec["capabilities"]["drop"]
+    if keep is not None and drop:
+        raise OptionError("capabilities.drop", drop, "none beside keep, which drops all that it does not name")
+    needed = dict.fromkeys(_SYSTEMD, "the systemd inside") if spec["units"] else {}
+    if spec["units"] and spec["network"]:
+        needed["net_admin"] = "systemd-networkd, which sets up the interfaces,"
+        if any(network["type"] == "dhcp" for network in spec["network"]):
+            needed["net_raw"] = "the DHCP client"
+    if spec["command"] and (spec["user"] or spec["group"]):
+        needed |= {"setuid": "the change to user and group", "setgid": "the change to user and group"}
+    lost = [name for name in needed if (name not in keep if keep is not None else name in drop)]
+    if lost:
+        option, value = ("keep", keep) if keep is not None else ("drop", drop)
+        raise OptionError(f"capabilities.{option}", value, f"what leaves {lost[0]}: {needed[lost[0]]} needs it")
+
+
+def check_policy(spec: Mapping[str, Any], granted: Collection[str]) -> None:
+    """Refuse to promise what the sandbox's SELinux type is never given; ``granted`` is what the loaded policy says."""
+    for name in spec["capabilities"]["keep"] or ():
+        if name not in granted:
+            what = "behind which the kernel changes mounts without asking SELinux" if name == "sys_admin" else "whatever libvirt leaves it"
+            raise OptionError("capabilities.keep", name, f"what the policy gives {spec['process_type']}: it denies {name}, {what}")
+
+
+def policy(spec: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """libvirt's policy, and the capabilities that are on or off against it."""
+    keep, drop = spec["capabilities"]["keep"], spec["capabilities"]["drop"]
+    if keep is not None:
+        return "deny", dict.fromkeys(keep, "on")
+    return "default", dict.fromkeys(drop, "off")

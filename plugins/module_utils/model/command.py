@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox that runs one command instead of a systemd with units, and what either gets as its environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import OptionError
+from .options import Option
+from .values import plain_path
+
+SHELL = "/usr/bin/sh"
+# inside, made by the unit's helper at each start: the command's output, for the journal of the unit; and its exit code
+OUTPUT, EXIT = "/run/virt-sandbox-output", "/run/virt-sandbox-exit"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# The first process inside: INIT USER GROUP HOME COMMAND. A command in its place would not hear SIGTERM, for the kernel
+# keeps from a first process every signal that it has no handler for; nor would it reap what others leave behind.
+# Opening the output waits until the unit reads it, so that nothing of the command runs before that.
+INIT = f"""\
+user=$1 group=${{2#-}} home=${{3#-}}
+shift 3
+trap : TERM HUP
+exec </dev/null >{OUTPUT} 2>&1
+groups=--init-groups
+entry=$(getent passwd "$user") || {{ entry=$user:x:$user:$user::/: groups=--clear-groups; }}
+IFS=: read -r name x uid gid x folder x <<END
+$entry
+END
+test "$uid" = 0 -a -z "$group" || set -- setpriv --reuid="$uid" --regid="${{group:-$gid}}" "$groups" -- "$@"
+export HOME="${{home:-$folder}}" USER="$name" LOGNAME="$name"
+cd "$HOME" || cd /
+"$@" &
+child=$!
+trap 'kill -s TERM $child; trap : TERM' TERM
+trap 'kill -s HUP $child' HUP
+while :; do
+    wait "$child"
+    code=$?
+    kill -0 "$child" 2>/dev/null || break
+done
+echo "$code" >{EXIT}
+exit "$code"
+"""
+
+_IDENTITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\Z", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
+
+
+def words(value: list[str]) -> list[str]:
+    for word in value:
+        if not word or not all(character.isprintable() or character in "\n\t" for character in word):
+            raise ValueError(f"words that are not empty and have no control characters; {word!r} is none")
+    if value:
+        plain_path(value[0])
+    return value
+
+
+def identity(value: str) -> str:
+    if not _IDENTITY.match(value):
+        raise ValueError("a name or a number that the sandbox's /etc/passwd or /etc/group may have")
+    return value
+
+
+def variables(value: Mapping[Any, Any]) -> dict[str, str]:
+    for name, text in value.items():
+        if not isinstance(name, str) or not _VARIABLE.match(name):
+            raise ValueError(f"names of letters, digits and '_'; {name!r} is none")
+        if isinstance(text, bool) or not isinstance(text, (str, int, float)) or not str(text).isprintable():
+            raise ValueError(f"texts of one line without control characters; that of {name} is none (put quotes around true and false)")
+    return {name: str(text) for name, text in sorted(value.items())}
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("command", type="list", elements="str", default=[], normalise=words, effect="restart"),
+    Option("user", normalise=identity, effect="restart"),
+    Option("group", normalise=identity, effect="restart"),
+    Option("home", type="path", normalise=plain_path, effect="restart"),
+    Option("environment", type="dict", default={}, normalise=variables, effect="restart"),
+)
+
+
+def check(spec: Mapping[str, Any]) -> None:
+    """Units or a command, and nothing that only the other has."""
+    if spec["command"] and spec["units"]:
+        raise OptionError("command", spec["command"], "none beside units; a sandbox runs either")
+    if not spec["command"]:
+        if not spec["units"]:
+            raise OptionError("units", spec["units"], "at least one systemd unit, or a command")
+        for name in ("user", "group", "home"):
+            if spec[name] is not None:
+                raise OptionError(name, spec[name], "none for units, which say it themselves; it is for a command")
+    for number, network in enumerate(spec["network"]):
+        if spec["command"] and network["type"] == "dhcp":
+            raise OptionError(f"network[{number}].type", "dhcp", "static for a command, beside which no DHCP client runs")
+
+
+def check_inside(spec: Mapping[str, Any], users: Mapping[str, str], groups: Mapping[str, str]) -> None:
+    """Refuse a user or group that the sandbox does not have; by name -> number, of its own /etc."""
+    for name, known, file in (("user", users, "/etc/passwd"), ("group", groups, "/etc/group")):
+        value = spec[name]
+        if value is not None and not value.isdigit() and value not in known:
+            raise OptionError(name, value, f"a number, or a name that the sandbox has in its {file}")
+
+
+def init(spec: Mapping[str, Any]) -> list[str]:
+    """The first process of a sandbox that runs a command."""
+    return [SHELL, "-c", INIT, "sh", spec["user"] or "root", spec["group"] or "-", spec["home"] or "-", *spec["command"]]
+
+
+def init_environment(spec: Mapping[str, Any]) -> dict[str, str]:
+    return {"PATH": PATH, **spec["environment"]}
+
+
+def manager_environment(spec: Mapping[str, Any]) -> str:
+    """The same for all services of a systemd, as its configuration has it."""
+    lines = [f'DefaultEnvironment="{name}={_quoted(text)}"' for name, text in spec["environment"].items()]
+    return "\n".join(["[Manager]", *lines]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")

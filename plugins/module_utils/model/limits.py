@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a sandbox may use: its slice for systemd, and the same limits as the kernel shows them in the slice's cgroup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import OptionError
+from .options import Option
+from .values import plain_path, size, whole
+
+_WEIGHT = whole("a weight", 1, 10_000)
+_OPERATIONS = whole("operations a second", 1, 1_000_000_000)
+
+IO_DEVICE: tuple[Option, ...] = (
+    Option("device", required=True, normalise=plain_path),
+    Option("read_bandwidth", normalise=size),
+    Option("write_bandwidth", normalise=size),
+    Option("read_operations", type="int", normalise=_OPERATIONS),
+    Option("write_operations", type="int", normalise=_OPERATIONS),
+)
+IO: tuple[Option, ...] = (
+    Option("weight", type="int", normalise=_WEIGHT),
+    Option("devices", type="list", elements="dict", default=[], suboptions=IO_DEVICE),
+)
+cpu_shares = _WEIGHT
+
+# the option of a device -> systemd's directive, and the word in the kernel's io.max, in the kernel's order
+_DEVICE_LIMITS = {
+    "read_bandwidth": ("IOReadBandwidthMax", "rbps"),
+    "write_bandwidth": ("IOWriteBandwidthMax", "wbps"),
+    "read_operations": ("IOReadIOPSMax", "riops"),
+    "write_operations": ("IOWriteIOPSMax", "wiops"),
+}
+# the kernel counts memory in pages, systemd processor time in periods of microseconds
+_PAGE, _PERIOD = 4096, 100_000
+# of both weights
+_DEFAULT_WEIGHT = 100
+
+FILES = ("memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max", "io.max", "io.weight")
+
+
+def check_io(io: Mapping[str, Any]) -> None:
+    """Each device once, and something said of it."""
+    names = [device["device"] for device in io["devices"]]
+    for number, device in enumerate(io["devices"]):
+        if names.count(device["device"]) > 1:
+            raise OptionError(f"io.devices[{number}].device", device["device"], "each device once")
+        if all(device[name] is None for name in _DEVICE_LIMITS):
+            raise OptionError(f"io.devices[{number}]", device["device"], f"a device with one of {', '.join(_DEVICE_LIMITS)}")
+
+
+def check_host(io: Mapping[str, Any], devices: Mapping[str, str], weights: bool) -> None:
+    """What only the host knows: whether there is such a device, and whether the kernel has weights at all."""
+    seen: dict[str, str] = {}
+    for number, device in enumerate(io["devices"]):
+        option, path = f"io.devices[{number}].device", device["device"]
+        key = devices.get(path)
+        if not key:
+            raise OptionError(option, path, "a block device of the host, or a file or directory that is on one")
+        if key in seen:
+            raise OptionError(option, path, f"each device once; it is the same as {seen[key]} ({key})")
+        seen[key] = path
+    if io["weight"] is not None and not weights:
+        raise OptionError("io.weight", io["weight"], "none on this host, whose kernel has neither io.cost nor the scheduler bfq")
+
+
+def slice_lines(spec: Mapping[str, Any]) -> list[str]:
+    """The limits as directives of the slice, where no process of the sandbox may change them."""
+    # without it neither the figures nor the files for a limit that comes later are there
+    lines = ["IOAccounting=yes"]
+    if spec["memory"] is not None:
+        lines += [f"MemoryMax={spec['memory']}", "MemorySwapMax=0"]
+    if spec["cpus"] is not None:
+        lines.append(f"CPUQuota={round(spec['cpus'] * 100, 2):.10g}%")
+    if spec["cpu_shares"] is not None:
+        lines.append(f"CPUWeight={spec['cpu_shares']}")
+    if spec["tasks_max"] is not None:
+        lines.append(f"TasksMax={int(spec['tasks_max'])}")
+    if spec["io"]["weight"] is not None:
+        lines.append(f"IOWeight={spec['io']['weight']}")
+    for device in spec["io"]["devices"]:
+        lines += [
+            f"{directive}={device['device']} {device[name]}"
+            for name, (directive, _word) in _DEVICE_LIMITS.items()
+            if device[name] is not None
+        ]
+    return lines
+
+
+def kernel_limits(spec: Mapping[str, Any], devices: Mapping[str, str]) -> dict[str, str]:
+    """The same as the files of the slice's cgroup have it; ``devices`` are the kernel's numbers of the declared ones."""
+    memory, cpus, tasks, weight, io = (spec[name] for name in ("memory", "cpus", "tasks_max", "cpu_shares", "io"))
+    return {
+        "memory.max": "max" if memory is None else str(memory // _PAGE * _PAGE),
+        "memory.swap.max": "max" if memory is None else "0",
+        "cpu.max": f"{'max' if cpus is None else round(cpus * _PERIOD)} {_PERIOD}",
+        "cpu.weight": str(weight or _DEFAULT_WEIGHT),
+        "pids.max": "max" if tasks is None else str(int(tasks)),
+        "io.max": "\n".join(sorted(_io_max(device, devices.get(device["device"], "")) for device in io["devices"])),
+        "io.weight": f"default {io['weight'] or _DEFAULT_WEIGHT}",
+    }
+
+
+def _io_max(device: Mapping[str, Any], key: str) -> str:
+    words = [f"{word}={'max' if device[name] is None else device[name]}" for name, (_directive, word) in _DEVICE_LIMITS.items()]
+    return " ".join([key, *words])
+
+
+def to_write(name: str, before: str, after: str) -> str:
+    """What brings a file from one state to the other: a device that io.max no longer names must be told so."""
+    if name != "io.max":
+        return after
+    kept = {line.split()[0] for line in after.splitlines()}
+    gone = [line.split()[0] for line in before.splitlines() if line.split()[0] not in kept]
+    unlimited = " ".join(f"{word}=max" for _directive, word in _DEVICE_LIMITS.values())
+    return "\n".join([*after.splitlines(), *(f"{key} {unlimited}" for key in gone)])

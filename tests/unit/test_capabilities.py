@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What capabilities a sandbox keeps: what is refused, and how libvirt is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model import capabilities, domain
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
+
+MakeSpec = Callable[..., dict[str, Any]]
+COMMAND: dict[str, Any] = {"units": [], "command": ["/bin/true"], "network": []}
+GRANTED = {"net_raw", "setuid", "setgid"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"drop": ["net_rawx"]},
+            "capabilities.drop: ['net_rawx'] is not allowed; names of capabilities that libvirt knows, such as net_raw",
+        ),
+        ({"keep": ["bpf"]}, "capabilities.keep: ['bpf'] is not allowed; names of capabilities"),
+        ({"keep": [], "drop": ["net_raw"]}, "capabilities.drop: ['net_raw'] is not allowed; none beside keep"),
+        ({"drop": ["setuid"]}, "capabilities.drop: ['setuid'] is not allowed; what leaves setuid: the systemd inside needs it"),
+        ({"keep": ["net_raw"]}, "capabilities.keep: ['net_raw'] is not allowed; what leaves chown: the systemd inside needs it"),
+        ({"drop": ["CAP_NET_ADMIN"]}, "capabilities.drop: ['net_admin'] is not allowed; what leaves net_admin: systemd-networkd"),
+        ({"drop": ["net_raw"]}, "capabilities.drop: ['net_raw'] is not allowed; what leaves net_raw: the DHCP client needs it"),
+    ],
+)
+def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        service(capabilities=options)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_change_of_user_needs_its_capabilities(service: MakeSpec) -> None:
+    with pytest.raises(OptionError, match="what leaves setuid: the change to user and group needs it"):
+        service(**COMMAND, user="nobody", capabilities={"keep": ["net_raw"]})
+    service(**COMMAND, user="nobody", capabilities={"keep": ["setuid", "setgid"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("sys_admin", "changes mounts without asking SELinux"), ("mknod", "it denies mknod"), ("mac_admin", "it denies mac_admin")],
+)
+def test_what_the_policy_does_not_give_cannot_be_kept(service: MakeSpec, name: str, why: str) -> None:
+    spec = service(**COMMAND, capabilities={"keep": [name, "net_raw"]})
+    with pytest.raises(OptionError, match=f"capabilities.keep: '{name}' is not allowed; what the policy gives virt_sandbox_t: .*{why}"):
+        capabilities.check_policy(spec, GRANTED)
+    capabilities.check_policy(spec, GRANTED | {name})
+    capabilities.check_policy(service(), ())
+
+
+@pytest.mark.parametrize(
+    ("options", "canonical"),
+    [
+        ({}, {"policy": "default"}),
+        ({"drop": ["SYS_PTRACE", "cap_net_raw", "net_raw"]}, {"policy": "default", "net_raw": "off", "sys_ptrace": "off"}),
+        ({"keep": ["net_raw"]}, {"policy": "deny", "net_raw": "on"}),
+        ({"keep": []}, {"policy": "deny"}),
+    ],
+)
+def test_libvirt_is_told(service: MakeSpec, host: Host, options: dict[str, Any], canonical: dict[str, str]) -> None:
+    xml = domain.domain_xml(service(**COMMAND, capabilities=options), host.followed)
+    assert domain.canonical(xml)["capabilities"] == canonical
+    assert domain.canonical(xml.replace('<capabilities policy="default" />', ""))["capabilities"] == canonical

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox that runs one command: what it is declared as, and its first process, which is run here for real."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model import command, domain, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, check
+
+MakeSpec = Callable[..., dict[str, Any]]
+SLEEP: dict[str, Any] = {"units": [], "command": ["/usr/bin/sleep", "1"], "network": []}
+
+
+class Sandbox:
+    """The first process of a sandbox, its output and its exit code in files of this machine."""
+
+    def __init__(self, directory: Path, *words: str, user: str = "root", group: str = "-", home: str = "-") -> None:
+        self.output, self.code = directory / "output", directory / "code"
+        os.mkfifo(self.output)
+        script = command.INIT.replace(command.OUTPUT, str(self.output)).replace(command.EXIT, str(self.code))
+        self.process = subprocess.Popen(["sh", "-c", script, "sh", user, group, home, *words], cwd="/", env={"PATH": command.PATH})
+        self.text = ""
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        with open(self.output, encoding="utf-8") as file:
+            for line in file:
+                self.text += line
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + 10
+        while text not in self.text:
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.01)
+
+    def ended(self) -> tuple[int, str]:
+        code = self.process.wait(timeout=10)
+        self.reader.join(timeout=10)
+        assert self.code.read_text() == f"{code}\n"
+        return code, self.text
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_it_ends_as_the_command_does(tmp_path: Path, code: int) -> None:
+    assert Sandbox(tmp_path, "/bin/sh", "-c", f"echo out; echo err >&2; exit {code}").ended() == (code, "out\nerr\n")
+
+
+def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
+    code, text = Sandbox(tmp_path, "/nosuch/program").ended()
+    assert code == 127
+    assert "/nosuch/program: not found" in text
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "TERM"), (signal.SIGHUP, "HUP")])
+def test_it_passes_signals_on_and_waits_for_what_the_command_makes_of_them(tmp_path: Path, number: signal.Signals, said: str) -> None:
+    script = "trap 'echo HUP; sleep 0.3; exit 3' HUP; trap 'echo TERM; sleep 0.3; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
+    sandbox = Sandbox(tmp_path, "/bin/sh", "-c", script)
+    sandbox.wait_for("ready")
+    for _try in range(2):  # the unit says it again and again
+        sandbox.process.send_signal(number)
+        time.sleep(0.1)
+    code, text = sandbox.ended()
+    assert code == 3
+    assert text.count("TERM") <= 1
+    assert said in text
+
+
+def test_a_command_without_a_handler_ends_by_the_signal(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path, "/bin/sh", "-c", "echo ready; exec sleep 60")
+    sandbox.wait_for("ready")
+    sandbox.process.send_signal(signal.SIGTERM)
+    assert sandbox.ended()[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("identity", "shown"),
+    [
+        ({}, "0 0 0 /root root /root"),
+        ({"user": "nobody", "home": "/tmp"}, "65534 65534 65534 /tmp nobody /tmp"),
+        ({"user": "nobody", "group": "games", "home": "/usr"}, "65534 60 60 /usr nobody /usr"),
+        ({"user": "54321"}, "54321 54321 54321 / 54321 /"),
+        ({"user": "54321", "group": "54322"}, "54321 54322 54322 / 54321 /"),
+    ],
+)
+def test_it_runs_as_whom_it_is_told(tmp_path: Path, identity: dict[str, str], shown: str) -> None:
+    tmp_path.chmod(0o755)
+    script = 'echo "$(id -u) $(id -g) $(id -G | cut -d" " -f1) $HOME $USER $(pwd)"'
+    code, text = Sandbox(tmp_path, "/bin/sh", "-c", script, **identity).ended()
+    assert (code, text) == (0, shown + "\n")
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
+def test_the_first_process_passes_shellcheck(tmp_path: Path) -> None:
+    (tmp_path / "init").write_text("#!/bin/sh\n# shellcheck disable=SC2034,SC2166\n" + command.INIT)
+    done = subprocess.run(["shellcheck", "--shell=sh", tmp_path / "init"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"command": ["/bin/x"]}, "command: ['/bin/x'] is not allowed; none beside units; a sandbox runs either"),
+        ({"user": "www-data"}, "user: 'www-data' is not allowed; none for units, which say it themselves; it is for a command"),
+        ({"home": "/srv"}, "home: '/srv' is not allowed; none for units"),
+        ({"units": [], "command": []}, "units: [] is not allowed; at least one systemd unit, or a command"),
+        ({**SLEEP, "command": ["sleep"]}, "command: ['sleep'] is not allowed; an absolute path"),
+        ({**SLEEP, "command": ["/bin/x", ""]}, "command: ['/bin/x', ''] is not allowed; words that are not empty"),
+        ({**SLEEP, "command": ["/bin/x", "\x1b"]}, "command: ['/bin/x', '\\x1b'] is not allowed; words that are not empty"),
+        ({**SLEEP, "user": "a:b"}, "user: 'a:b' is not allowed; a name or a number"),
+        ({**SLEEP, "group": "-g"}, "group: '-g' is not allowed; a name or a number"),
+        ({**SLEEP, "home": "srv"}, "home: 'srv' is not allowed; an absolute path"),
+        ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is not allowed; static for a command"),
+        ({"environment": {"A B": "x"}}, "environment: {'A B': 'x'} is not allowed; names of letters, digits and '_'"),
+        ({"environment": {"1A": "x"}}, "environment: {'1A': 'x'} is not allowed; names of letters"),
+        ({"environment": {"A": "x\ny"}}, "environment: {'A': 'x\\ny'} is not allowed; texts of one line"),
+        ({"environment": {"A": True}}, "environment: {'A': True} is not allowed; texts of one line without control characters; that of A"),
+        ({"environment": {"A": ["x"]}}, "environment: {'A': ['x']} is not allowed; texts of one line"),
+        ({"idmap": {"uid": 1}}, "idmap: {'uid': 1} is not allowed; none"),
+    ],
+)
+def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        service(**options)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "seen", "message"),
+    [
+        ({"user": "dave"}, {}, "user: 'dave' is not allowed; a number, or a name that the sandbox has in its /etc/passwd"),
+        ({"group": "daves"}, {}, "group: 'daves' is not allowed; a number, or a name that the sandbox has in its /etc/group"),
+        ({}, {"program": False}, "command: '/usr/bin/sleep' is not allowed; a program that the host's /usr or the content"),
+    ],
+)
+def test_what_the_sandbox_does_not_have_is_refused(
+    service: MakeSpec, host: Host, declared: Callable[..., Observed], options: dict[str, Any], seen: dict[str, Any], message: str
+) -> None:
+    spec = service(**SLEEP, **options)
+    with pytest.raises(OptionError) as caught:
+        check(spec, declared(spec, **seen), host)
+    assert str(caught.value).startswith(message)
+    check(spec, declared(spec, users={"dave": "7"}, groups={"daves": "7"}), host)
+
+
+def test_the_domain_runs_it(service: MakeSpec, host: Host) -> None:
+    network = [{"type": "static", "addresses": ["10.0.0.2/24", "fd00::2/64"], "gateway": "10.0.0.1"}]
+    spec = service(**{**SLEEP, "network": network}, user="nobody", environment={"B": "1 <&'\"%$", "A": 5})
+    xml = domain.domain_xml(spec, host.followed)
+    root = ElementTree.fromstring(xml)
+    words = [element.text for element in root.iterfind("os/initarg")]
+    assert [root.findtext("os/init"), *words] == ["/usr/bin/sh", "-c", command.INIT, "sh", "nobody", "-", "-", "/usr/bin/sleep", "1"]
+    shown = domain.canonical(xml)
+    assert shown["environment"] == {"PATH": command.PATH, "A": "5", "B": "1 <&'\"%$"}
+    assert shown["interfaces"][0]["addresses"] == ["10.0.0.2/24", "fd00::2/64"]
+    assert shown["interfaces"][0]["routes"] == ["0.0.0.0/0 10.0.0.1"]
+    inside = {file.path for file in unit.inside(spec, host.systemd, host.gateways)}
+    assert inside == {"etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf"}
+
+
+def test_services_get_the_environment_from_their_systemd(service: MakeSpec) -> None:
+    spec = service(environment={"B": 'a "b" \\ %n $x', "A": "1"})
+    assert command.manager_environment(spec) == ('[Manager]\nDefaultEnvironment="A=1"\nDefaultEnvironment="B=a \\"b\\" \\\\ %%n $x"\n')

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: E501 (a table is read by lines)
+"""What is mounted into a sandbox: which declarations contradict themselves, and what the host gets of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import mounts as engine
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, mounts, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import Seen
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, plan_service
+
+MakeSpec = Callable[..., dict[str, Any]]
+BIND = {"source": "/data/pages", "target": "/srv/pages"}
+IMAGE = {"type": "image", "source": "/data/disk.img", "target": "/var/lib/big", "read_only": True}
+RAM = {"type": "ram", "target": "/var/cache/quick", "size": "8M", "mode": "1777"}
+DIRECTORY = Seen(source="directory", real="/data/pages", context="a:b:c_t:s0", point="directory")
+PLACES = "a path below /etc, /var, /mnt, /media, /opt, /home, /root, /srv; what is elsewhere is the host's or is made at each start"
+CONTEXT = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/usr", "/usr/share/x", "/", "/etc", "/var", "/bin", "/lib/x", "/proc/x", "/sys", "/dev/x", "/run/x", "/tmp/x", "/dev/shm", "/.oldroot",
+        "/srvx",
+    ],
+)  # fmt: skip
+def test_nothing_is_mounted_over_what_is_the_hosts_or_made_at_each_start(service: MakeSpec, target: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        service(mounts=[{**BIND, "target": target}])
+    assert str(caught.value) == f"mounts[0].target: {target!r} is not allowed; {PLACES}"
+
+
+@pytest.mark.parametrize("target", ["/srv", "/home", "/root", "/mnt", "/opt/x", "/media/x/y", "/etc/app", "/var/lib/x", "/var/runx"])
+def test_these_places_are_free(service: MakeSpec, target: str) -> None:
+    assert service(mounts=[{**BIND, "target": target}])["mounts"][0]["target"] == target
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param([{"target": "srv"}], "mounts[0].target: 'srv' is not allowed; an absolute path without", id="relative"),
+        pytest.param([{"target": "/srv/../usr"}], "mounts[0].target: '/srv/../usr' is not allowed; an absolute path without", id="climbs"),
+        pytest.param([{"target": "/srv/a b"}], "mounts[0].target: '/srv/a b' is not allowed; an absolute path without spaces", id="space"),
+        pytest.param([{"target": "/srv/$x"}], "mounts[0].target: '/srv/$x' is not allowed; an absolute path without spaces", id="variable"),
+        pytest.param([{"target": "/etc/systemd"}], "mounts[0].target: '/etc/systemd' is not allowed; a path that does not cover", id="units"),
+        pytest.param([{"target": "/etc/ssl"}], "mounts[0].target: '/etc/ssl' is not allowed; a path that does not cover /etc/ssl/c", id="above"),
+        pytest.param([{"target": "/var/run/x"}], "mounts[0].target: '/var/run/x' is not allowed; a path that does not", id="below a link"),
+        pytest.param([{"target": None}], "mounts[0].target: None is not allowed; a value is required", id="no target"),
+        pytest.param([{"type": "nfs"}], "mounts[0].type: 'nfs' is not allowed; one of bind, image, ram", id="type"),
+        pytest.param([{"source": None}], "mounts[/srv/pages].source: None is not allowed; a value: type bind needs one", id="no source"),
+        pytest.param([{"size": "1M"}], "mounts[/srv/pages].size: 1048576 is not allowed; none for type bind", id="size of a bind"),
+        pytest.param([{**IMAGE, "relabel": True}], "mounts[/var/lib/big].relabel: True is not allowed; none for type image", id="relabel"),
+        pytest.param([{**RAM, "size": None}], "mounts[/var/cache/quick].size: None is not allowed; a value: type ram needs one", id="no size"),
+        pytest.param([{**RAM, "size": "much"}], "mounts[0].size: 'much' is not allowed; a size above 0 such as 512M", id="a word as size"),
+        pytest.param([{**RAM, "mode": "rwx"}], "mounts[0].mode: 'rwx' is not allowed; a mode in octal digits", id="mode"),
+        pytest.param([{**RAM, "read_only": True}], "mounts[/var/cache/quick].read_only: True is not allowed; none for type ram", id="ro ram"),
+        pytest.param([{**RAM, "source": "/data"}], "mounts[/var/cache/quick].source: '/data' is not allowed; none for type ram", id="ram of"),
+        pytest.param([{}, {}], "mounts[/srv/pages].target: '/srv/pages' is not allowed; a path that is neither that of another", id="twice"),
+        pytest.param(
+            [{**RAM, "target": "/srv/pages/x"}, {}],
+            "mounts[/srv/pages/x].target: '/srv/pages/x' is not allowed; a path that is neither that of another (/srv/pages) nor below it",
+            id="nested",
+        ),
+        pytest.param(
+            [IMAGE, {**IMAGE, "target": "/srv/x"}], "mounts: '/data/disk.img' is not allowed; each image once", id="one image twice"
+        ),
+        *(
+            pytest.param([{"source": path}], f"mounts[/srv/pages].source: {path!r} is not allowed; a path that is not above or below", id=path)
+            for path in (
+                "/", "/var", "/etc", "/run", "/proc/1", "/sys", "/dev/shm", "/run/virt-sandbox/web", "/var/lib/libvirt",
+                "/var/lib/libvirt/filesystems", "/var/lib/libvirt/filesystems/other/srv",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_refusals(service: MakeSpec, changes: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        service(mounts=[change if "type" in change and "target" in change else {**BIND, **change} for change in changes])
+    assert str(caught.value).startswith(message)
+
+
+def test_their_order_is_of_no_account(service: MakeSpec) -> None:
+    assert service(mounts=[BIND, IMAGE, RAM]) == service(mounts=[RAM, BIND, IMAGE])
+    assert [mount["target"] for mount in service(mounts=[IMAGE, RAM, BIND])["mounts"]] == ["/srv/pages", "/var/cache/quick", "/var/lib/big"]
+
+
+def test_what_the_host_gets(service: MakeSpec, host: Host) -> None:
+    spec = service(mounts=[BIND, IMAGE, RAM])
+    assert domain.mounts(spec, host.followed)[-3:] == [
+        ("/data/pages", "/srv/pages", False),
+        ("/run/virt-sandbox/web/mount-1", "/var/cache/quick", False),
+        ("/run/virt-sandbox/web/mount-2", "/var/lib/big", True),
+    ]
+    text = unit.host_unit(spec)
+    assert "RequiresMountsFor=/var/lib/libvirt/filesystems/web /data/pages /data/disk.img\n" in text
+    root = "/var/lib/libvirt/filesystems/web"
+    assert mounts.unit_arguments(spec) == [
+        f"point:{root}/srv/pages",
+        "ram:/run/virt-sandbox/web/mount-1:8388608:1777",
+        f"point:{root}/var/cache/quick",
+        "image:/run/virt-sandbox/web/mount-2:ro:/data/disk.img",
+        f"point:{root}/var/lib/big",
+    ]
+    assert " ".join(["virt_sandbox_file_t", *mounts.unit_arguments(spec)]) in text
+
+
+DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
+
+
+@pytest.mark.parametrize(
+    ("mount", "seen", "message"),
+    [
+        (BIND, {"source": ""}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a path that the host has"),
+        (BIND, {"real": "/other"}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a path without symbolic links; it leads to /other"),
+        (BIND, {"source": "socket"}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a directory or a file; it is a socket"),
+        (BIND, DENIED, f"mounts[/srv/pages].source: '/data/pages' is not allowed; a source that the sandbox may use; its label system_u:object_r:etc_t:s0 denies dir read. relabel: true gives all in it the sandbox's label ({CONTEXT})"),
+        (BIND, {"point": "symlink"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a directory inside, or nothing; there is a symlink"),
+        ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: True is not allowed; a directory as source"),
+        (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a file inside, or nothing; there is a directory"),
+        (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; a file that is a raw"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", "used_by": "other"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an image of one"),
+    ],
+)  # fmt: skip
+def test_what_the_host_or_the_content_forbids(service: MakeSpec, mount: dict[str, Any], seen: dict[str, Any], message: str) -> None:
+    spec = service(mounts=[mount])
+    with pytest.raises(OptionError) as caught:
+        mounts.check(spec, {mount["target"]: Seen(**{**vars(DIRECTORY), **seen})}, False)
+    assert str(caught.value).startswith(message)
+
+
+def test_what_may_be_mounted(service: MakeSpec) -> None:
+    spec = service(mounts=[{**BIND, "relabel": True}, IMAGE, RAM])
+    seen = {
+        BIND["target"]: Seen(**{**vars(DIRECTORY), **DENIED, "denied": ""}),
+        IMAGE["target"]: Seen(source="image", real=str(IMAGE["source"])),
+        RAM["target"]: Seen(),
+    }
+    mounts.check(spec, seen, False)
+
+
+def test_places_are_made_and_labels_given_before_anything_starts(service: MakeSpec, host: Host, declared: Callable[..., Observed]) -> None:
+    spec = service(mounts=[{**BIND, "relabel": True}, RAM])
+    seen = {BIND["target"]: Seen(source="directory", mislabelled=3), RAM["target"]: Seen(point="directory")}
+    plan = plan_service(spec, "started", declared(service(), mounts=seen), host)
+    points, label = (step for step in plan if step.action in ("points", "label"))
+    assert (points.arguments["points"], points.arguments["context"]) == ({"/srv/pages": "directory"}, CONTEXT)
+    assert (label.name, label.before, label.after) == ("label /data/pages", "3 entries otherwise", CONTEXT)
+    assert [step.name for step in plan][-1] == "restart"
+    settled = {target: Seen(source="directory", point="directory") for target in seen}
+    assert not plan_service(spec, "started", declared(spec, mounts=settled), host).changed
+
+
+def test_what_stands_at_the_place_inside(tmp_path: Path) -> None:
+    (tmp_path / "srv/pages").mkdir(parents=True)
+    (tmp_path / "srv/file").touch()
+    (tmp_path / "srv/link").symlink_to("/usr")
+    assert engine._point(str(tmp_path), "srv/pages") == "directory"
+    assert engine._point(str(tmp_path), "srv/file") == "file"
+    assert engine._point(str(tmp_path), "srv/file/x") == "file in the way to it"
+    assert engine._point(str(tmp_path), "srv/link") == "symlink"
+    assert engine._point(str(tmp_path), "srv/link/x") == "symlink in the way to it"
+    assert engine._point(str(tmp_path), "srv/none/x") == ""
+
+
+def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1024 + 56) + b"\x53\xef" + bytes(100))
+    assert engine._kind(str(image)) == "image"
+    image.write_bytes(bytes(5000))
+    assert engine._kind(str(image)) == "file"
+    assert (engine._kind(str(tmp_path)), engine._kind(str(tmp_path / "none")), engine._kind("/dev/null")) == (
+        "directory",
+        "",
+        "device",
+    )
