@@ -67,6 +67,10 @@ sandboxes:
       description: The state of each declared unit inside, for a sandbox that runs.
       type: dict
       sample: {"apache2.service": "active"}
+    exit_code:
+      description: The code with which the command of a sandbox that runs one ended, as long as the host's systemd remembers it.
+      type: int
+      sample: 0
     addresses:
       description: Its IPv4 addresses.
       type: list

@@ -57,7 +57,7 @@ options:
     default: virt_sandbox_t
   units:
     description:
-      - The systemd units to run, from the host's C(/usr/lib/systemd/system). At least one, unless O(state=absent).
+      - The systemd units to run, from the host's C(/usr/lib/systemd/system). At least one, unless there is a O(command).
       - A template, such as V(foo@), runs as the instance with the name of the sandbox. Instances, such as V(foo@bar), stay
         as they are named. C(.service) may be left out.
       - What the units require or want runs too, where the host's C(/usr) has it. A unit with C(DynamicUser=) runs as a user
@@ -67,6 +67,121 @@ options:
     type: list
     elements: str
     default: []
+  command:
+    description:
+      - A command to run instead of O(units), as a list of words that no shell looks at. The first is an absolute path.
+      - No systemd runs inside. A small first process runs the command, passes C(SIGTERM) and C(SIGHUP) on to it, and ends as
+        it ends. What it writes is in the journal of the unit C(NAME_sandbox.service).
+      - The unit follows the command. It is active while the command runs, inactive after it ended with code 0, and failed
+        after another code, which C(systemctl status) and M(virt.sandbox.sandbox_info) show. A command that ended is started
+        again by O(state=started).
+      - To stop it, the command gets C(SIGTERM), and is killed if it has not ended after 30 seconds. To reload it, it gets
+        C(SIGHUP).
+    type: list
+    elements: str
+    default: []
+  user:
+    description:
+      - The user as whom O(command) runs, by name or number, with that user's groups. A name must be in the sandbox's own
+        C(/etc/passwd).
+      - The default is V(root).
+    type: str
+  group:
+    description: The group as which O(command) runs, by name or number. By default that of O(user).
+    type: str
+  home:
+    description:
+      - The directory in which O(command) is started, and its C(HOME). By default that of O(user), or C(/) if there is none.
+    type: path
+  environment:
+    description:
+      - Variables that the services inside get, as C(DefaultEnvironment=) of the systemd inside, or that O(command) gets.
+      - Values are texts of one line. What is true or false for YAML needs quotes.
+      - Commands that are run inside by M(virt.sandbox.sandbox_exec) or C(virt-sandbox connect) have an environment of their own.
+      - Not for secrets. They would be in the spec file, in the libvirt domain or in C(/etc) inside, and in differences shown.
+    type: dict
+    default: {}
+  capabilities:
+    description:
+      - Which of the kernel's capabilities the processes inside may have. Names are those of capabilities(7) in lower case, with
+        or without C(cap_).
+      - By default libvirt takes C(sys_module), C(sys_time), C(mknod), C(audit_control) and C(mac_admin) from a sandbox, and the
+        SELinux type V(virt_sandbox_t) denies more, above all C(sys_admin).
+      - What is kept is what both leave. No option gives what the SELinux policy denies.
+    type: dict
+    default: {}
+    suboptions: &capabilities
+      keep:
+        description:
+          - The only capabilities that the sandbox keeps.
+          - Refused are such as the loaded policy denies O(process_type), for they would not be there, and a list that lacks
+            what the systemd inside, its network or the change to O(user) needs.
+          - All that libvirt keeps by default.
+        type: list
+        elements: str
+      drop:
+        description:
+          - Capabilities that the sandbox loses. Mutually exclusive with O(capabilities.keep).
+          - Refused are such as the systemd inside, its network or the change to O(user) needs.
+        type: list
+        elements: str
+        default: []
+  idmap:
+    description:
+      - A user namespace, in which root inside is another user on the host. There is none, and every value is refused.
+    type: dict
+  mounts:
+    description:
+      - What the sandbox sees beside C(/usr) and its own content. Their order is of no account.
+      - Places inside that are missing are made, as root's empty directories or files. They stay when a mount is removed.
+      - Mounts need a restart. At every start the places are checked, and one that became a link fails the start.
+    type: list
+    elements: dict
+    default: []
+    suboptions: &mounts
+      type:
+        description:
+          - V(bind) shows a directory or a file of the host.
+          - V(image) mounts the ext4 file system in a file of the host. Everything in it has the label of the sandbox, whatever
+            labels it has itself, and none of its set-user-ID bits and devices count.
+          - V(ram) is memory, empty at each start. It counts as the sandbox's.
+        type: str
+        choices: [bind, image, ram]
+        default: bind
+      source:
+        description:
+          - The directory, file or image of the host, for O(mounts[].type=bind) and O(mounts[].type=image). No part of the path may
+            be a symbolic link, and it may not be above or below C(/proc), C(/sys), C(/dev), the content of sandboxes, or what
+            this collection keeps of them.
+          - The label of a directory or file to be bound must let the sandbox use it, which the kernel is asked. A source for
+            one sandbox has that sandbox's own type and level, which O(mounts[].relabel) gives. One that several are to read has
+            a type of C(/usr), such as C(usr_t).
+          - An image can be in one sandbox only, unless all have it read-only.
+        type: str
+      target:
+        description:
+          - The path inside, C(/mnt), C(/media), C(/opt), C(/home), C(/root), C(/srv) or below one of them, C(/etc) or C(/var).
+          - Refused are paths that cover, or are below, what this collection puts into C(/etc) and C(/var) itself, and mounts in
+            each other.
+        type: str
+        required: true
+      read_only:
+        description: Whether nothing can be written, for O(mounts[].type=bind) and O(mounts[].type=image).
+        type: bool
+        default: false
+      relabel:
+        description:
+          - Whether all that is in the directory O(mounts[].source) gets the label of the sandbox, and is kept so by later runs.
+            It is given for good, and taken from whoever could use the directory by another label.
+          - Without it no label outside of the sandbox's own content is ever changed.
+        type: bool
+        default: false
+      size:
+        description: The most that memory of O(mounts[].type=ram) holds, such as V(64M). Required for it.
+        type: str
+      mode:
+        description: The mode of the directory of O(mounts[].type=ram), in octal digits. It is root's. The default is V(0755).
+        type: str
   network:
     description:
       - The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback.
@@ -197,6 +312,38 @@ options:
         type: list
         elements: str
         default: []
+      command:
+        description: See O(command).
+        type: list
+        elements: str
+        default: []
+      user:
+        description: See O(user).
+        type: str
+      group:
+        description: See O(group).
+        type: str
+      home:
+        description: See O(home).
+        type: path
+      environment:
+        description: See O(environment).
+        type: dict
+        default: {}
+      capabilities:
+        description: See O(capabilities).
+        type: dict
+        default: {}
+        suboptions: *capabilities
+      idmap:
+        description: See O(idmap).
+        type: dict
+      mounts:
+        description: See O(mounts).
+        type: list
+        elements: dict
+        default: []
+        suboptions: *mounts
       network:
         description: See O(network).
         type: list
@@ -270,6 +417,33 @@ EXAMPLES = r"""
     name: container1
     units:
       - apache2.service
+
+- name: A program without systemd, as a user of its own, which may use a tenth of a processor and 1 MB/s of the disk
+  virt.sandbox.sandbox_service:
+    name: worker
+    command: [/usr/bin/python3, -m, http.server, --directory, /srv/pages, "8000"]
+    user: www-data
+    environment:
+      PYTHONUNBUFFERED: "1"
+    cpus: 0.1
+    io:
+      devices:
+        - device: /dev/vda
+          write_bandwidth: 1M
+    capabilities:
+      keep: [setuid, setgid]
+    mounts:
+      - source: /data/pages
+        target: /srv/pages
+        read_only: true
+        relabel: true
+      - type: ram
+        target: /var/cache/worker
+        size: 64M
+    network:
+      - type: static
+        addresses: [192.168.122.11/24]
+        gateway: 192.168.122.1
 
 - name: Remove a sandbox, and keep its data
   virt.sandbox.sandbox_service:

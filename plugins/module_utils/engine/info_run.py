@@ -59,13 +59,20 @@ def _one(spec: Mapping[str, Any], seen: Observed, facts: Host) -> dict[str, Any]
         "spec": dict(spec),
         "state": _STATES.get(seen.unit.get("ActiveState", ""), "stopped"),
         "enabled": seen.enabled,
-        "units": _units(name, spec) if running else {},
+        "units": _units(name, spec) if running and spec["units"] else {},
+        "exit_code": _exit_code(spec, seen),
         "addresses": processes.addresses(name) if running else [],
         "processes": processes.of_sandbox(name, paths.cgroup) if running else [],
         "stale": processes.stale(paths.cgroup) if running else [],
         "resources": cgroup.usage(paths.cgroup) if running else {},
         "drift": _drift(spec, seen, facts),
     }
+
+
+def _exit_code(spec: Mapping[str, Any], seen: Observed) -> int | None:
+    """The code with which a command ended, as long as systemd remembers it."""
+    ended = spec["command"] and not seen.running and seen.unit.get("ExecMainCode") == "1"
+    return int(seen.unit["ExecMainStatus"]) if ended else None
 
 
 def _units(name: str, spec: Mapping[str, Any]) -> dict[str, str]:

@@ -90,7 +90,10 @@ def wait_until_up(specs: Sequence[Mapping[str, Any]], timeout: float) -> list[St
         for name, spec in list(waiting.items()):
             unit = shown[layout.of(spec).unit]
             if unit["ActiveState"] == "failed":
-                failures.append(StepError(name, "start", f"its unit failed ({unit['Result']}); see journalctl -u {layout.of(spec).unit}"))
+                failures.append(StepError(name, "start", f"its unit failed ({_why(unit)}); see journalctl -u {layout.of(spec).unit}"))
+                del waiting[name]
+                continue
+            if spec["command"] and _ended(unit):
                 del waiting[name]
                 continue
             state[name] = _missing(name, spec) if unit["ActiveState"] == "active" else f"its unit is {unit['ActiveState']}"
@@ -103,8 +106,20 @@ def wait_until_up(specs: Sequence[Mapping[str, Any]], timeout: float) -> list[St
     return failures
 
 
+def _why(unit: Mapping[str, str]) -> str:
+    code = f", code {unit['ExecMainStatus']}" if unit.get("Result") == "exit-code" else ""
+    return unit["Result"] + code
+
+
+def _ended(unit: Mapping[str, str]) -> bool:
+    """Whether a command has ended in success, as opposed to one that systemd has yet to start."""
+    return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0") and unit.get("ExecMainCode", "0") != "0"
+
+
 def _missing(name: str, spec: Mapping[str, Any]) -> str:
     """What inside is not up yet; raises nothing: a sandbox that is starting cannot be entered."""
+    if spec["command"]:
+        return "" if processes.is_up(name) else "it has no first process yet"
     try:
         states = processes.units_inside(name, spec["units"])
     except SandboxError as error:

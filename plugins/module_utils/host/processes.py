@@ -82,6 +82,14 @@ def inside(name: str, command: Sequence[str], timeout: float = 30) -> tuple[int,
     return done.code, done.output.decode("utf-8", "replace"), done.errors.decode("utf-8", "replace")
 
 
+def is_up(name: str) -> bool:
+    """Whether the sandbox has a first process."""
+    try:
+        return enter.leader(name) > 0
+    except enter.EnterError:
+        return False
+
+
 def units_inside(name: str, units: Sequence[str]) -> dict[str, str]:
     """The state that the sandbox's own systemd reports of each unit."""
     _code, out, err = inside(name, ["/usr/bin/systemctl", "is-active", "--", *units])

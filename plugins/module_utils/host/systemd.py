@@ -24,6 +24,9 @@ _PROPERTIES = (
     "Result",
     "NeedDaemonReload",
     "StatusText",
+    "Job",
+    "ExecMainCode",
+    "ExecMainStatus",
 )
 # targets that a boot inside goes through
 _TARGETS = (

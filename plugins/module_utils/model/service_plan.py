@@ -164,7 +164,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
         plan.add(name, f"{verb} the unit", verb, unit=paths.unit, before=seen.enabled, after=spec["autostart"])
-    if host.keeps_journal and seen.journal != paths.journal:
+    if spec["units"] and host.keeps_journal and seen.journal != paths.journal:
         link = {"path": paths.journal_link, "target": paths.journal}
         plan.add(name, "link the journal", "link", before=seen.journal, after=paths.journal, **link)
     after = dump(spec)
