@@ -61,6 +61,23 @@ NO_NAME = ("name: ", "'a/b'", "lower-case letters, digits and inner dashes")
 NO_ROOT = ("root", "become: true")
 TWICE = {"name": None, "level": None, "state": None, "units": None, "private": None}
 
+RAM = {"type": "ram", "size": "1M"}
+NESTED = {"mounts": [{**RAM, "target": "/srv/a"}, {**RAM, "target": "/srv/a/b"}]}
+SYSTEMD = ["chown", "dac_override", "fowner", "kill", "setgid", "setuid", "sys_resource"]
+
+
+def mount(source: str, target: str = "/srv/x", **more: Any) -> dict[str, Any]:
+    return {"mounts": [{"source": source, "target": target, **more}]}
+
+
+def device(path: str, bandwidth: str = "1M") -> dict[str, Any]:
+    return {"io": {"devices": [{"device": path, "read_bandwidth": bandwidth}]}}
+
+
+def keep(capability: str) -> dict[str, Any]:
+    return {"capabilities": {"keep": [*SYSTEMD, capability]}}
+
+
 VALUES = (
     Case("a level that the policy does not know, mcs_label", LABEL, {"level": UNKNOWN}, ("level: ", UNKNOWN, "c1023")),
     Case("a level that the policy does not know, sandbox_content", CONTENT, {"level": UNKNOWN}, ("level: ", UNKNOWN, "c1023")),
@@ -88,6 +105,29 @@ VALUES = (
     Case("a sandbox without content", SERVICE, {"name": "it-none", "level": "s0:c915,c916"}, ("name: 'it-none'", "sandbox_content makes it")),
     Case("a sandbox without a level", CONTENT, {"name": "it-none", "level": None}, ("level: None", "mcs_label")),
     Case("a size that is none", SERVICE, {"memory": "lots"}, ("memory: 'lots'", "512M")),
+    Case("a share that is none", SERVICE, {"cpu_shares": 0}, ("cpu_shares: 0", "from 1 to 10000")),
+    Case("a limit in wrong units", SERVICE, device("/", "10MB/s"), ("io.devices[0].read_bandwidth: '10MB/s'", "512M")),
+    Case("a device that there is not", SERVICE, device("/dev/nosuch", "1M"), ("io.devices[0].device: '/dev/nosuch'", "block device")),
+    Case("a device in memory", SERVICE, device("/run", "1M"), ("io.devices[0].device: '/run'", "block device")),
+    Case("a weight on a kernel without weights", SERVICE, {"io": {"weight": 50}}, ("io.weight: 50", "io.cost", "bfq")),
+    Case("a variable that is no text", SERVICE, {"environment": {"A": True}}, ("environment: {'A': True}", "quotes")),
+    Case("a capability that the policy denies", SERVICE, keep("sys_admin"), ("capabilities.keep: 'sys_admin'", "virt_sandbox_t", "mounts")),
+    Case("a capability that libvirt takes and the policy denies", SERVICE, keep("mknod"), ("capabilities.keep: 'mknod'", "virt_sandbox_t")),
+    Case("a systemd without what it needs", SERVICE, {"capabilities": {"drop": ["setuid"]}}, ("capabilities.drop: ['setuid']", "systemd inside needs it")),
+    Case("a user namespace", SERVICE, {"idmap": {"uid": 100000}}, ("idmap: {'uid': 100000}", "none")),
+    Case("a mount over /usr", SERVICE, mount("/srv", "/usr/share"), ("mounts[0].target: '/usr/share'", "below /etc, /var")),
+    Case("a mount outside the tree", SERVICE, mount("/srv", "/srv/../../usr"), ("mounts[0].target: '/srv/../../usr'", "without '.' and '..'")),
+    Case("mounts in each other", SERVICE, NESTED, ("mounts[/srv/a/b].target", "neither that of another (/srv/a)")),
+    Case("a mount of nothing", SERVICE, mount("/srv/nosuch"), ("mounts[/srv/x].source: '/srv/nosuch'", "that the host has")),
+    Case("a mount of a link", SERVICE, mount("/bin"), ("mounts[/srv/x].source: '/bin'", "leads to /usr/bin")),
+    Case("a mount that the sandbox could not use", SERVICE, mount("/etc/ssh"), ("mounts[/srv/x].source: '/etc/ssh'", "etc_t:s0", "relabel: true")),
+    Case("relabelling what is the host's", SERVICE, mount("/etc/ssh", relabel=True), ("/etc/ssh", "belongs to the host")),
+    Case("an image that is none", SERVICE, mount("/etc/hostname", type="image"), ("mounts[/srv/x].source: '/etc/hostname'", "mkfs.ext4")),
+    Case("a mount where a link is inside", SERVICE, {"mounts": [{**RAM, "target": "/etc/mtab"}]}, ("mounts[/etc/mtab].target: '/etc/mtab'", "symlink")),
+    Case("units and a command", SERVICE, {"command": ["/bin/true"]}, ("command: ['/bin/true']", "units")),
+    Case("a command that there is not", SERVICE, {"units": None, "command": ["/usr/bin/nosuch"]}, ("command: '/usr/bin/nosuch'", "/usr")),
+    Case("a user that the sandbox does not have", SERVICE, {"units": None, "command": ["/bin/true"], "user": "nosuch"}, ("user: 'nosuch'", "/etc/passwd")),
+    Case("a command with DHCP", SERVICE, {"units": None, "command": ["/bin/true"], "network": [{}]}, ("network[0].type: 'dhcp'", "static")),
     Case("an unknown network", SERVICE, {"network": [{"source": "nowhere"}]}, ("network[0].source: 'nowhere'", "default")),
     Case("a static interface without address", SERVICE, {"network": [{"type": "static"}]}, ("network[0].addresses: []", "static")),
     Case("a private path of the shared part", CONTENT, {"private": ["/usr/lib"]}, ("private: ['/usr/lib']", "/etc, /var, /home, /root, /srv")),

@@ -47,6 +47,13 @@ io_devices = st.fixed_dictionaries(
     {"device": texts("(/[a-z=.+@-]{2,6}){1,3}")},
     optional={"read_bandwidth": texts("[1-9][0-9]{0,4}[KMGT]?"), "write_operations": st.integers(-1, 1000)},
 )
+mounts = st.one_of(
+    st.fixed_dictionaries({"source": texts("(/[a-z=.+@-]{2,6}){1,3}"), "target": texts("/(srv|opt|var/x)/[a-z.]{2,5}")}),
+    st.fixed_dictionaries({"type": st.just("image"), "source": texts("(/[a-z.:-]{2,6}){2}"), "target": texts("/mnt/[a-z:]{2,5}")}),
+    st.fixed_dictionaries(
+        {"type": st.just("ram"), "size": texts("[1-9][0-9]?M"), "mode": texts("[0-7]{3}"), "target": texts("/etc/[a-d]{1,5}")}
+    ),
+)
 declarations = st.fixed_dictionaries(
     {
         "name": texts("[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?"),
@@ -64,6 +71,8 @@ declarations = st.fixed_dictionaries(
         "cpu_shares": st.integers(),
         "io": st.fixed_dictionaries({}, optional={"weight": st.integers(1, 20000), "devices": st.lists(io_devices, max_size=2)}),
         "autostart": st.booleans(),
+        "environment": st.dictionaries(texts("[A-Z_]{1,4}"), texts("[a-z ]{0,6}"), max_size=2),
+        "mounts": st.lists(mounts, max_size=2),
     },
 )
 
@@ -183,10 +192,12 @@ def check_host_unit(spec: dict[str, Any], host: Host) -> None:
     assert "%" not in text, "a specifier"
     commands = [line for line in text.splitlines() if line.startswith("Exec")]
     assert not [line for line in commands if "$" in line], "a variable"
-    assert [len(line.split()) for line in commands] == [6, 6, 6 + len(spec["units"]), 6, 6]
-    (mounts,) = re.findall("^RequiresMountsFor=(.*)$", text, re.MULTILINE)
-    assert mounts == layout.of(spec).root
-    assert not re.search(r"[\s\"'\\]", mounts)
+    kind = 1 if spec["command"] else 0
+    before = kind + sum(1 if mount["type"] == "bind" else 2 for mount in spec["mounts"])
+    assert [len(line.split()) for line in commands] == [6 + before, 6 + kind, 6 + (len(spec["units"]) or 1), 6 + kind, 6]
+    (needed,) = re.findall("^RequiresMountsFor=(.*)$", text, re.MULTILINE)
+    assert needed.split(" ") == [layout.of(spec).root, *(mount["source"] for mount in spec["mounts"] if mount["source"])]
+    assert not re.search(r"[\t\"'\\$%]", needed)
 
 
 def check_slice(spec: dict[str, Any], host: Host) -> None:
@@ -207,6 +218,9 @@ def check_inside(spec: dict[str, Any], host: Host) -> None:
         assert re.fullmatch(r"etc(/(?![.-])[A-Za-z0-9:_.@\\-]+)+", file.path)
         if file.path.endswith(".network"):
             assert {line for line in directives(file.text) if line and line[0] not in "#["} <= NETWORK
+        if file.path.endswith("/system.conf.d/10-sandbox.conf"):
+            assert [line.partition('"')[0] for line in file.text.splitlines()[2:]] == ["DefaultEnvironment="] * len(spec["environment"])
+            assert all(re.fullmatch(r'[A-Za-z=]+"([^"\\%]|\\["\\]|%%)*"', line) for line in file.text.splitlines()[2:])
     hosts = {file.path: file.text for file in unit.inside(spec, host.systemd, host.gateways)}
     assert hosts["etc/hostname"] == f"{spec['name']}\n"
     assert hosts["etc/hosts"].count("\n") == 3
@@ -236,6 +250,14 @@ PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "memory": ("512M", lambda text: {"memory": text}),
     "device": ("/dev/vda", lambda text: {"io": {"devices": [{"device": text, "read_bandwidth": "1M"}]}}),
     "bandwidth": ("1M", lambda text: {"io": {"devices": [{"device": "/dev/vda", "read_bandwidth": text}]}}),
+    "source of a mount": ("/data", lambda text: {"mounts": [{"source": text, "target": "/srv/x"}]}),
+    "target of a mount": ("/srv/data", lambda text: {"mounts": [{"type": "ram", "size": "1M", "target": text}]}),
+    "mode of a mount": ("0755", lambda text: {"mounts": [{"type": "ram", "size": "1M", "target": "/srv/x", "mode": text}]}),
+    "variable": ("HOME", lambda text: {"environment": {text: "x"}}),
+    "value of a variable": ("a b", lambda text: {"environment": {"X": text}}),
+    "word of a command": ("/bin/x", lambda text: {"units": [], "command": [text]}),
+    "user": ("nobody", lambda text: {"units": [], "command": ["/bin/x"], "user": text}),
+    "home": ("/srv/x", lambda text: {"units": [], "command": ["/bin/x"], "home": text}),
     "source": ("default", lambda text: {"network": [{"source": text}]}),
     "mac": ("52:54:00:00:00:01", lambda text: {"network": [{"mac": text}]}),
     "address": ("10.0.0.2/24", lambda text: {"network": [{**STATIC, "addresses": [text]}]}),

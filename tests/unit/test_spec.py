@@ -142,7 +142,7 @@ def test_normal_form(service: MakeSpec, option: str, value: Any, normal: Any) ->
 
 NAME = "1 to 50 lower-case letters, digits and inner dashes"
 ABSOLUTE = "an absolute path without '.' and '..'"
-BELOW = "a directory below another one, such as /var/lib/libvirt/filesystems, without spaces, quotes, '%' and '\\'"
+BELOW = "a directory below another one, such as /var/lib/libvirt/filesystems, without spaces, quotes, '$', '%' and '\\'"
 UNIT = "names of systemd units, such as httpd.service; "
 SIZE = "a size above 0 such as 512M or 1G (units K, M, G, T of 1024)"
 CPUS = "a number of processors from 0.01 to 10000"

@@ -43,7 +43,7 @@ def name(value: str) -> str:
 def _base(value: str) -> str:
     path = absolute(value)
     if path.count("/") < 2 or READ_OTHERWISE.search(path):
-        raise ValueError(f"a directory below another one, such as {FILESYSTEMS}, without spaces, quotes, '%' and '\\'")
+        raise ValueError(f"a directory below another one, such as {FILESYSTEMS}, without spaces, quotes, '$', '%' and '\\'")
     return path
 
 

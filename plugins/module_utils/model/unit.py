@@ -108,6 +108,7 @@ given() {{
         case $one in
         command) mkfifo -m 600 "$run{command.OUTPUT}" ;;
         point:*)
+            place=${{one#*:}}
             test "$(readlink -f "$place")" = "$place" && continue
             echo "$place is not the mount point that it was: it is missing, or a link" >&2
             exit 1

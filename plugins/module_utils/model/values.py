@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 # systemd and the kernel read these in a path as something else
-READ_OTHERWISE = re.compile(r"[\s\"'%\\]")
+READ_OTHERWISE = re.compile(r"[\s\"'$%\\]")
 
 _SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _LARGEST_SIZE = 1 << 60  # systemd ignores a limit that is too large for it
@@ -23,7 +23,7 @@ def absolute(value: str) -> str:
 def plain_path(value: str) -> str:
     """An absolute path that means itself wherever it is written."""
     path = absolute(value)
-    if READ_OTHERWISE.search(path) or "$" in path:
+    if READ_OTHERWISE.search(path):
         raise ValueError("an absolute path without spaces, quotes, '$', '%' and '\\'")
     return path
 
