@@ -129,6 +129,9 @@ options:
   idmap:
     description:
       - A user namespace, in which root inside is another user on the host. There is none, and every value is refused.
+      - libvirt can make one for a container, but the policy denies it (C(virtd_lxc_t) may not C(create) a C(user_namespace)).
+        All capabilities inside would be of another SELinux class, C(cap_userns), which sandboxes are not given either, because
+        user namespaces open the commonest ways to kernel bugs. And the owners of the whole content would have to be shifted.
     type: dict
   mounts:
     description:

@@ -122,7 +122,7 @@ VALUES = (
     Case("a mount of a link", SERVICE, mount("/bin"), ("mounts[/srv/x].source: '/bin'", "leads to /usr/bin")),
     Case("a mount that the sandbox could not use", SERVICE, mount("/etc/ssh"), ("mounts[/srv/x].source: '/etc/ssh'", "etc_t:s0", "relabel: true")),
     Case("relabelling what is the host's", SERVICE, mount("/etc/ssh", relabel=True), ("/etc/ssh", "belongs to the host")),
-    Case("an image that is none", SERVICE, mount("/etc/hostname", type="image"), ("mounts[/srv/x].source: '/etc/hostname'", "mkfs.ext4")),
+    Case("an image that is none", SERVICE, mount("/etc/passwd", type="image"), ("mounts[/srv/x].source: '/etc/passwd'", "mkfs.ext4")),
     Case("a mount where a link is inside", SERVICE, {"mounts": [{**RAM, "target": "/etc/mtab"}]}, ("mounts[/etc/mtab].target: '/etc/mtab'", "symlink")),
     Case("units and a command", SERVICE, {"command": ["/bin/true"]}, ("command: ['/bin/true']", "units")),
     Case("a command that there is not", SERVICE, {"units": None, "command": ["/usr/bin/nosuch"]}, ("command: '/usr/bin/nosuch'", "/usr")),

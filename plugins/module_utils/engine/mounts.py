@@ -16,10 +16,9 @@ from . import tree
 
 # where ext4 says what it is
 _MAGIC_AT, _MAGIC = 1024 + 56, b"\x53\xef"
-_NEEDS = {
-    "directory": {False: ("dir", ("search", "read")), True: ("dir", ("search", "read", "write", "add_name"))},
-    "file": {False: ("file", ("open", "read")), True: ("file", ("open", "read", "write"))},
-}
+# class and permission, of a directory also on the files that will most likely have its label; and what writing adds
+_READ = {"directory": ("dir search", "dir read", "file open", "file read"), "file": ("file open", "file read")}
+_WRITE = {"directory": ("dir write", "dir add_name", "file write"), "file": ("file write",)}
 
 
 def observe(spec: Mapping[str, Any], root: str) -> dict[str, Seen]:
@@ -69,13 +68,13 @@ def _context(path: str) -> str:
 def _denied(spec: Mapping[str, Any], mount: Mapping[str, Any], kind: str, context: str) -> str:
     """What the sandbox may not do with a source, as the kernel says; nothing where there is no SELinux to ask."""
     kind = "file" if kind == "image" else kind
-    if kind not in _NEEDS or selinux.mode() == "disabled":
+    if kind not in _READ or selinux.mode() == "disabled":
         return ""
     process = layout.process_context(spec["process_type"], spec["level"])
-    tclass, permissions = _NEEDS[kind][not mount["read_only"]]
+    needed = _READ[kind] + (() if mount["read_only"] else _WRITE[kind])
     if not context:
-        return f"{tclass} {permissions[0]}"
-    return ", ".join(f"{tclass} {one}" for one in permissions if not selinux.decide(process, context, tclass, one)["allowed"])
+        return ", ".join(needed)
+    return ", ".join(one for one in needed if not selinux.decide(process, context, *one.split())["allowed"])
 
 
 def _point(root: str, path: str) -> str:

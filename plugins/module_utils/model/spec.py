@@ -29,7 +29,10 @@ _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 # a sandbox's private content lives there; everything else of the host is /usr, or not inside
-IDMAP_REFUSED = "none yet"
+IDMAP_REFUSED = (
+    "none: the policy lets libvirt make no user namespace (virtd_lxc_t is denied user_namespace create), and gives a sandbox no "
+    "capability in one (class cap_userns); the owners of the content would have to be shifted too"
+)
 PRIVATE_ROOTS = ("/etc", "/var", "/home", "/root", "/srv")
 
 
