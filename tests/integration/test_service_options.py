@@ -38,12 +38,11 @@ echo "main=$(cut -d' ' -f22 /proc/$pid/stat)"
 echo "weight=$(cat {CGROUP}/cpu.weight)"
 echo "io=$(cut -d' ' -f2- {CGROUP}/io.max)"
 echo "environment=$(tr '\\0' '\\n' </proc/$journald/environ | grep ^IT_ | sort | paste -sd ' ')"
+bounding=$(awk '/CapBnd/ {{ print $2 }}' /proc/$pid/status)
 for capability in chown:0 net_raw:13 sys_ptrace:19; do
-    for who in $pid $journald; do
-        test $((0x$(awk '/CapBnd/ {{ print $2 }}' /proc/$who/status) >> ${{capability#*:}} & 1)) = 1 || echo "lost=${{capability%:*}}"
-    done
-done | sort -u | sed 's/lost=//' | paste -sd ' ' | sed 's/^/lost=/'
-echo "entered=$(inside 'grep CapBnd /proc/self/status' | grep -c "$(awk '/CapBnd/ {{ print $2 }}' /proc/$pid/status)")"
+    test $((0x$bounding >> ${{capability#*:}} & 1)) = 1 || echo "${{capability%:*}}"
+done | paste -sd ' ' | sed 's/^/lost=/'
+echo "entered=$(inside 'grep CapBnd /proc/self/status' | grep -c "$bounding")"
 echo "page=$(inside 'cat /srv/pages/file')"
 echo "page_write=$(inside 'echo written >/srv/pages/new && echo yes')"
 echo "page_label=$(stat -c %C {PAGES}/file)"

@@ -53,7 +53,7 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     for spec in present:
         check(spec, seen[spec["name"]], facts, predicted=check_mode)
     for spec, state in wanted:
-        if state in ("started", "reloaded") and seen[spec["name"]].active is not None:
+        if spec["units"] and state in ("started", "reloaded") and seen[spec["name"]].active is not None:
             seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], down=down(spec))
     plan = Plan()
     for spec, state in wanted:
