@@ -59,7 +59,7 @@ STAGES = (
     Stage(
         "create", {"network": DHCP},
         ("write the files inside", "write the slice", "write the unit", "reload systemd", "define the domain", "enable the unit",
-         "write the spec", "start"),
+         "link the journal", "write the spec", "start"),
         True, NO_LIMIT,
     ),
     Stage(
@@ -241,7 +241,10 @@ def test_stopped(played: Played, host: str) -> None:
 def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -> None:
     outcomes = played.on(host)
     predicted, real = outcomes["absent: in check mode"], outcomes["absent: for real"]
-    steps = ["disable the unit", "undefine the domain", "remove the unit", "remove the slice", "remove the spec", "reload systemd"]
+    steps = [
+        "disable the unit", "undefine the domain", "remove the link to the journal",
+        "remove the unit", "remove the slice", "remove the spec", "reload systemd",
+    ]  # fmt: skip
     assert predicted.steps(NAME) == real.steps(NAME) == steps
     assert not real.failed, real.message
     assert not outcomes["absent: again"].changed
