@@ -75,7 +75,7 @@ options:
       - The unit follows the command. It is active while the command runs, inactive after it ended with code 0, and failed
         after another code, which C(systemctl status) and M(virt.sandbox.sandbox_info) show. A command that ended is started
         again by O(state=started).
-      - To stop it, the command gets C(SIGTERM), and is killed if it has not ended after 30 seconds. To reload it, it gets
+      - To stop it, the command gets C(SIGTERM), and is killed if it has not ended after half a minute. To reload it, it gets
         C(SIGHUP).
     type: list
     elements: str

@@ -68,8 +68,8 @@ ReadKMsg=no
 Audit=no
 """
 
-# seconds that a command has to end
-STOP_TRIES = 30
+# the longest wait for a command that was told to end, after waits of half, a quarter and so on
+STOP_SECONDS = 16
 
 HELPER = f"""\
 #!/bin/sh
@@ -187,13 +187,13 @@ stop)
     pid=$(controller) || exit 0
     signal=RTMIN+4 # systemd: power off
     test "${{1-}}" != command || signal=TERM
-    # again and again, because one that has only just begun does not hear it
-    tries={STOP_TRIES}
+    # again, because one that has only just begun does not hear it, but ever more rarely, because each time it begins anew
+    seconds=1
     while kill -s "$signal" "$(leader)" 2>/dev/null; do
-        timeout 1 tail --pid="$pid" -f /dev/null || :
-        tries=$((tries - 1))
-        # what does not heed it is killed
-        test "$signal" != TERM || test "$tries" -gt 0 || exit 0
+        timeout "$seconds" tail --pid="$pid" -f /dev/null || :
+        seconds=$((seconds * 2))
+        # a command that does not heed it is killed
+        test "$signal" != TERM || test "$seconds" -le {STOP_SECONDS} || exit 0
     done
     ;;
 clean)
