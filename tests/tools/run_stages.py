@@ -36,12 +36,23 @@ class Result:
     failed: int = 0
     skipped: int = 0
     note: str = ""
+    failures: list[str] = dataclasses.field(default_factory=list)
 
     def line(self) -> str:
         word = "failed" if self.failed else "ok"
         counts = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
         tests = counts if self.passed or self.skipped else self.note
         return f"{word:<7}{self.stage:<9}{self.seconds:7.1f} s  {tests}".rstrip()
+
+
+def failures(suite: ElementTree.Element) -> list[str]:
+    """Each test that failed, with the first line of what it says; the whole of it stands in the stage's log."""
+    found = []
+    for case in suite.iter("testcase"):
+        for failure in (*case.iter("failure"), *case.iter("error")):
+            said = next(iter(failure.get("message", "").splitlines()), "")
+            found.append(f"{case.get('classname', '')}.{case.get('name', '')}: {said[:300]}")
+    return found
 
 
 def count(report: Path, result: Result) -> None:
@@ -53,6 +64,7 @@ def count(report: Path, result: Result) -> None:
             result.passed += tests - skipped - failed
             result.failed += failed
             result.skipped += skipped
+            result.failures += failures(suite)
     if result.status and not result.failed:
         result.failed = 1
 
@@ -137,6 +149,8 @@ class Runner:
         self.say("", "")
         for result in self.results:
             self.say("", result.line())
+            for failure in result.failures:
+                self.say("", f"       {failure}")
         passed, failed, skipped = (sum(getattr(r, n) for r in self.results) for n in ("passed", "failed", "skipped"))
         self.say("", f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
         return 1 if failed else 0

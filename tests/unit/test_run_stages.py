@@ -66,6 +66,18 @@ def test_closing_line(
     assert status == (0 if ", 0 failed" in case.closing else 1)
 
 
+def test_what_failed_is_named_above_the_closing_line(
+    run_stages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = '<testcase classname="tests.a" name="b[1]"><failure message="assert 1 == 2&#10;more"/></testcase>'
+    suite = f'<testsuite tests="1" failures="1">{case}</testsuite>'
+    (tmp_path / "Makefile").write_text(f"unit: ; @echo '{suite}' > $${{PYTEST_ADDOPTS#--junitxml=}}; exit 1\n%: ; @:\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run_stages", "--logs", str(tmp_path / "logs")])
+    assert run_stages.main() == 1
+    assert "       tests.a.b[1]: assert 1 == 2" in capsys.readouterr().out.splitlines()
+
+
 def test_a_stage_that_never_ends_is_stopped(
     run_stages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
