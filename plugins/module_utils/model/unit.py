@@ -68,6 +68,9 @@ ReadKMsg=no
 Audit=no
 """
 
+# libvirt's own answer to a start, which waits for no unit inside; it gives machined and systemd 30 s for the scope
+START_SECONDS = 60
+
 # the longest wait for a command that was told to end, after waits of half, a quarter and so on
 STOP_SECONDS = 16
 
@@ -139,6 +142,11 @@ prepare() {{
     given "$@"
 }}
 
+# one after the other: of two at once, rarely, libvirt's daemon never answers one, or the bus loses the answer of machined
+begin() {{
+    flock "{layout.RUN}/.start" timeout -k 5 {START_SECONDS} virsh -q -c lxc:///system start "$name"
+}}
+
 # the code with which the command of the sandbox ended, as it says
 code() {{
     code=
@@ -152,10 +160,10 @@ code() {{
 case $verb in
 start)
     prepare "$@"
-    $lxc start "$name" && exit 0
-    # once more: libvirt gives machined and systemd 30 s for the scope, too few where many sandboxes start at once
+    begin && exit 0
+    echo "libvirt did not start $name; once more" >&2
     prepare "$@"
-    exec $lxc start "$name"
+    begin
     ;;
 watch)
     pid=$(controller)
@@ -229,7 +237,7 @@ ExecStart={layout.HELPER} watch {arguments}{kind}
 ExecReload={layout.HELPER} reload {arguments} {units}
 ExecStop={layout.HELPER} stop {arguments}{kind}
 ExecStopPost=-{layout.HELPER} clean {arguments}
-TimeoutStartSec=300
+TimeoutStartSec=30min
 TimeoutStopSec=90
 KillMode=mixed
 
