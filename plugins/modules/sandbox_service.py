@@ -382,7 +382,7 @@ options:
   timeout:
     description: How many seconds to wait until the units inside are active and a DHCP interface has its address.
     type: int
-    default: 90
+    default: 180
 seealso:
   - module: virt.sandbox.mcs_label
   - module: virt.sandbox.sandbox_content
@@ -497,7 +497,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COM
 STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
 STATE = Option("state", default="started", choices=STATES)
 STALE = Option("stale", default="ignore", choices=("ignore", "restart"))
-TIMEOUT = Option("timeout", type="int", default=90)
+TIMEOUT = Option("timeout", type="int", default=180)
 
 
 def main() -> None:

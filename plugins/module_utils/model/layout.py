@@ -15,6 +15,7 @@ CONTENT = "/var/lib/virt-sandbox/content"
 RUN = "/run/virt-sandbox"
 JOURNALS = "/var/log/journal"
 HELPER = "/usr/local/libexec/virt-sandbox-unit"
+COMMAND = "/usr/local/sbin/virt-sandbox"
 CGROUPS = "/sys/fs/cgroup/machine.slice"
 
 ROOT_TYPE = "virt_sandbox_root_t"
