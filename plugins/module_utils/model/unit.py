@@ -142,7 +142,7 @@ prepare() {{
     given "$@"
 }}
 
-# one after the other: of two at once, rarely, libvirt's daemon never answers one, or the bus loses the answer of machined
+# one after the other, and bounded: rarely virsh never returns, and cannot be killed, though the sandbox runs
 begin() {{
     flock "{layout.RUN}/.start" timeout -k 5 {START_SECONDS} virsh -q -c lxc:///system start "$name"
 }}
@@ -238,7 +238,7 @@ ExecStop={layout.HELPER} stop {arguments}{kind}
 ExecStopPost=-{layout.HELPER} clean {arguments}
 TimeoutStartSec=30min
 TimeoutStopSec=90
-KillMode=mixed
+KillMode=process
 
 [Install]
 WantedBy=multi-user.target
