@@ -83,7 +83,7 @@ set -eu
 verb=$1 name=$2 slice={layout.CGROUPS}/$3 level=$4 file_type=$5
 shift 5
 run={layout.RUN}/$name
-lxc='virsh -q -c lxc:///system'
+uri=lxc:///system
 
 controller() {{
     cat "/run/libvirt/lxc/$name.pid" 2>/dev/null
@@ -95,7 +95,7 @@ leader() {{
 
 clean() {{
     # also a domain that runs behind the unit's back
-    test ! -e "/run/libvirt/lxc/$name.pid" || $lxc destroy "$name" 2>/dev/null || :
+    test ! -e "/run/libvirt/lxc/$name.pid" || virsh -q -c "$uri" destroy "$name" 2>/dev/null || :
     while grep -q " $run " /proc/self/mounts; do
         umount -l "$run"
     done
@@ -142,9 +142,10 @@ prepare() {{
     given "$@"
 }}
 
-# one after the other, and bounded: rarely virsh never returns, and cannot be killed, though the sandbox runs
+# one after the other, and bounded: rarely virsh never returns, and cannot be killed, though the sandbox runs; so the lock
+# is not virsh's to hold
 begin() {{
-    flock "{layout.RUN}/.start" timeout -k 5 {START_SECONDS} virsh -q -c lxc:///system start "$name"
+    flock --close "{layout.RUN}/.start" timeout -k 5 {START_SECONDS} virsh -q -c "$uri" start "$name"
 }}
 
 # the code with which the command of the sandbox ended, as it says
