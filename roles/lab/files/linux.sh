@@ -6,4 +6,5 @@ for descriptor in /proc/self/fd/*; do
   number=${descriptor##*/}
   if [ "$number" -gt 2 ]; then eval "exec $number>&-"; fi
 done
+if [ -e "${0%/*}/xstate.so" ]; then export LD_PRELOAD=${0%/*}/xstate.so; fi
 exec -a "$0" linux.uml "$@"
