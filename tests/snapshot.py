@@ -79,6 +79,15 @@ def said(*command: str) -> list[str]:
     return sorted(line for line in done.stdout.splitlines() if line.strip())
 
 
+def lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def filters() -> list[str]:
+    return [line.split()[1] for line in said(*VIRSH, "nwfilter-list") if "virt-sandbox" in line]
+
+
 def main() -> None:
     running = said(*VIRSH, "list", "--name")
     domains = {name: said(*VIRSH, "dumpxml", "--inactive", name) for name in said(*VIRSH, "list", "--all", "--name")}
@@ -87,6 +96,9 @@ def main() -> None:
         "registry": rows(),
         "domains": domains,
         "running": running,
+        "hosts": {"/etc/hosts": [*entry("/etc/hosts")[:4], *lines("/etc/hosts")]},
+        "networks": {name: said(*VIRSH, "net-dumpxml", name) for name in said(*VIRSH, "net-list", "--name")},
+        "filters": {name: said(*VIRSH, "nwfilter-dumpxml", name) for name in filters()},
         "units": said("systemctl", "list-units", "--plain", "--no-legend", "*_sandbox.service"),
     }
     json.dump(shown, sys.stdout, sort_keys=True)

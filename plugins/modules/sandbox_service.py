@@ -188,21 +188,33 @@ options:
   network:
     description:
       - The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback.
+      - The name of the sandbox stands for its address on the host (in C(/etc/hosts)) and in the libvirt network.
     type: list
     elements: dict
     default: []
     suboptions: &network
       type:
-        description: Whether the address comes by DHCP, or from O(network[].addresses).
+        description:
+          - Whether the address comes by DHCP, or from O(network[].addresses).
+          - In a libvirt network an address is reserved for the sandbox before it starts, the same for as long as it is there.
         type: str
         choices: [dhcp, static]
         default: dhcp
       source:
-        description: The libvirt network.
+        description:
+          - The libvirt network. The default is V(default).
+          - Mutually exclusive with O(network[].bridge).
         type: str
-        default: default
+      bridge:
+        description: A bridge of the host that is there already, instead of a libvirt network.
+        type: str
       mac:
         description: The MAC address. By default one that follows from the name.
+        type: str
+      lease:
+        description:
+          - The IPv4 address that libvirt's DHCP server gives, for O(network[].type=dhcp) in a libvirt network.
+          - By default a free one of the network's range that follows from the MAC address.
         type: str
       addresses:
         description: Addresses with their prefix, such as V(192.168.122.10/24), for O(network[].type=static).
@@ -212,6 +224,52 @@ options:
       gateway:
         description: The default route, for O(network[].type=static).
         type: str
+      routes:
+        description: Further routes.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          to:
+            description: The network to which it leads, such as V(10.0.0.0/8).
+            type: str
+            required: true
+          via:
+            description: The address of the router, which the interface reaches.
+            type: str
+            required: true
+      nameservers:
+        description:
+          - The servers to ask for names. By default the host's own in the libvirt network, which also knows the other sandboxes
+            in it.
+        type: list
+        elements: str
+        default: []
+      filter:
+        description:
+          - Whether the host drops what the sandbox sends under another MAC or IP address than its own, and what only servers of
+            addresses and routes send (DHCP, router advertisements).
+          - Where DHCP on a O(network[].bridge) gives the address, only the MAC address is known.
+        type: bool
+        default: true
+      ports:
+        description:
+          - TCP ports of the host whose connections are handed on to the sandbox while it runs. A change does not restart it.
+          - The service inside sees the host's address as that of its client. Where it must know the client, use a bridge.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          host:
+            description: The port of the host, which nothing else has.
+            type: int
+            required: true
+          port:
+            description: The port inside. By default that of the host.
+            type: int
+          address:
+            description: The address of the host at which it is published. By default all.
+            type: str
   memory:
     description: The most memory that the sandbox may use, such as V(512M). No limit by default.
     type: str

@@ -6,19 +6,15 @@ What a run did is asked of the kernel and of the host's tools, never of the modu
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE, Cycle, CycleTests, Stage
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, difference, sandboxes_gone, shell_task, snapshot_task
 
 NAME, LEVEL, ADDRESS = "it-svc", "s0:c921,c922", "192.168.122.221"
-LABEL, CONTENT, SERVICE = "virt.sandbox.mcs_label", "virt.sandbox.sandbox_content", "virt.sandbox.sandbox_service"
-INFO = "virt.sandbox.sandbox_info"
 
-# a host may have it from an earlier sandbox, or not
-HELPER = "write the unit's helper"
 UNITS = ["apache2.service"]
 PRIVATE = ["/etc/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/apache2", "/var/log/apache2", "/var/www"]
 DHCP: list[dict[str, Any]] = [{"type": "dhcp"}]
@@ -39,57 +35,34 @@ echo "http=$(curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://$(nsenter -n 
 """  # noqa: E501
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One call of ``sandbox_service``: what it is to do, and what the host must show afterwards."""
-
-    name: str
-    options: Mapping[str, Any]
-    steps: tuple[str, ...]
-    restarted: bool
-    shows: Mapping[str, str]
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        return {"name": NAME, "level": LEVEL, "units": UNITS, **self.options}
-
-
 NO_LIMIT = {"memory": "max", "cpu": "max 100000", "http": "200"}
 STAGES = (
     Stage(
-        "create", {"network": DHCP},
-        ("write the files inside", "write the slice", "write the unit", "reload systemd", "define the domain", "enable the unit",
-         "link the journal", "write the spec", "start"),
+        "create", {"units": UNITS, "network": DHCP},
+        ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "name it on the host",
+         "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
         True, NO_LIMIT,
     ),
     Stage(
-        "change limits", {"network": DHCP, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
+        "change limits", {"units": UNITS, "network": DHCP, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
         ("write the slice", "reload systemd", "apply the limits", "define the domain", "write the spec"),
         False, {"memory": str(300 * MB), "tasks": "200", "cpu": "50000 100000", "http": "200"},
     ),
     Stage(
-        "change the network", {"network": STATIC, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
-        ("write the files inside", "define the domain", "write the spec", "restart"),
+        "change the network", {"units": UNITS, "network": STATIC, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
+        ("write the files inside", "give the addresses back", "reserve the addresses", "name it on the host", "define the domain",
+         "write the spec", "restart"),
         True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/24", "http": "200"},
     ),
     Stage(
-        "remove limits", {"network": STATIC},
+        "remove limits", {"units": UNITS, "network": STATIC},
         ("write the slice", "reload systemd", "apply the limits", "define the domain", "write the spec"),
         False, {**NO_LIMIT, "tasks": "max", "addresses": f"{ADDRESS}/24"},
     ),
 )  # fmt: skip
+CYCLE = Cycle(NAME, LEVEL, LOOK, STAGES)
 TRIO = ("it-one", "it-two", "it-three")
 TRIO_OPTIONS = [{"name": name, "units": ["systemd-tmpfiles-clean.timer"]} for name in TRIO]
-
-
-def stage_tasks(stage: Stage) -> Iterator[Task]:
-    if stage.name != "create":
-        yield snapshot_task(f"{stage.name}: snapshot")
-    yield {"name": f"{stage.name}: in check mode", SERVICE: stage.arguments, "check_mode": True, "diff": True}
-    yield snapshot_task(f"{stage.name}: snapshot after check mode")
-    yield {"name": f"{stage.name}: for real", SERVICE: stage.arguments, "diff": True}
-    yield shell_task(f"{stage.name}: look", LOOK, changed_when=False)
-    yield {"name": f"{stage.name}: again", SERVICE: stage.arguments}
 
 
 def content_tasks() -> Iterator[Task]:
@@ -98,14 +71,13 @@ def content_tasks() -> Iterator[Task]:
     yield snapshot_task("content: snapshot after check mode")
     yield {"name": "content: for real", CONTENT: arguments}
     yield {"name": "content: again", CONTENT: arguments}
-    yield snapshot_task("create: snapshot")
 
 
 def end_tasks() -> Iterator[Task]:
     absent = {"name": NAME, "state": "absent"}
     yield {"name": "info", INFO: {"name": NAME}}
     yield {"name": "content absent while it runs", CONTENT: absent}
-    yield {"name": "stopped", SERVICE: {**STAGES[-1].arguments, "state": "stopped"}}
+    yield {"name": "stopped", SERVICE: {"name": NAME, "level": LEVEL, **STAGES[-1].options, "state": "stopped"}}
     yield shell_task("is it stopped", f"virsh -q -c lxc:///system domstate {NAME}; systemctl is-active {NAME}_sandbox.service")
     yield {"name": "absent: in check mode", SERVICE: absent, "check_mode": True}
     yield {"name": "absent: for real", SERVICE: absent}
@@ -142,16 +114,10 @@ def played(lab: Lab) -> Iterator[Played]:
         {"name": "label", LABEL: {"name": NAME, "level": LEVEL}},
     ]
     tasks += content_tasks()
-    for stage in STAGES:
-        tasks += stage_tasks(stage)
+    tasks += CYCLE.tasks()
     tasks += [*end_tasks(), *trio_tasks()]
     yield lab.play(tasks)
     lab.play(sandboxes_gone(names))
-
-
-def shown(played: Played, host: str, stage: Stage) -> dict[str, str]:
-    outcome = played.on(host)[f"{stage.name}: look"]
-    return dict(line.split("=", 1) for line in outcome.stdout.splitlines())
 
 
 def without_quarantine(snapshot: dict[str, Any]) -> dict[str, Any]:
@@ -159,42 +125,8 @@ def without_quarantine(snapshot: dict[str, Any]) -> dict[str, Any]:
     return {**snapshot, "registry": snapshot["registry"].get("owner", [])}
 
 
-stages = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-
-
-@stages
-def test_a_stage_does_what_it_is_to_do(played: Played, host: str, stage: Stage) -> None:
-    outcome = played.on(host)[f"{stage.name}: for real"]
-    assert not outcome.failed, outcome.message
-    assert [step for step in outcome.steps(NAME) if step != HELPER] == list(stage.steps)
-    seen = shown(played, host, stage)
-    assert {key: seen[key] for key in stage.shows} == stage.shows
-
-
-@stages
-def test_check_mode_predicts_it_and_changes_nothing(played: Played, host: str, stage: Stage) -> None:
-    outcomes = played.on(host)
-    predicted, real = outcomes[f"{stage.name}: in check mode"], outcomes[f"{stage.name}: for real"]
-    assert predicted.changed
-    assert predicted.result["steps"] == real.result["steps"]
-    assert predicted.result["diff"] == real.result["diff"]
-    assert set(real.result["diff"]["after"][NAME]) - {HELPER} == set(stage.steps)
-    before, after = outcomes[f"{stage.name}: snapshot"].snapshot, outcomes[f"{stage.name}: snapshot after check mode"].snapshot
-    assert difference(before, after) == {}
-
-
-@stages
-def test_again_changes_nothing(played: Played, host: str, stage: Stage) -> None:
-    outcome = played.on(host)[f"{stage.name}: again"]
-    assert not outcome.failed, outcome.message
-    assert not outcome.changed, outcome.result["steps"]
-
-
-@pytest.mark.parametrize(("before", "stage"), list(zip(STAGES, STAGES[1:])), ids=[stage.name for stage in STAGES[1:]])
-def test_it_is_restarted_only_where_it_must_be(played: Played, host: str, before: Stage, stage: Stage) -> None:
-    began = [shown(played, host, each)["main"] for each in (before, stage)]
-    assert began[0].isdigit()
-    assert (began[0] != began[1]) == stage.restarted
+class TestLife(CycleTests):
+    cycle = CYCLE
 
 
 def test_content_is_predicted_made_and_left_alone(played: Played, host: str) -> None:
@@ -242,7 +174,7 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
     outcomes = played.on(host)
     predicted, real = outcomes["absent: in check mode"], outcomes["absent: for real"]
     steps = [
-        "disable the unit", "undefine the domain", "remove the link to the journal",
+        "disable the unit", "undefine the domain", "give the addresses back", "name it on the host", "remove the link to the journal",
         "remove the unit", "remove the slice", "remove the spec", "reload systemd",
     ]  # fmt: skip
     assert predicted.steps(NAME) == real.steps(NAME) == steps
@@ -259,7 +191,7 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
 HOST_WIDE = {
     "entries /etc/libvirt-sandbox", "entries /etc/libvirt-sandbox/services", "entries /var/lib/virt-sandbox/content",
     "entries /var/lib/libvirt/filesystems", "entries /usr/local/libexec/virt-sandbox-unit",
-    "registry quarantine", "registry owner", "registry setting", "registry free", "registry pool",
+    "filters virt-sandbox-ipv4", "registry quarantine", "registry owner", "registry setting", "registry free", "registry pool",
 }  # fmt: skip
 
 

@@ -7,17 +7,14 @@ What a run did is asked of the kernel and of processes inside, never of the modu
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, difference, sandboxes_gone, shell_task, snapshot_task
+from ansible_collections.virt.sandbox.tests.cycle import CONTENT, EXEC, INFO, LABEL, SERVICE, Cycle, CycleTests, Stage
+from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, sandboxes_gone, shell_task
 
 NAME, LEVEL = "it-opt", "s0:c923,c924"
-LABEL, CONTENT, SERVICE = "virt.sandbox.mcs_label", "virt.sandbox.sandbox_content", "virt.sandbox.sandbox_service"
-INFO, EXEC = "virt.sandbox.sandbox_info", "virt.sandbox.sandbox_exec"
-HELPER = "write the unit's helper"
 CGROUP = "/sys/fs/cgroup/machine.slice/machine-it\\\\x2dopt.slice"
 UNIT = f"{NAME}_sandbox.service"
 PAGES, IMAGE = "/srv/it-opt-pages", "/srv/it-opt.img"
@@ -53,21 +50,6 @@ echo "ram_write=$(inside 'echo written >/var/cache/quick/new && stat -c %a /var/
 echo "process=$(ps -o user=,group=,args= -p $(pgrep -n -P $pid sleep) | xargs)"
 echo "home=$(tr '\\0' '\\n' </proc/$(pgrep -n -P $pid sleep)/environ | grep ^HOME=) $(readlink /proc/$(pgrep -n -P $pid sleep)/cwd)"
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One call of ``sandbox_service``: what it is to do, and what the host must show afterwards."""
-
-    name: str
-    options: Mapping[str, Any]
-    steps: tuple[str, ...]
-    restarted: bool
-    shows: Mapping[str, str]
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        return {"name": NAME, "level": LEVEL, **self.options}
 
 
 UNITS = {"units": ["systemd-tmpfiles-clean.timer"]}
@@ -154,15 +136,7 @@ STAGES = (
         {**NOTHING, "process": ""},
     ),
 )  # fmt: skip
-
-
-def stage_tasks(stage: Stage) -> Iterator[Task]:
-    yield snapshot_task(f"{stage.name}: snapshot")
-    yield {"name": f"{stage.name}: in check mode", SERVICE: stage.arguments, "check_mode": True, "diff": True}
-    yield snapshot_task(f"{stage.name}: snapshot after check mode")
-    yield {"name": f"{stage.name}: for real", SERVICE: stage.arguments, "diff": True}
-    yield shell_task(f"{stage.name}: look", LOOK, changed_when=False)
-    yield {"name": f"{stage.name}: again", SERVICE: stage.arguments}
+CYCLE = Cycle(NAME, LEVEL, LOOK, STAGES)
 
 
 def command(script: str, **options: Any) -> dict[str, Any]:
@@ -226,53 +200,13 @@ def played(lab: Lab) -> Iterator[Played]:
         {"name": "label", LABEL: {"name": NAME, "level": LEVEL}},
         {"name": "content", CONTENT: {"name": NAME, "level": LEVEL}},
     ]
-    for stage in STAGES:
-        tasks += stage_tasks(stage)
-    tasks += command_tasks()
+    tasks += [*CYCLE.tasks(), *command_tasks()]
     yield lab.play(tasks, timeout=1800)
     lab.play([*sandboxes_gone([NAME]), shell_task("clean up the host", f"rm -rf {PAGES} {IMAGE} /srv/it-opt-seed")])
 
 
-def shown(played: Played, host: str, stage: Stage) -> dict[str, str]:
-    outcome = played.on(host)[f"{stage.name}: look"]
-    return dict(line.split("=", 1) for line in outcome.stdout.splitlines())
-
-
-stages = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-
-
-@stages
-def test_a_stage_does_what_it_is_to_do(played: Played, host: str, stage: Stage) -> None:
-    outcome = played.on(host)[f"{stage.name}: for real"]
-    assert not outcome.failed, outcome.message
-    assert [step for step in outcome.steps(NAME) if step != HELPER] == list(stage.steps)
-    seen = shown(played, host, stage)
-    assert {key: seen[key] for key in stage.shows} == stage.shows
-
-
-@stages
-def test_check_mode_predicts_it_and_changes_nothing(played: Played, host: str, stage: Stage) -> None:
-    outcomes = played.on(host)
-    predicted, real = outcomes[f"{stage.name}: in check mode"], outcomes[f"{stage.name}: for real"]
-    assert predicted.changed
-    assert predicted.result["steps"] == real.result["steps"]
-    assert predicted.result["diff"] == real.result["diff"]
-    before, after = outcomes[f"{stage.name}: snapshot"].snapshot, outcomes[f"{stage.name}: snapshot after check mode"].snapshot
-    assert difference(before, after) == {}
-
-
-@stages
-def test_again_changes_nothing(played: Played, host: str, stage: Stage) -> None:
-    outcome = played.on(host)[f"{stage.name}: again"]
-    assert not outcome.failed, outcome.message
-    assert not outcome.changed, outcome.result["steps"]
-
-
-@pytest.mark.parametrize(("before", "stage"), list(zip(STAGES, STAGES[1:])), ids=[stage.name for stage in STAGES[1:]])
-def test_it_is_restarted_only_where_it_must_be(played: Played, host: str, before: Stage, stage: Stage) -> None:
-    began = [shown(played, host, each)["main"] for each in (before, stage)]
-    assert began[0].isdigit()
-    assert (began[0] != began[1]) == stage.restarted
+class TestOptions(CycleTests):
+    cycle = CYCLE
 
 
 def test_a_command_that_fails_fails_its_unit(played: Played, host: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network_filter, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.network import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import content_spec, dump, service_spec
 
@@ -43,12 +44,15 @@ def host() -> Host:
     return Host(
         systemd=unit.HostSystemd(
             wants={"sysinit.target": ["systemd-journald.service", "systemd-udevd.service"], "getty.target": ["getty@tty1.service"]},
-            generators=["systemd-fstab-generator"],
             unit_paths={name: f"/usr/lib/systemd/system/{name.replace(INSTANCE, '')}" for name in there},
         ),
         helper_text=unit.HELPER,
-        gateways={"default": "192.168.122.1", "other": "10.0.0.1"},
+        networks={
+            "default": LibvirtNetwork("192.168.122.1", ("192.168.122.1/24",), (("192.168.122.2", "192.168.122.254"),)),
+            "other": LibvirtNetwork("10.0.0.1", ("10.0.0.1/24",), (("10.0.0.2", "10.0.0.9"),)),
+        },
         followed=["/etc/alternatives", "/etc/ld.so.cache"],
+        filters={name: network_filter.filter_xml(name) for name in network_filter.NAMES},
     )
 
 
@@ -58,7 +62,7 @@ def declared(host: Host) -> Callable[..., Observed]:
 
     def make(spec: dict[str, Any], /, running: bool = True, **changes: Any) -> Observed:
         xml = domain.domain_xml(spec, host.followed)
-        files = unit.inside(spec, host.systemd, host.gateways)
+        files = unit.inside(spec, host.systemd, host.networks)
         state = {
             "spec_text": dump(spec),
             "spec": spec,

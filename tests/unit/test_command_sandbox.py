@@ -167,7 +167,7 @@ def test_the_domain_runs_it(service: MakeSpec, host: Host) -> None:
     assert shown["environment"] == {"PATH": command.PATH, "A": "5", "B": "1 <&'\"%$"}
     assert shown["interfaces"][0]["addresses"] == ["10.0.0.2/24", "fd00::2/64"]
     assert shown["interfaces"][0]["routes"] == ["0.0.0.0/0 10.0.0.1"]
-    inside = {file.path for file in unit.inside(spec, host.systemd, host.gateways)}
+    inside = {file.path for file in unit.inside(spec, host.systemd, host.networks)}
     assert inside == {"etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf"}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, network
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import fingerprint
 
@@ -71,7 +71,7 @@ def test_what_matters_is_a_difference(xml: str, old: str, new: str, key: str) ->
 
 
 def test_addresses_and_uuids_are_stable_and_ones_own() -> None:
-    macs = [domain.mac(name, number) for name in ("web", "db") for number in (0, 1)]
+    macs = [network.mac(name, number) for name in ("web", "db") for number in (0, 1)]
     assert len(set(macs)) == 4
     assert all(mac.startswith("52:54:00:") and len(mac) == 17 for mac in macs)
     assert domain.domain_uuid("web") == domain.domain_uuid("web") != domain.domain_uuid("db")
@@ -80,4 +80,4 @@ def test_addresses_and_uuids_are_stable_and_ones_own() -> None:
 def test_a_declared_mac_is_the_interfaces(service: MakeSpec) -> None:
     xml = domain.domain_xml(service(network=[{}, {"mac": "52:54:00:00:00:01"}]), [])
     addresses = [element.get("address") for element in ElementTree.fromstring(xml).iterfind("devices/interface/mac")]
-    assert addresses == [domain.mac("web", 0), "52:54:00:00:00:01"]
+    assert addresses == [network.mac("web", 0), "52:54:00:00:00:01"]

@@ -310,7 +310,7 @@ def test_only_root_enters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def test_the_command_line_says_why_not(host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(enter.signal, "signal", lambda *_ignored: None)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.FileIO(os.devnull)))
     assert enter.main(["exec", "container1", "--", "id"]) == enter.CANNOT_ENTER
     assert capsys.readouterr().err.startswith("virt-sandbox: sandbox container1 is not running")
 

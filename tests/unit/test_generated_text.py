@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, ports, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, load, service_spec
@@ -36,12 +36,20 @@ def texts(pattern: str) -> st.SearchStrategy[str]:
     return disturbed(st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True))
 
 
+routes = st.fixed_dictionaries({"to": disturbed(st.just("10.0.0.0/8")), "via": disturbed(st.ip_addresses().map(str))})
+published = st.fixed_dictionaries(
+    {"host": st.integers(0, 65536)}, optional={"port": st.integers(1, 9), "address": disturbed(st.ip_addresses().map(str))}
+)
 networks = st.one_of(
     st.fixed_dictionaries({}, optional={"source": texts("[a-z0-9][a-z0-9_.-]{0,9}"), "mac": texts("5[24](:[0-9a-f]{2}){5}")}),
     st.fixed_dictionaries(
         {"type": st.just("static"), "addresses": st.lists(disturbed(st.ip_addresses().map(lambda a: f"{a}/8")), min_size=1, max_size=2)},
-        optional={"gateway": disturbed(st.ip_addresses().map(str)), "source": texts("[a-z]{1,5}")},
+        optional={"source": texts("[a-z]{1,5}"), "nameservers": st.lists(disturbed(st.ip_addresses().map(str)), max_size=2)},
     ),
+    st.fixed_dictionaries(
+        {"bridge": texts("[a-z0-9.-]{1,15}")}, optional={"routes": st.lists(routes, max_size=2), "filter": st.booleans()}
+    ),
+    st.fixed_dictionaries({"lease": disturbed(st.ip_addresses(v=4).map(str)), "ports": st.lists(published, max_size=3)}),
 )
 io_devices = st.fixed_dictionaries(
     {"device": texts("(/[a-z=.+@-]{2,6}){1,3}")},
@@ -111,8 +119,8 @@ def expanded(xml: str) -> str:
     for number, interface in enumerate(devices.iterfind("interface")):
         source = interface.find("source")
         assert source is not None
-        source.attrib = {**source.attrib, "portid": "0b1cb5d4", "bridge": "virbr0"}
-        ElementTree.SubElement(interface, "target", dev=f"vnet{number}")
+        if interface.get("type") == "network":
+            source.attrib = {**source.attrib, "portid": "0b1cb5d4", "bridge": "virbr0"}
         ElementTree.SubElement(interface, "guest", dev=f"eth{number}")
         ElementTree.SubElement(interface, "address", type="pci", slot="0x01")
     for console in devices.iterfind("console"):
@@ -132,7 +140,9 @@ def check_domain(spec: dict[str, Any], host: Host) -> None:
     assert seen["name"] == spec["name"]
     assert seen["label"] == f"system_u:system_r:{spec['process_type']}:{spec['level']}"
     assert [mount["source"]["dir"] for mount in seen["mounts"][:1]] == [layout.of(spec).root]
-    assert [interface["source"] for interface in seen["interfaces"]] == [network["source"] for network in spec["network"]]
+    assert [interface["source"] for interface in seen["interfaces"]] == [
+        network["source"] or network["bridge"] for network in spec["network"]
+    ]
     assert seen["other devices"] == []
 
 
@@ -168,6 +178,8 @@ LIMITS = {
 }  # fmt: skip
 NETWORK = {
     "Name",
+    "MACAddress",
+    "Destination",
     "LinkLocalAddressing",
     "IPv6AcceptRA",
     "DHCP",
@@ -178,6 +190,9 @@ NETWORK = {
     "UseHostname",
     "SendRelease",
 }
+
+
+PORTS = {"Description", "BindsTo", "After", "ListenStream", "FreeBind", "BindIPv6Only", "WantedBy", "ExecStart"}
 
 
 def directives(text: str) -> list[str]:
@@ -214,19 +229,27 @@ def check_slice(spec: dict[str, Any], host: Host) -> None:
 
 def check_inside(spec: dict[str, Any], host: Host) -> None:
     """Only known lines, at paths that stay where they are."""
-    for file in unit.inside(spec, host.systemd, host.gateways):
+    for file in unit.inside(spec, host.systemd, host.networks):
         assert re.fullmatch(r"etc(/(?![.-])[A-Za-z0-9:_.@\\-]+)+", file.path)
         if file.path.endswith(".network"):
             assert {line for line in directives(file.text) if line and line[0] not in "#["} <= NETWORK
         if file.path.endswith("/system.conf.d/10-sandbox.conf"):
             assert [line.partition('"')[0] for line in file.text.splitlines()[2:]] == ["DefaultEnvironment="] * len(spec["environment"])
             assert all(re.fullmatch(r'[A-Za-z=]+"([^"\\%]|\\["\\]|%%)*"', line) for line in file.text.splitlines()[2:])
-    hosts = {file.path: file.text for file in unit.inside(spec, host.systemd, host.gateways)}
+    hosts = {file.path: file.text for file in unit.inside(spec, host.systemd, host.networks)}
     assert hosts["etc/hostname"] == f"{spec['name']}\n"
     assert hosts["etc/hosts"].count("\n") == 3
 
 
-CHECKS = (check_spec_file, check_domain, check_host_unit, check_slice, check_inside)
+def check_ports(spec: dict[str, Any], host: Host) -> None:
+    """Units beside the sandbox's, which say where to listen and where that leads."""
+    known = [[address.split("/")[0] for address in network["addresses"]] or [network["lease"] or "10.0.0.9"] for network in spec["network"]]
+    for name, text in ports.units(spec, known).items():
+        assert re.fullmatch(rf"{spec['name']}_sandbox-[0-9]+(-[0-9a-f._]+)?\.(socket|service)", name)
+        assert {line for line in directives(text) if line and line[0] not in "#["} <= PORTS
+
+
+CHECKS = (check_spec_file, check_domain, check_host_unit, check_slice, check_inside, check_ports)
 
 
 @given(specs())
@@ -263,7 +286,13 @@ PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "address": ("10.0.0.2/24", lambda text: {"network": [{**STATIC, "addresses": [text]}]}),
     "address of IPv6": ("fe80::1/64", lambda text: {"network": [{**STATIC, "addresses": [text]}]}),
     "gateway": ("10.0.0.1", lambda text: {"network": [{**STATIC, "gateway": text}]}),
-    "gateway of IPv6": ("fe80::1", lambda text: {"network": [{**STATIC, "gateway": text}]}),
+    "gateway of IPv6": ("fe80::1", lambda text: {"network": [{**STATIC, "addresses": ["fe80::2/64"], "gateway": text}]}),
+    "bridge": ("br0", lambda text: {"network": [{"bridge": text}]}),
+    "lease": ("10.0.0.2", lambda text: {"network": [{"lease": text}]}),
+    "destination of a route": ("10.0.0.0/8", lambda text: {"network": [{"routes": [{"to": text, "via": "10.0.0.1"}]}]}),
+    "router": ("10.0.0.1", lambda text: {"network": [{"routes": [{"to": "10.0.0.0/8", "via": text}]}]}),
+    "name server": ("10.0.0.1", lambda text: {"network": [{"nameservers": [text]}]}),
+    "address of a port": ("10.0.0.1", lambda text: {"network": [{"ports": [{"host": 80, "address": text}]}]}),
 }
 
 

@@ -33,7 +33,7 @@ def derive(case: Path, host: Host) -> dict[str, str]:
         "spec.json": dump(spec),
         "domain.xml": indented(domain.domain_xml(spec, host.followed)),
         "host.txt": shown(paths.unit_path, unit.host_unit(spec)) + shown(paths.slice_path, unit.slice_unit(spec)),
-        "inside.txt": "".join(shown(f"/{file.path}", file.text, file.link) for file in unit.inside(spec, host.systemd, host.gateways)),
+        "inside.txt": "".join(shown(f"/{file.path}", file.text, file.link) for file in unit.inside(spec, host.systemd, host.networks)),
     }
 
 

@@ -332,7 +332,7 @@ def test_what_the_host_lacks_is_named(
 
 def test_a_host_without_networks_says_so(service: MakeSpec, host: Host, declared: Declared) -> None:
     with pytest.raises(OptionError, match=r"a running libvirt network \(none is\)"):
-        check(service(), declared(service()), dataclasses.replace(host, gateways={}))
+        check(service(), declared(service()), dataclasses.replace(host, networks={}))
 
 
 def test_a_host_without_a_network_daemon_says_so(service: MakeSpec, host: Host, declared: Declared) -> None:

@@ -23,7 +23,10 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import (
 
 MakeSpec = Callable[..., dict[str, Any]]
 
-DHCP = {"type": "dhcp", "source": "default", "mac": None, "addresses": [], "gateway": None}
+DHCP = {
+    "type": "dhcp", "source": "default", "bridge": None, "mac": None, "lease": None, "addresses": [], "gateway": None, "routes": [],
+    "nameservers": [], "filter": True, "ports": [],
+}  # fmt: skip
 STATIC = {"type": "static", "addresses": ["10.0.0.2/24"]}
 
 
@@ -91,7 +94,7 @@ def test_both_modules_know_a_sandbox_by_the_same_options() -> None:
         pytest.param(
             "network",
             [{**STATIC, "mac": "52-54-00-AB-CD-EF", "gateway": "10.0.0.1", "source": "br.lan_1-x"}],
-            [{**STATIC, "mac": "52:54:00:ab:cd:ef", "gateway": "10.0.0.1", "source": "br.lan_1-x"}],
+            [{**DHCP, **STATIC, "mac": "52:54:00:ab:cd:ef", "gateway": "10.0.0.1", "source": "br.lan_1-x"}],
             id="static",
         ),
         pytest.param(

@@ -101,13 +101,12 @@ def test_the_first_directory_that_has_the_unit_counts(units: Path, tmp_path: Pat
 
 
 def test_what_a_host_would_start(tmp_path: Path) -> None:
-    for name in ("sysinit.target.wants/b.service", "sysinit.target.wants/a.service", "unheard-of.target.wants/c.service", "generators/g"):
+    for name in ("sysinit.target.wants/b.service", "sysinit.target.wants/a.service", "unheard-of.target.wants/c.service"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = systemd.host_systemd(["gone.service"], str(tmp_path), str(tmp_path / "generators"))
+    found = systemd.host_systemd(["gone.service"], str(tmp_path))
     assert found.wants == {"sysinit.target": ["a.service", "b.service"]}
-    assert found.generators == ["g"]
     assert found.unit_paths == {"gone.service": ""}
 
 

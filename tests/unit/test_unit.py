@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.network import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
 
 MakeSpec = Callable[..., dict[str, Any]]
@@ -96,11 +97,11 @@ def test_the_slice_bears_the_limits(service: MakeSpec, limits: dict[str, Any], l
 
 
 def inside(spec: dict[str, Any], host: Host) -> dict[str, str]:
-    return {file.path: file.link or file.text for file in unit.inside(spec, host.systemd, host.gateways)}
+    return {file.path: file.link or file.text for file in unit.inside(spec, host.systemd, host.networks)}
 
 
 def test_files_inside_are_in_order_and_once_each(service: MakeSpec, host: Host) -> None:
-    paths = [file.path for file in unit.inside(service(network=[{}, {"source": "other"}]), host.systemd, host.gateways)]
+    paths = [file.path for file in unit.inside(service(network=[{}, {"source": "other"}]), host.systemd, host.networks)]
     assert paths == sorted(set(paths))
     assert not [path for path in paths if path.startswith("/") or ".." in path.split("/")]
 
@@ -110,7 +111,6 @@ def test_what_a_host_starts_by_itself_is_masked_inside_but_for_the_base(service:
     wants = "etc/systemd/system/sysinit.target.wants"
     assert files[f"{wants}/systemd-udevd.service"] == "/dev/null"
     assert f"{wants}/systemd-journald.service" not in files
-    assert files["etc/systemd/system-generators/systemd-fstab-generator"] == "/dev/null"
 
 
 def test_a_declared_unit_is_started_even_where_it_is_wanted_by_the_host(service: MakeSpec, host: Host) -> None:
@@ -134,7 +134,7 @@ def test_a_declared_unit_is_started_even_where_it_is_wanted_by_the_host(service:
 def test_names_are_asked_for_where_the_sandbox_can_reach(
     service: MakeSpec, host: Host, network: list[dict[str, str]], servers: str
 ) -> None:
-    known = dataclasses.replace(host, gateways={**host.gateways, "bare": ""})
+    known = dataclasses.replace(host, networks={**host.networks, "bare": LibvirtNetwork()})
     assert inside(service(network=network), known)["etc/resolv.conf"] == servers
 
 

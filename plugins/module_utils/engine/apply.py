@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -13,17 +12,20 @@ from ..host import cgroup, processes, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model.errors import SandboxError, StepError
 from ..model.plan import Plan, Step
-from . import mounts, tree
+from . import hosts_file, mounts, tree
+from .files import link, unlink, write_file
 
 Action = Callable[..., Any]
 
 # all that is to go stops first; all files are written before systemd reads them, once; starts come last
 PHASES = {
-    **dict.fromkeys(("stop", "disable"), 0),
-    **dict.fromkeys(("inside", "points", "label", "write", "unlink", "link", "remove_unit", "define", "undefine"), 1),
+    **dict.fromkeys(("stop", "disable", "ports_down", "forget"), 0),
+    **dict.fromkeys(("inside", "points", "label", "write", "unlink", "link", "remove_unit"), 1),
+    **dict.fromkeys(("reserve", "define_filter", "hosts", "define", "undefine"), 1),
     "daemon_reload": 2,
     **dict.fromkeys(("enable", "limit"), 3),
     **dict.fromkeys(("start", "start_inside", "restart", "reload"), 4),
+    "ports_up": 5,
 }
 
 
@@ -42,37 +44,6 @@ def apply(plan: Plan, actions: Mapping[str, Action]) -> list[StepError]:
 
 def _arguments(step: Step) -> dict[str, Any]:
     return dict(step.arguments, name=step.sandbox)
-
-
-def write_file(path: str, text: str, mode: int, **_ignored: Any) -> None:
-    """A file of the host, whole or not at all."""
-    directory, name = os.path.split(path)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    temporary = os.path.join(directory, f".{name}.virt-sandbox-new")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)  # an interrupted run's
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    os.rename(temporary, path)
-
-
-def unlink(path: str, **_ignored: Any) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def link(path: str, target: str, **_ignored: Any) -> None:
-    """A symbolic link of the host, in place of another one."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}.virt-sandbox-new")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)  # an interrupted run's
-    os.symlink(target, temporary)
-    os.rename(temporary, path)
 
 
 def remove_unit(path: str, unit: str, **_ignored: Any) -> None:
@@ -127,6 +98,12 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "define": lambda xml, **_ignored: lxc.define(xml),
         "undefine": lambda name, **_ignored: lxc.undefine(name),
         "limit": lambda path, values, **_ignored: cgroup.limit(path, values),
+        "reserve": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=True),
+        "forget": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=False),
+        "define_filter": lambda xml, **_ignored: lxc.define_filter(xml),
+        "hosts": lambda name, addresses, **_ignored: hosts_file.write(name, addresses),
+        "ports_down": _close,
+        "ports_up": _publish,
         "enable": lambda unit, **_ignored: systemd.enable(unit),
         "disable": lambda unit, **_ignored: systemd.disable(unit),
         "start": lambda unit, **_ignored: systemd.start([unit]),
@@ -135,6 +112,20 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "reload": lambda unit, **_ignored: systemd.reload(unit),
         "restart": _restart,
     }
+
+
+def _close(units: Iterable[str], **_ignored: Any) -> None:
+    units = list(units)
+    systemd.disable_all(unit for unit in units if unit.endswith(".socket"))
+    systemd.stop(units)
+
+
+def _publish(units: Iterable[str], now: bool, **_ignored: Any) -> None:
+    units = list(units)
+    for unit in units:
+        systemd.enable(unit)
+    if now:
+        systemd.start_now(units)
 
 
 def _restart(unit: str, **_ignored: Any) -> None:

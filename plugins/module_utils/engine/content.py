@@ -17,8 +17,9 @@ from ..model import layout
 from ..model.content_plan import Image, Labelled, Observed, Source, foreign, level_of
 from ..model.errors import OptionError, SandboxError
 from . import outdated, tree
-from .apply import Action, unlink, write_file
+from .apply import Action
 from .discover import NOTHING, Discovered
+from .files import unlink, write_file
 from .observe import content_context, followed
 
 _LARGEST = 1 << 20

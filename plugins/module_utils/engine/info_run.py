@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..host import cgroup, processes, systemd
+from ..host import cgroup, processes
 from ..host.libvirt_lxc import Lxc
 from ..model import layout
 from ..model.errors import OptionError, SandboxError
+from ..model.network import resolve
 from ..model.service_plan import Host, Observed, plan_service
-from ..model.spec import load
 from . import observe
 from .apply import require_root
 
@@ -29,27 +29,30 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_info`` returns."""
     del check_mode
     require_root()
-    specs = _specs(parameters["name"])
+    every = observe.declared()
+    specs = _specs(every, parameters["name"])
     lxc = Lxc()
     try:
-        facts = observe.host(specs.values(), lxc.networks())
+        facts = _with_addresses(observe.host(specs.values(), lxc), every)
         seen = observe.sandboxes(list(specs.values()), lxc.domains(), facts)
     finally:
         lxc.close()
     return {"changed": False, "sandboxes": {name: _one(spec, seen[name], facts) for name, spec in specs.items()}}
 
 
-def _specs(only: str | None) -> dict[str, dict[str, Any]]:
+def _specs(known: dict[str, dict[str, Any]], only: str | None) -> dict[str, dict[str, Any]]:
     """The declared specs by name; a name that is not declared is an error."""
-    suffix = ".sandbox"
-    names = [name[: -len(suffix)] for name in systemd.names(layout.SPECS) if name.endswith(suffix)]
-    if only is not None and only not in names:
-        raise OptionError("name", only, f"a sandbox of this host ({', '.join(names) or 'it has none'})")
-    found = {}
-    for name in names if only is None else [only]:
-        path = os.path.join(layout.SPECS, name + suffix)
-        found[name] = load(systemd.read(path), path)
-    return found
+    if only is not None and only not in known:
+        raise OptionError("name", only, f"a sandbox of this host ({', '.join(known) or 'it has none'})")
+    return known if only is None else {only: known[only]}
+
+
+def _with_addresses(facts: Host, specs: Mapping[str, Mapping[str, Any]]) -> Host:
+    """With the addresses of all sandboxes; without, where two are declared at one."""
+    try:
+        return dataclasses.replace(facts, resolved=resolve(list(specs.values()), [], facts.networks))
+    except SandboxError:
+        return facts
 
 
 def _one(spec: Mapping[str, Any], seen: Observed, facts: Host) -> dict[str, Any]:

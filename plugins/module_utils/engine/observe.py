@@ -8,33 +8,44 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..host import block, cgroup, processes, selinux, systemd
-from ..host.libvirt_lxc import Domain
-from ..model import capabilities, layout, limits, unit
+from ..host import block, cgroup, processes, selinux, sockets, systemd
+from ..host.libvirt_lxc import Domain, Lxc
+from ..model import capabilities, layout, limits, network_filter, unit
 from ..model.service_plan import Host, Observed
 from ..model.spec import load
-from . import mounts, tree
+from . import hosts_file, mounts, tree
 
 # the files inside that the spec determines: these, and what stands in these directories
 _FILES = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf", "etc/tmpfiles.d/systemd-nologin.conf")
-_DIRECTORIES = ("etc/systemd/system-generators", "etc/systemd/network", "etc/systemd/system/service.d")
 _OURS = re.compile(r"etc/systemd/network/\d\d-eth\d+\.network|etc/systemd/system/[a-z-]+\.target\.wants/.*")
 _LIMIT = 65536
 
 
-def host(specs: Iterable[Mapping[str, Any]], gateways: Mapping[str, str]) -> Host:
+def declared() -> dict[str, dict[str, Any]]:
+    """The specs of this host's sandboxes, by name."""
+    suffix = ".sandbox"
+    names = [name[: -len(suffix)] for name in systemd.names(layout.SPECS) if name.endswith(suffix)]
+    paths = {name: os.path.join(layout.SPECS, name + suffix) for name in names}
+    return {name: load(systemd.read(path), path) for name, path in paths.items()}
+
+
+def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
     """What of the host the sandboxes depend on."""
     specs = list(specs)
+    filtered = any(one["filter"] for spec in specs for one in spec["network"])
     units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
     limited = {device["device"] for spec in specs for device in spec["io"]["devices"]}
     return Host(
         systemd=systemd.host_systemd(units),
         helper_text=systemd.read(layout.HELPER),
-        gateways=gateways,
+        networks=lxc.networks(),
         followed=followed(),
         keeps_journal=os.path.isdir(layout.JOURNALS),
         devices={path: block.device_number(path) for path in limited},
         io_weights=block.has_weights(),
+        bridges=sockets.bridges(),
+        filters=lxc.filters(network_filter.NAMES if filtered else ()),
+        named=hosts_file.read(),
         granted={spec["process_type"]: granted(spec) for spec in specs if spec["capabilities"]["keep"]},
     )
 
@@ -79,9 +90,25 @@ def sandboxes(
             inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
             drop_ins=drop_ins(entry.root, spec["units"]) if facts and os.path.isdir(entry.root) else {},
             mounts=mounts.observe(spec, entry.root),
+            **ports(entry, known is not None and known.active is not None),
             **(command(entry.root, spec["command"][0]) if spec["command"] and os.path.isdir(entry.root) else {}),
         )
     return found
+
+
+def ports(entry: layout.Layout, running: bool) -> dict[str, Any]:
+    """The units of a sandbox's published ports, and which of them are as they are to be: enabled, and active while it runs."""
+    prefix = f"{entry.name}_sandbox-"
+    names = [name for name in systemd.names(layout.UNITS) if name.startswith(prefix) and name.endswith((".socket", ".service"))]
+    texts = {name: systemd.read(os.path.join(layout.UNITS, name)) or "" for name in names}
+    ours = {name: text for name, text in texts.items() if text.startswith(unit.MARK)}
+    states = systemd.show([name for name in ours if name.endswith(".socket")])
+    up = [
+        name
+        for name, state in states.items()
+        if state.get("UnitFileState") == "enabled" and (not running or state.get("ActiveState") == "active")
+    ]
+    return {"ports": ours, "ports_up": up}
 
 
 def link(path: str) -> str | None:
@@ -129,7 +156,7 @@ def inside(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, tuple[s
     """What stands where the spec determines the files inside, and what an earlier spec left there."""
     top = tree.open_top(root)
     try:
-        wanted = {file.path for file in unit.inside(spec, facts.systemd, facts.gateways)}
+        wanted = {file.path for file in unit.inside(spec, facts.systemd, facts.networks)}
         there = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
         there |= {path for path in tree.names(top, "etc/systemd/system/multi-user.target.wants") if _OURS.match(path)}
         there |= {f"{path}/{unit.DROP_IN}" for path in tree.names(top, "etc/systemd/system") if path.endswith(".d")} | {unit.SYSUSERS}

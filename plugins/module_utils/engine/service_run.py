@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import processes, selinux, systemd
+from ..host import processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Lxc
-from ..model import domain, layout
+from ..model import layout, network
 from ..model.errors import SandboxError, StepError
 from ..model.plan import Plan
-from ..model.service_plan import check, plan_service
+from ..model.service_plan import Host, check, plan_service
 from ..model.spec import service_spec
 from . import listed, observe
 from .apply import PHASES, apply, report_failures, require_root, service_actions
@@ -47,7 +47,7 @@ def _spec(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, Any], check_mode: bool, lxc: Lxc) -> dict[str, Any]:
     present = [spec for spec, state in wanted if state != "absent"]
-    facts = observe.host(present, lxc.networks())
+    facts = _facts(wanted, present, lxc)
     stale = {item["name"] for item in listed.items(parameters) if item["stale"] == "restart"}
     seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, stale)
     for spec in present:
@@ -68,6 +68,18 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     result["sandboxes"] = {spec["name"]: report(spec, lxc) for spec in up}
     failures += wrong_labels(up, result["sandboxes"])
     return report_failures(result, failures)
+
+
+def _facts(wanted: Sequence[tuple[dict[str, Any], str]], present: Sequence[dict[str, Any]], lxc: Lxc) -> Host:
+    """What of the host counts, with the addresses of the sandboxes; refuses addresses and ports that others have."""
+    facts = observe.host(present, lxc)
+    declared = observe.declared()
+    named = {spec["name"] for spec, _state in wanted}
+    others = [spec for name, spec in declared.items() if name not in named]
+    network.check_ports(present, others, network.foreign_listeners(sockets.listening(), declared.values()))
+    for spec in present:
+        network.check_host(spec, facts.networks, facts.bridges)
+    return dataclasses.replace(facts, resolved=network.resolve(present, others, facts.networks))
 
 
 def down(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -125,7 +137,7 @@ def _missing(name: str, spec: Mapping[str, Any]) -> str:
     except SandboxError as error:
         return str(error)
     down = [f"{unit} is {state}" for unit, state in states.items() if state != "active"]
-    if not down and any(network["type"] == "dhcp" for network in spec["network"]) and not processes.addresses(name):
+    if not down and any(one["type"] == "dhcp" for one in spec["network"]) and not processes.addresses(name):
         return "it has no address yet"
     return ", ".join(down)
 
@@ -137,7 +149,7 @@ def report(spec: Mapping[str, Any], lxc: Lxc) -> dict[str, Any]:
         "level": spec["level"],
         "addresses": processes.addresses(spec["name"]),
         "processes": processes.of_sandbox(spec["name"], layout.of(spec).cgroup),
-        "macs": [network["mac"] or domain.mac(spec["name"], number) for number, network in enumerate(spec["network"])],
+        "macs": [network.mac_of(spec["name"], number, one) for number, one in enumerate(spec["network"])],
     }
 
 

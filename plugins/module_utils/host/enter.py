@@ -17,6 +17,7 @@ import pty
 import select
 import selectors
 import signal
+import stat
 import struct
 import sys
 import termios
@@ -42,6 +43,8 @@ ENVIRONMENT = {
 ESCAPE = b"\x1d"  # ^]
 END_OF_FILE = b"\x04"  # ^D
 BLOCK = 65536
+# seconds between two looks at whether a command has read all of its input
+HOLD = 0.05
 DESCRIPTORS = 4096
 CANNOT_ENTER = 125
 PR_CAPBSET_DROP = 24
@@ -328,6 +331,19 @@ class _Pipe:
             self.writer.close()
 
 
+def _file(entry: Entry, data: bytes) -> io.FileIO:
+    """What is known to its end, as a file with the sandbox's label: it can be opened again as /dev/stdin, whenever."""
+    path = os.path.join(RUN, entry.name, f".input-{os.getpid()}-{os.urandom(8).hex()}")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        entry.label(path, "virt_sandbox_file_t")
+        _write_all(descriptor, data)
+        return io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
+
+
 def run(
     name: str,
     command: Sequence[str],
@@ -345,17 +361,21 @@ def run(
     with contextlib.ExitStack() as stack:
         entry = stack.enter_context(contextlib.closing(Entry(name)))
         try:
-            pipes = [stack.enter_context(contextlib.closing(_Pipe(entry))) for _number in range(3)]
+            outputs = [stack.enter_context(contextlib.closing(_Pipe(entry))) for _number in range(2)]
+            known = isinstance(stdin, (bytes, bytearray))
+            given = stack.enter_context(contextlib.closing(_file(entry, bytes(stdin)) if known else _Pipe(entry)))
         except OSError as error:
             raise EnterError(f"sandbox {name} cannot be entered: {error}") from error
-        for descriptor, blocking in ((pipes[0].reader, True), (pipes[0].writer, False)):
-            os.set_blocking(descriptor.fileno(), blocking)
-        given = (pipes[0].reader, pipes[1].writer, pipes[2].writer)
-        streams = (given[0].fileno(), given[1].fileno(), given[2].fileno())
+        if isinstance(given, _Pipe):
+            os.set_blocking(given.reader.fileno(), True)
+            os.set_blocking(given.writer.fileno(), False)
+        ends = (given.reader if isinstance(given, _Pipe) else given, outputs[0].writer, outputs[1].writer)
+        streams = (ends[0].fileno(), ends[1].fileno(), ends[2].fileno())
         process = _start(entry, command, dict(ENVIRONMENT, **(environment or {})), streams, timeout=timeout)
-        for end in given:
+        for end in ends:
             end.close()
-        relay = _Relay(pipes[0].writer, stdin, [pipes[1].reader, pipes[2].reader], sinks)
+        writer, source = (given.writer, stdin) if isinstance(given, _Pipe) else (None, None)
+        relay = _Relay(writer, source, [outputs[0].reader, outputs[1].reader], sinks)
         try:
             in_time = relay.until_end_of(process.waiter, timeout)
         except BaseException:
@@ -378,13 +398,15 @@ class _Relay:
         self.data = [bytearray(), bytearray()]
         self._selector = selectors.PollSelector()
         self._writer = writer
-        self._source: Any = None if isinstance(source, (bytes, bytearray)) else source
-        self._pending = b"" if self._source else bytes(source)
+        self._source = source
+        self._pending = b""
+        self._held = False
         self._sinks = sinks
         self._readers = readers
         for number, reader in enumerate(readers):
             self._selector.register(reader, selectors.EVENT_READ, lambda number=number: self._drain(number))
-        self._watch_input()
+        if source:
+            self._watch_input()
 
     def until_end_of(self, pid: int, timeout: float | None = None) -> bool:
         """Whether the process ended in time; what it wrote until then has arrived."""
@@ -396,7 +418,10 @@ class _Relay:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                ready = [key for key, _events in self._selector.select(left)]
+                if self._held and not _unread(self._writer.fileno()):
+                    self._held = False
+                    self._writer.close()
+                ready = [key for key, _events in self._selector.select(min(left or HOLD, HOLD) if self._held else left)]
                 if any(key.fd == ended for key in ready):
                     self._take_the_rest()
                     return True
@@ -420,7 +445,8 @@ class _Relay:
         elif self._source:
             self._selector.register(self._source, selectors.EVENT_READ, self._read)
         else:
-            self._writer.close()
+            # closed when all of it was read: a command may be yet to open it again, as /dev/stdin, and would wait for a writer
+            self._held = True
 
     def _read(self) -> None:
         self._selector.unregister(self._source)
@@ -504,6 +530,12 @@ def _relay_terminal(master: int) -> bool:
             termios.tcsetattr(keyboard, termios.TCSADRAIN, saved)
 
 
+def _unread(pipe: int) -> int:
+    """How many bytes are in a pipe."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return int(count)
+
+
 def _read(source: int) -> bytes:
     try:
         return os.read(source, BLOCK)
@@ -533,6 +565,15 @@ def _parse(arguments: Sequence[str]) -> tuple[str, str, list[str]] | None:
     return verb, name, command
 
 
+def _input() -> Any:
+    """Standard input: what it holds where that is known at once, else the stream."""
+    if not sys.stdin:
+        return b""
+    status = os.fstat(sys.stdin.fileno())
+    empty = stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
+    return sys.stdin.buffer.read() if empty or (stat.S_ISREG(status.st_mode) and status.st_size <= BLOCK) else sys.stdin.buffer
+
+
 def _end(number: int, _frame: Any) -> NoReturn:
     raise SystemExit(128 + number)
 
@@ -552,8 +593,7 @@ def main(arguments: Sequence[str]) -> int:
             return connect(name, command or ["/bin/sh", "-l"])
         for number in PASSED_ON:
             signal.signal(number, _end)
-        source = sys.stdin.buffer if sys.stdin else b""
-        return run(name, command, stdin=source, sinks=(sys.stdout.buffer, sys.stderr.buffer)).code
+        return run(name, command, stdin=_input(), sinks=(sys.stdout.buffer, sys.stderr.buffer)).code
     except (EnterError, OSError) as error:
         sys.stderr.write(f"virt-sandbox: {error}\n")
         return CANNOT_ENTER

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import ipaddress
 import os
 import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 from ..model.errors import SandboxError
+from ..model.network import Entry, LibvirtNetwork
 
 LXC_URI = "lxc:///system"
 
@@ -142,21 +145,71 @@ class Lxc:
             if error.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:
                 raise SandboxError(f"libvirt does not undefine {name}: {error}") from error
 
-    def networks(self) -> dict[str, str]:
-        """The gateway of each network that libvirt runs, by the network's name; empty where it has none."""
-        found = {}
-        for network in self._connection.listAllNetworks():
-            if network.isActive():
-                address = ElementTree.fromstring(network.XMLDesc(0)).find("ip")
-                found[network.name()] = address.get("address", "") if address is not None else ""
-        return found
+    def networks(self) -> dict[str, LibvirtNetwork]:
+        """Each network that libvirt runs, by its name."""
+        return {network.name(): self._network(network) for network in self._connection.listAllNetworks() if network.isActive()}
 
-    def leases(self, network: str) -> dict[str, list[str]]:
-        """The addresses that a network's DHCP server gave, by MAC address."""
-        found: dict[str, list[str]] = {}
+    def _network(self, network: Any) -> LibvirtNetwork:
+        root = ElementTree.fromstring(network.XMLDesc(0))
+        addresses = root.findall("ip")
         try:
-            for lease in self._connection.networkLookupByName(network).DHCPLeases():
-                found.setdefault(lease["mac"], []).append(lease["ipaddr"])
+            leases = {lease["ipaddr"]: lease["mac"] for lease in network.DHCPLeases() if lease.get("mac")}
         except self._libvirt.libvirtError:
+            leases = {}
+        return LibvirtNetwork(
+            gateway=addresses[0].get("address", "") if addresses else "",
+            subnets=tuple(_subnet(one) for one in addresses),
+            ranges=tuple((one.get("start", ""), one.get("end", "")) for one in root.iterfind("ip/dhcp/range")),
+            reserved={
+                one.get("mac", ""): (one.get("ip", ""), one.get("name", "")) for one in root.iterfind("ip/dhcp/host") if one.get("mac")
+            },
+            named={one.get("ip", ""): tuple(name.text or "" for name in one) for one in root.iterfind("dns/host")},
+            leases=leases,
+        )
+
+    def network_entries(self, entries: Sequence[Entry], name: str, add: bool) -> None:
+        """Tell running networks, and their definitions, of addresses and names, or have them forget; others' stay as they are."""
+        lib = self._libvirt
+        command = lib.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if add else lib.VIR_NETWORK_UPDATE_COMMAND_DELETE
+        for entry in entries:
+            section = lib.VIR_NETWORK_SECTION_IP_DHCP_HOST if entry.kind == "lease" else lib.VIR_NETWORK_SECTION_DNS_HOST
+            try:
+                network = self._connection.networkLookupByName(entry.network)
+                flags = lib.VIR_NETWORK_UPDATE_AFFECT_LIVE | (lib.VIR_NETWORK_UPDATE_AFFECT_CONFIG if network.isPersistent() else 0)
+                network.update(command, section, -1, entry_xml(entry, name), flags)
+            except lib.libvirtError as error:
+                verb = "take" if add else "give back"
+                raise SandboxError(f"the network {entry.network} does not {verb} {entry.address} of {name}: {error}") from error
+
+    def filters(self, names: Iterable[str]) -> dict[str, str]:
+        """The XML of the network filters of these names, as far as libvirt has them."""
+        wanted = set(names)
+        if not wanted:
             return {}
-        return found
+        try:
+            return {one.name(): one.XMLDesc(0) for one in self._connection.listAllNWFilters() if one.name() in wanted}
+        except self._libvirt.libvirtError as error:
+            raise SandboxError(f"libvirt has no network filters ({error}); install its driver for them, or set filter: false") from error
+
+    def define_filter(self, xml: str) -> None:
+        """Make or replace a network filter; interfaces that have it are kept by its new rules at once."""
+        try:
+            self._connection.nwfilterDefineXML(xml)
+        except self._libvirt.libvirtError as error:
+            raise SandboxError(f"libvirt does not take the network filter: {error}") from error
+
+
+def _subnet(element: ElementTree.Element) -> str:
+    address = element.get("address", "")
+    prefix = element.get("prefix") or element.get("netmask") or ("64" if ":" in address else "24")
+    return str(ipaddress.ip_interface(f"{address}/{prefix}"))
+
+
+def entry_xml(entry: Entry, name: str) -> str:
+    """An address for a MAC address, or a name for an address, as a network's definition has it."""
+    if entry.kind == "lease":
+        element = ElementTree.Element("host", mac=entry.mac, name=name, ip=entry.address)
+    else:
+        element = ElementTree.Element("host", ip=entry.address)
+        ElementTree.SubElement(element, "hostname").text = name
+    return ElementTree.tostring(element, encoding="unicode")

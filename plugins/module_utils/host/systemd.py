@@ -14,7 +14,6 @@ from .command import run
 UNIT_PATHS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 # where an administrator says that a unit is not to run
 MASKS = ("/etc/systemd/system", "/run/systemd/system")
-GENERATORS = "/usr/lib/systemd/system-generators"
 _PROPERTIES = (
     "Id",
     "LoadState",
@@ -67,6 +66,11 @@ def reset_failed(units: Iterable[str]) -> None:
     run(["systemctl", "reset-failed", "--", *units], accept=(0, 1, 5))
 
 
+def start_now(units: Iterable[str]) -> None:
+    """Start units and wait until they have started; raises ``SandboxError`` if one does not."""
+    run(["systemctl", "start", "--", *units], timeout=1800)
+
+
 def stop(units: Iterable[str], timeout: float = 120) -> None:
     run(["systemctl", "stop", "--", *units], timeout=timeout, accept=(0, 5))
 
@@ -85,6 +89,10 @@ def disable(unit: str) -> None:
 
 def enable_now(unit: str) -> None:
     run(["systemctl", "enable", "--quiet", "--now", "--", unit])
+
+
+def disable_all(units: Iterable[str]) -> None:
+    run(["systemctl", "disable", "--quiet", "--", *units])
 
 
 def disable_now(unit: str) -> None:
@@ -130,7 +138,7 @@ def template(unit: str) -> str:
     return f"{prefix}@.{rest.rpartition('.')[2]}" if at else unit
 
 
-def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0], generators: str = GENERATORS) -> HostSystemd:
+def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0]) -> HostSystemd:
     """What a systemd would start from the host's /usr, and where the named units are there."""
     wants: dict[str, list[str]] = {}
     for target in _TARGETS:
@@ -138,7 +146,7 @@ def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0], generators: st
         if found:
             wants[f"{target}.target"] = found
     wanted = list(units)
-    return HostSystemd(wants, names(generators), {unit: unit_file(unit) for unit in wanted}, unit_files(wanted))
+    return HostSystemd(wants, {unit: unit_file(unit) for unit in wanted}, unit_files(wanted))
 
 
 def names(directory: str) -> list[str]:

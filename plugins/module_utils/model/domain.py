@@ -3,24 +3,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from . import capabilities, command, layout
+from . import capabilities, command, layout, network_filter
 from .mounts import domain_mounts
+from .network import Resolved, host_device, mac_of
 from .spec import fingerprint, start_fingerprint
 
 NAMESPACE = "https://galaxy.ansible.com/virt/sandbox"
 INIT = "/usr/lib/systemd/systemd"
+# the sandbox's own: those in the host's /usr look for hardware, disks and consoles, and new packages bring more
+GENERATORS = "/etc/systemd/system-generators"
 # libvirt wants a number; the slice is what limits
 _MEMORY_KIB = 1 << 30
 
 
-def domain_xml(spec: Mapping[str, Any], followed: Sequence[str]) -> str:
-    """The domain of a sandbox; ``followed`` are the paths of the host bound read-only into its /etc."""
+def domain_xml(spec: Mapping[str, Any], followed: Sequence[str], resolved: Resolved = ()) -> str:
+    """The domain of a sandbox.
+
+    ``followed`` are the paths of the host bound read-only into its /etc, ``resolved`` its interfaces' addresses.
+    """
     ElementTree.register_namespace("sandbox", NAMESPACE)
     domain = ElementTree.Element("domain", type="lxc")
     _text(domain, "name", spec["name"])
@@ -47,9 +52,13 @@ def domain_xml(spec: Mapping[str, Any], followed: Sequence[str]) -> str:
     for source, target, read_only in mounts(spec, followed):
         _filesystem(devices, source, target, read_only)
     for number, network in enumerate(spec["network"]):
-        interface = ElementTree.SubElement(devices, "interface", type="network")
-        ElementTree.SubElement(interface, "mac", address=network["mac"] or mac(spec["name"], number))
-        ElementTree.SubElement(interface, "source", network=network["source"])
+        kind = "bridge" if network["bridge"] else "network"
+        interface = ElementTree.SubElement(devices, "interface", type=kind)
+        ElementTree.SubElement(interface, "mac", address=mac_of(spec["name"], number, network))
+        ElementTree.SubElement(interface, "source", {kind: network["bridge"] or network["source"]})
+        ElementTree.SubElement(interface, "target", dev=host_device(spec["name"], number))
+        if network["filter"]:
+            _filter(interface, resolved[number] if number < len(resolved) else ())
         if spec["command"]:
             _addresses(interface, network)
     ElementTree.SubElement(devices, "console", type="pty")
@@ -60,6 +69,7 @@ def _init(system: ElementTree.Element, spec: Mapping[str, Any]) -> None:
     """A systemd, or the command with what it is to have around it."""
     if not spec["command"]:
         _text(system, "init", INIT)
+        _text(system, "initenv", GENERATORS, name="SYSTEMD_GENERATOR_PATH")
         return
     program, *words = command.init(spec)
     _text(system, "init", program)
@@ -74,9 +84,18 @@ def _addresses(interface: ElementTree.Element, network: Mapping[str, Any]) -> No
     for text in network["addresses"]:
         address, _slash, prefix = text.partition("/")
         ElementTree.SubElement(interface, "ip", address=address, family=_family(address), prefix=prefix)
+    routes = [(route["to"], route["via"]) for route in network["routes"]]
     if network["gateway"]:
-        nowhere = "::" if ":" in network["gateway"] else "0.0.0.0"
-        ElementTree.SubElement(interface, "route", family=_family(nowhere), address=nowhere, prefix="0", gateway=network["gateway"])
+        routes.insert(0, ("::/0" if ":" in network["gateway"] else "0.0.0.0/0", network["gateway"]))
+    for destination, gateway in routes:
+        address, _slash, prefix = destination.partition("/")
+        ElementTree.SubElement(interface, "route", family=_family(address), address=address, prefix=prefix, gateway=gateway)
+
+
+def _filter(interface: ElementTree.Element, addresses: Sequence[str]) -> None:
+    reference = ElementTree.SubElement(interface, "filterref", filter=network_filter.name_of(addresses))
+    for name, value in network_filter.parameters(addresses):
+        ElementTree.SubElement(reference, "parameter", name=name, value=value)
 
 
 def _family(address: str) -> str:
@@ -98,12 +117,6 @@ def mounts(spec: Mapping[str, Any], followed: Sequence[str]) -> list[tuple[str, 
 def domain_uuid(name: str) -> str:
     """The same name, the same UUID: a domain defined again stays itself."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, name + ".domain.virt.sandbox"))
-
-
-def mac(name: str, number: int) -> str:
-    """A stable address in libvirt's own range, so that a lease survives a new definition."""
-    digest = hashlib.sha256(f"{name}/{number}".encode()).digest()
-    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in digest[:3])
 
 
 def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
@@ -175,13 +188,21 @@ def _mount(element: ElementTree.Element) -> dict[str, Any]:
 
 
 def _interface(element: ElementTree.Element) -> dict[str, Any]:
-    source, address = element.find("source"), element.find("mac")
+    source, address, device = element.find("source"), element.find("mac"), element.find("target")
     kind = element.get("type", "")
     return {
         "type": kind,
         # a running one says the network's bridge and its port too
         "source": source.get(kind) if source is not None else None,
         "mac": address.get("address") if address is not None else None,
+        "device": device.get("dev") if device is not None else None,
+        "filter": _filterref(element.find("filterref")),
         "addresses": [f"{one.get('address')}/{one.get('prefix')}" for one in element.iterfind("ip")],
         "routes": [f"{one.get('address')}/{one.get('prefix')} {one.get('gateway')}" for one in element.iterfind("route")],
     }
+
+
+def _filterref(element: ElementTree.Element | None) -> list[Any]:
+    if element is None:
+        return []
+    return [element.get("filter"), sorted([one.get("name"), one.get("value")] for one in element.iterfind("parameter"))]

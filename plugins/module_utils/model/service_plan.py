@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from . import capabilities, command, domain, layout, limits, mounts, unit, unit_file
+from . import capabilities, command, domain, layout, limits, mounts, network, network_filter, ports, unit, unit_file
 from .errors import ConflictError, OptionError
 from .plan import Plan
 from .spec import dump, needs_restart
@@ -41,6 +41,9 @@ class Observed:
     inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     # unit -> the texts of what its own /etc says of it beside its file
     drop_ins: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    # the units of its published ports: name -> text, and those that are enabled and active
+    ports: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ports_up: Collection[str] = ()
     # unit -> its state, of those that should be active in a sandbox that runs and are not
     down: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -63,7 +66,7 @@ class Host:
 
     systemd: unit.HostSystemd
     helper_text: str | None
-    gateways: Mapping[str, str]
+    networks: Mapping[str, network.LibvirtNetwork]
     followed: Sequence[str]
     # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
     keeps_journal: bool = False
@@ -72,6 +75,21 @@ class Host:
     io_weights: bool = False
     # process type -> the capabilities that the loaded policy gives it
     granted: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
+    # the bridges of the host, by name
+    bridges: Collection[str] = ()
+    # sandbox -> its interfaces' addresses, as far as they are known before it starts
+    resolved: Mapping[str, network.Resolved] = dataclasses.field(default_factory=dict)
+    # libvirt's network filters of ours, name -> XML
+    filters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # sandbox -> the addresses that the host's /etc/hosts has for it
+    named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def addresses(self, name: str) -> network.Resolved:
+        return self.resolved.get(name, ())
+
+    def called(self, name: str) -> list[str]:
+        """The addresses at which the host is to know a sandbox by its name."""
+        return [addresses[0] for addresses in self.addresses(name) if addresses]
 
 
 def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool = False) -> None:
@@ -91,13 +109,10 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
         reason = unit_file.obstacle(name, units)
         if reason:
             raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
-    if spec["network"] and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
-        sources = [network["source"] for network in spec["network"]]
+    if spec["network"] and spec["units"] and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
+        sources = [one["source"] or one["bridge"] for one in spec["network"]]
         raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
-    for number, network in enumerate(spec["network"]):
-        if network["source"] not in host.gateways:
-            known = ", ".join(sorted(host.gateways)) or "none is"
-            raise OptionError(f"network[{number}].source", network["source"], f"a running libvirt network ({known})")
+    network.check_host(spec, host.networks, host.bridges)
     limits.check_host(spec["io"], host.devices, host.io_weights)
     capabilities.check_policy(spec, host.granted.get(spec["process_type"], ()))
     mounts.check(spec, seen.mounts, predicted)
@@ -134,12 +149,12 @@ def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
 def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host) -> Plan:
     """The steps that make the sandbox what ``spec`` and ``state`` say."""
     if state == "absent":
-        return _plan_absent(spec, seen)
+        return _plan_absent(spec, seen, host)
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     _plan_inside(plan, spec, seen, host)
     _plan_mounts(plan, spec, seen)
-    reload_systemd = seen.unit.get("NeedDaemonReload") == "yes"
+    reload_systemd = seen.unit.get("NeedDaemonReload") == "yes" or _plan_ports(plan, spec, seen, host)
     if host.helper_text != unit.HELPER:
         plan.add(
             name,
@@ -160,6 +175,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     if reload_systemd:
         plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
     _plan_limits(plan, spec, seen, host)
+    _plan_network(plan, spec, host)
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
@@ -171,13 +187,14 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     if seen.spec_text != after:
         plan.add(name, "write the spec", "write", path=paths.spec, text=after, mode=0o600, before=seen.spec_text, after=after)
     _plan_state(plan, spec, state, seen, host)
+    _plan_ports_up(plan, spec, state, seen, host)
     return plan
 
 
 def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     """The files inside that the spec determines: one step, because each alone tells a reader little."""
     wanted = {
-        file.path: ("link", file.link) if file.link else ("text", file.text) for file in unit.inside(spec, host.systemd, host.gateways)
+        file.path: ("link", file.link) if file.link else ("text", file.text) for file in unit.inside(spec, host.systemd, host.networks)
     }
     changed = {path: value for path, value in wanted.items() if seen.inside.get(path) != value}
     gone = sorted(set(seen.inside) - set(wanted))
@@ -223,8 +240,64 @@ def _plan_limits(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host
         plan.add(spec["name"], "apply the limits", "limit", path=layout.of(spec).cgroup, values=values, before=before, after=after)
 
 
+def _plan_network(plan: Plan, spec: Mapping[str, Any], host: Host) -> None:
+    """What libvirt's networks and the host know of its addresses, and the filters that keep it to them."""
+    name, addresses = spec["name"], host.addresses(spec["name"])
+    wanted, there = network.entries(spec, addresses, host.networks), network.entries_of(name, host.networks)
+    _plan_forgotten(plan, name, [entry for entry in there if entry not in wanted])
+    new = [entry for entry in wanted if entry not in there]
+    if new:
+        plan.add(name, "reserve the addresses", "reserve", entries=new, after=[entry.text() for entry in new])
+    for title in network_filter.needed(spec["network"], addresses):
+        xml = network_filter.filter_xml(title)
+        after = network_filter.canonical(xml)
+        before = network_filter.canonical(host.filters[title]) if title in host.filters else None
+        if before != after:
+            plan.add(name, f"define the filter {title}", "define_filter", xml=xml, before=before, after=after)
+    _plan_named(plan, name, host.called(name), host)
+
+
+def _plan_forgotten(plan: Plan, name: str, entries: Sequence[network.Entry]) -> None:
+    if entries:
+        plan.add(name, "give the addresses back", "forget", entries=entries, before=[entry.text() for entry in entries])
+
+
+def _plan_named(plan: Plan, name: str, addresses: Sequence[str], host: Host) -> None:
+    before = list(host.named.get(name, ()))
+    if before != list(addresses):
+        plan.add(name, "name it on the host", "hosts", addresses=list(addresses), before=before, after=list(addresses))
+
+
+def _plan_ports(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> bool:
+    """The units of the published ports; whether systemd must read them."""
+    name, wanted = spec["name"], ports.units(spec, host.addresses(spec["name"]))
+    changed = {unit_name: text for unit_name, text in wanted.items() if seen.ports.get(unit_name) != text}
+    gone = [unit_name for unit_name in sorted(seen.ports) if unit_name not in wanted]
+    stale = [unit_name for unit_name in sorted({*changed, *gone}) if unit_name in seen.ports]
+    if stale:
+        plan.add(name, "close ports", "ports_down", units=stale, before=stale)
+    for unit_name in gone:
+        plan.add(name, f"remove {unit_name}", "unlink", path=f"{layout.UNITS}/{unit_name}", before=seen.ports[unit_name])
+    for unit_name, text in changed.items():
+        before = seen.ports.get(unit_name)
+        plan.add(name, f"write {unit_name}", "write", path=f"{layout.UNITS}/{unit_name}", text=text, mode=0o644, before=before, after=text)
+    return bool(changed or gone)
+
+
+def _plan_ports_up(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed, host: Host) -> None:
+    """Published with every start of the sandbox from now on, and now if it runs."""
+    wanted = ports.units(spec, host.addresses(spec["name"]))
+    sockets = [unit_name for unit_name in wanted if unit_name.endswith(".socket")]
+    new = [unit_name for unit_name in sockets if unit_name not in seen.ports_up or seen.ports.get(unit_name) != wanted[unit_name]]
+    proxies = [unit_name for unit_name in wanted if seen.ports.get(unit_name) != wanted[unit_name] and unit_name not in sockets]
+    new += [one for one in sockets if one not in new and one.replace(".socket", ".service") in proxies]
+    if new:
+        runs = state in ("started", "restarted", "reloaded") or (state == "present" and seen.running)
+        plan.add(spec["name"], "publish ports", "ports_up", units=sorted(new), now=runs, after=sorted(new))
+
+
 def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    xml = domain.domain_xml(spec, host.followed)
+    xml = domain.domain_xml(spec, host.followed, host.addresses(spec["name"]))
     after = domain.canonical(xml)
     before = domain.canonical(seen.inactive) if seen.inactive else None
     if before != after:
@@ -254,7 +327,7 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
     if seen.active is None:
         return []
     reasons = needs_restart(seen.spec, spec) if seen.spec else []
-    live, wanted = domain.canonical(seen.active), domain.canonical(domain.domain_xml(spec, host.followed))
+    live, wanted = domain.canonical(seen.active), domain.canonical(domain.domain_xml(spec, host.followed, host.addresses(spec["name"])))
     reasons += [key for key in ("label", "init", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
     if not reasons and live["start"] != wanted["start"]:
         reasons.append("what it was started with")
@@ -264,7 +337,7 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
     return reasons
 
 
-def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
+def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     _check_ours(spec, seen)
@@ -272,11 +345,17 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed) -> Plan:
         plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
     if seen.enabled:
         plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
+    if seen.ports:
+        plan.add(name, "close ports", "ports_down", units=sorted(seen.ports), before=sorted(seen.ports))
+    for port_unit in sorted(seen.ports):
+        plan.add(name, f"remove {port_unit}", "unlink", path=f"{layout.UNITS}/{port_unit}", before=seen.ports[port_unit])
     if seen.inactive is not None:
         plan.add(name, "undefine the domain", "undefine", before=domain.canonical(seen.inactive))
+    _plan_forgotten(plan, name, network.entries_of(name, host.networks))
+    _plan_named(plan, name, (), host)
     if seen.journal is not None:
         plan.add(name, "remove the link to the journal", "unlink", path=paths.journal_link, before=seen.journal)
-    reload_systemd = False
+    reload_systemd = bool(seen.ports)
     for title, path, unit_name, text in (
         ("remove the unit", paths.unit_path, paths.unit, seen.unit_text),
         ("remove the slice", paths.slice_path, paths.slice, seen.slice_text),

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import capabilities, command, image, mounts
+from . import capabilities, command, image, mounts, network
 from .errors import OptionError
 from .limits import IO, check_io, cpu_shares
 from .mcs import Level
@@ -26,8 +25,6 @@ FILE_TYPE = "virt_sandbox_file_t"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
 _UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|timer|path)\Z")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
-_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 # a sandbox's private content lives there; everything else of the host is /usr, or not inside
 IDMAP_REFUSED = (
     "none: the policy lets libvirt make no user namespace (virtd_lxc_t is denied user_namespace create), and gives a sandbox no "
@@ -95,19 +92,6 @@ def _type(value: str) -> str:
     return value
 
 
-def _identifier(value: str) -> str:
-    if not _IDENTIFIER.match(value):
-        raise ValueError("letters, digits, '_', '.' and '-'")
-    return value
-
-
-def _mac(value: str) -> str:
-    text = value.lower().replace("-", ":")
-    if not _MAC.match(text) or int(text[1], 16) % 2:
-        raise ValueError("the MAC address of one interface, such as 52:54:00:12:34:56")
-    return text
-
-
 def _image_size(value: str) -> int:
     number = size(value) // image.BLOCK * image.BLOCK
     if number < image.SMALLEST:
@@ -120,34 +104,6 @@ def _cpus(value: float) -> float:
     if not 0.01 <= value <= 10_000:
         raise ValueError("a number of processors from 0.01 to 10000")
     return round(float(value), 4)
-
-
-def _interfaces(values: list[str]) -> list[str]:
-    for value in values:
-        if "/" not in value or "%" in value:  # a scope could be any text
-            raise ValueError(f"addresses with a prefix, such as 192.168.122.10/24; {value!r} is none")
-    try:
-        return [str(ipaddress.ip_interface(value)) for value in values]
-    except ValueError as error:
-        raise ValueError(f"addresses with a prefix, such as 192.168.122.10/24 ({error})") from error
-
-
-def _address(value: str) -> str:
-    if "%" in value:  # a scope could be any text
-        raise ValueError("an IP address without a scope")
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError as error:
-        raise ValueError(f"an IP address ({error})") from error
-
-
-NETWORK: tuple[Option, ...] = (
-    Option("type", default="dhcp", choices=("dhcp", "static")),
-    Option("source", default="default", normalise=_identifier),
-    Option("mac", normalise=_mac),
-    Option("addresses", type="list", elements="str", default=[], normalise=_interfaces),
-    Option("gateway", normalise=_address),
-)
 
 
 def _no_idmap(value: Any) -> None:
@@ -182,7 +138,7 @@ SERVICE: tuple[Option, ...] = IDENTITY + (
     Option("units", type="list", elements="str", default=[], normalise=_units, effect="restart"),
     *command.OPTIONS,
     Option("process_type", default=PROCESS_TYPE, normalise=_type, effect="restart"),
-    Option("network", type="list", elements="dict", default=[], suboptions=NETWORK, effect="restart"),
+    Option("network", type="list", elements="dict", default=[], suboptions=network.NETWORK_OPTIONS, effect="restart"),
     Option("memory", normalise=size, effect="live"),
     Option("cpus", type="float", normalise=_cpus, effect="live"),
     Option("cpu_shares", type="int", normalise=cpu_shares, effect="live"),
@@ -221,20 +177,11 @@ def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
     spec = normalise(SERVICE, parameters)
     _instances(spec)
     command.check(spec)
-    for number, network in enumerate(spec["network"]):
-        _check_network(network, f"network[{number}]")
+    network.check(spec)
     check_io(spec["io"])
     capabilities.check(spec)
     spec["mounts"] = mounts.ordered(spec["mounts"], spec["path"])
     return spec
-
-
-def _check_network(network: Mapping[str, Any], option: str) -> None:
-    if network["type"] == "static" and not network["addresses"]:
-        raise OptionError(f"{option}.addresses", [], "at least one address when type is static")
-    for name in ("addresses", "gateway"):
-        if network["type"] == "dhcp" and network[name]:
-            raise OptionError(f"{option}.{name}", network[name], "none when type is dhcp; choose dhcp or static for an interface")
 
 
 def dump(spec: Mapping[str, Any]) -> str:
@@ -260,9 +207,18 @@ def fingerprint(spec: Mapping[str, Any]) -> str:
 
 def start_fingerprint(spec: Mapping[str, Any]) -> str:
     """A short hash of what a sandbox is started with: the options whose change needs a restart."""
-    return fingerprint({option.name: spec[option.name] for option in SERVICE if option.effect == "restart"})
+    return fingerprint({option.name: started_with(option, spec) for option in SERVICE if option.effect == "restart"})
 
 
 def needs_restart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The options whose change only a restart brings into a running sandbox."""
-    return [option.name for option in differences(SERVICE, before, after) if option.effect == "restart"]
+    changed = [option for option in differences(SERVICE, before, after) if option.effect == "restart"]
+    return [option.name for option in changed if started_with(option, before) != started_with(option, after)]
+
+
+def started_with(option: Option, spec: Mapping[str, Any]) -> Any:
+    """An option's value without what of it changes while the sandbox runs."""
+    live = {suboption.name for suboption in option.suboptions if suboption.effect == "live"}
+    if not live:
+        return spec[option.name]
+    return [{name: value for name, value in item.items() if name not in live} for item in spec[option.name]]

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import command, layout, unit_file
+from . import command, layout, network, unit_file
 from .limits import slice_lines
 from .mounts import host_paths, unit_arguments
 
@@ -162,6 +162,10 @@ start)
     prepare "$@"
     begin && exit 0
     echo "libvirt did not start $name; once more" >&2
+    # an interface may be left, and its name be taken
+    virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device rest; do
+        ip link delete dev "$device" 2>/dev/null || :
+    done
     prepare "$@"
     begin
     ;;
@@ -259,10 +263,9 @@ def slice_unit(spec: Mapping[str, Any]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class HostSystemd:
-    """What the host's /usr would have a systemd start: targets' wants and generators."""
+    """What the host's /usr would have a systemd start: targets' wants and units."""
 
     wants: Mapping[str, Sequence[str]]
-    generators: Sequence[str]
     unit_paths: Mapping[str, str]  # unit -> its file in /usr
     units: Mapping[str, unit_file.UnitFile] = dataclasses.field(default_factory=dict)  # these, and what they bring along
 
@@ -287,9 +290,8 @@ class Inside:
     link: str = ""
 
 
-def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, str]) -> list[Inside]:
+def inside(spec: Mapping[str, Any], host: HostSystemd, networks: Mapping[str, network.LibvirtNetwork]) -> list[Inside]:
     """The files inside that follow from the spec, in order of their paths."""
-    servers = dict.fromkeys(gateways.get(network["source"]) for network in spec["network"])
     files = [
         Inside("etc/hostname", text=spec["name"] + "\n"),
         Inside(
@@ -297,7 +299,7 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, gateways: Mapping[str, st
             text=f"127.0.0.1 localhost\n127.0.1.1 {spec['name']}\n::1 localhost ip6-localhost ip6-loopback\n",
         ),
         Inside("etc/machine-id", text=layout.machine_id(spec["name"]) + "\n"),
-        Inside("etc/resolv.conf", text="".join(f"nameserver {address}\n" for address in servers if address)),
+        Inside("etc/resolv.conf", text="".join(f"nameserver {one}\n" for one in network.nameservers(spec, networks))),
     ]
     if not spec["command"]:
         files += _systemd_inside(spec, host)
@@ -313,7 +315,6 @@ def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
     ]
-    files += [Inside(f"etc/systemd/system-generators/{generator}", link="/dev/null") for generator in host.generators]
     started = set(spec["units"]) | ({NETWORK_UNIT} if spec["network"] else set())
     for unit in sorted(started):
         files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.unit_paths.get(unit, "")))
@@ -326,7 +327,10 @@ def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
             if unit not in BASE_UNITS and unit not in started and unit != LOGROTATE_UNIT
         ]
     files += _adapted(host.brought_by(spec["units"]))
-    return files + [_network(number, network) for number, network in enumerate(spec["network"])]
+    return files + [
+        Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text=f"{MARK}\n{network.networkd(spec, number)}")
+        for number in range(len(spec["network"]))
+    ]
 
 
 def _adapted(units: Sequence[unit_file.UnitFile]) -> list[Inside]:
@@ -341,13 +345,3 @@ def _adapted(units: Sequence[unit_file.UnitFile]) -> list[Inside]:
 
 def drop_in_path(unit: str) -> str:
     return f"etc/systemd/system/{unit}.d/{DROP_IN}"
-
-
-def _network(number: int, network: Mapping[str, Any]) -> Inside:
-    lines = [MARK, "[Match]", f"Name=eth{number}", "", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
-    if network["type"] == "dhcp":
-        lines += ["DHCP=ipv4", "", "[DHCPv4]", "ClientIdentifier=mac", "UseDNS=no", "UseHostname=no", "SendRelease=yes"]
-    else:
-        lines += [f"Address={address}" for address in network["addresses"]]
-        lines += [f"Gateway={network['gateway']}"] if network["gateway"] else []
-    return Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text="\n".join(lines) + "\n")

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Interfaces: what contradicts itself, which address each gets, what the networks are told, and which ports lead inside."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import hosts_file
+from ansible_collections.virt.sandbox.plugins.module_utils.host import sockets
+from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_lxc import entry_xml
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, network, network_filter, ports
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.network import Entry, LibvirtNetwork
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, check, plan_service
+
+from .conftest import MakeSpec
+
+STATIC = {"type": "static", "addresses": ["192.168.122.10/24"], "gateway": "192.168.122.1"}
+OTHER = {"type": "static", "source": "other", "addresses": ["10.0.0.5/24"]}
+WEB_MAC = network.mac("web", 0)
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        pytest.param([{"source": "a", "bridge": "b"}], r"network\[0\].bridge: 'b' .* none beside source", id="in two networks"),
+        pytest.param([{"type": "static"}], r"network\[0\].addresses: \[\] .* at least one", id="static without an address"),
+        pytest.param([{"addresses": ["10.0.0.1/8"]}], r"network\[0\].addresses: .* none when type is dhcp", id="dhcp and static"),
+        pytest.param([{**STATIC, "lease": "10.0.0.1"}], r"network\[0\].lease: '10.0.0.1' .* static", id="static with a lease"),
+        pytest.param([{"bridge": "br0", "lease": "10.0.0.1"}], r"network\[0\].lease: .* bridge", id="lease of another's server"),
+        pytest.param([{"lease": "fe80::1"}], r"network\[0\].lease: 'fe80::1' .* IPv4", id="lease of IPv6"),
+        pytest.param(
+            [{**STATIC, "gateway": "10.9.9.9"}], r"network\[0\].gateway: '10.9.9.9' .* reaches, in 192.168.122.0/24", id="far gateway"
+        ),
+        pytest.param([{**STATIC, "gateway": "192.168.122.10"}], r"network\[0\].gateway: .* other than the interface's own", id="itself"),
+        pytest.param(
+            [{**STATIC, "routes": [{"to": "10.0.0.0/8", "via": "10.0.0.1"}]}], r"network\[0\].routes\[0\].via: '10.0.0.1'", id="far router"
+        ),
+        pytest.param(
+            [{"routes": [{"to": "10.0.0.1/8", "via": "10.0.0.1"}]}], r"routes\[0\].to: '10.0.0.1/8' .* has host bits", id="host bits"
+        ),
+        pytest.param(
+            [STATIC, {**STATIC, "gateway": None}], r"network\[1\].addresses: .* outside of 192.168.122.0/24", id="one subnet twice"
+        ),
+        pytest.param(
+            [STATIC, {**OTHER, "gateway": "10.0.0.1"}], r"network\[1\].gateway: '10.0.0.1' .* one default route", id="two gateways"
+        ),
+        pytest.param([{}, {"mac": WEB_MAC}], r"network\[1\].mac: .* network\[0\] has this one", id="one MAC address twice"),
+        pytest.param([{"lease": "10.0.0.1"}, {"lease": "10.0.0.1"}], r"network\[1\].lease: '10.0.0.1'", id="one lease twice"),
+        pytest.param([{"ports": [{"host": 80}, {"host": 80}]}], r"network\[0\].ports\[1\].host: 80 .* once", id="one port twice"),
+        pytest.param(
+            [{"ports": [{"host": 80}]}, {"ports": [{"host": 80, "address": "10.0.0.1"}]}], r"network\[1\].ports: 80", id="at all addresses"
+        ),
+        pytest.param([{"bridge": "br0", "ports": [{"host": 80}]}], r"network\[0\].ports: .* nobody here knows", id="port to nowhere"),
+        pytest.param([{"ports": [{"host": 0}]}], r"network\[0\].ports\[0\].host: 0 .* 1 to 65535", id="no port"),
+        pytest.param([{"bridge": "../x"}], r"network\[0\].bridge: '../x'", id="no bridge"),
+        pytest.param([{"nameservers": ["x"]}], r"network\[0\].nameservers: \['x'\]", id="no name server"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(service: MakeSpec, networks: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        service(network=networks)
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        pytest.param(
+            [{"source": "unknown"}], r"network\[0\].source: 'unknown' .* a running libvirt network \(bare, default, other\)", id="network"
+        ),
+        pytest.param([{"bridge": "br9"}], r"network\[0\].bridge: 'br9' .* a bridge of this host \(br0\)", id="bridge"),
+        pytest.param([{"source": "bare"}], r"network\[0\].type: 'dhcp' .* gives no addresses", id="no server"),
+        pytest.param([{"lease": "10.1.1.1"}], r"network\[0\].lease: '10.1.1.1' .* of the network default, 192.168.122.1/24", id="lease"),
+        pytest.param([{"lease": "192.168.122.1"}], r"network\[0\].lease: .* another address than the host's own", id="the host's"),
+        pytest.param(
+            [{"type": "static", "addresses": ["10.1.1.1/8"]}], r"network\[0\].addresses: '10.1.1.1' .* of the network default", id="address"
+        ),
+    ],
+)
+def test_what_the_host_cannot_give_is_refused(
+    service: MakeSpec, host: Host, declared: Any, networks: list[dict[str, Any]], message: str
+) -> None:
+    known = dataclasses.replace(host, networks={**host.networks, "bare": LibvirtNetwork()}, bridges=["br0"])
+    spec = service(network=networks)
+    with pytest.raises(OptionError, match=message):
+        check(spec, declared(spec), known)
+
+
+def test_an_address_is_reserved_that_stays_the_same_and_is_nobody_elses(service: MakeSpec, host: Host) -> None:
+    spec = service()
+    first = network.resolve([spec], [], host.networks)["web"][0][0]
+    assert network.resolve([spec], [], host.networks)["web"] == ((first,),)
+    known = host.networks["default"]
+    for taken in (
+        dataclasses.replace(known, reserved={"52:54:00:00:00:01": (first, "other")}),
+        dataclasses.replace(known, leases={first: "52:54:00:00:00:01"}),
+        dataclasses.replace(known, gateway=first, subnets=(f"{first}/24",)),
+    ):
+        assert network.resolve([spec], [], {"default": taken})["web"][0][0] != first
+    neighbour = service(name="db", network=[{"lease": first}])
+    assert network.resolve([spec], [neighbour], host.networks)["web"][0][0] != first
+
+
+def test_what_an_interface_has_already_it_keeps(service: MakeSpec, host: Host) -> None:
+    known = host.networks["default"]
+    for has in (
+        dataclasses.replace(known, reserved={WEB_MAC: ("192.168.122.77", "web")}),
+        dataclasses.replace(known, leases={"192.168.122.77": WEB_MAC}),
+    ):
+        assert network.resolve([service()], [], {"default": has})["web"] == (("192.168.122.77",),)
+
+
+def test_a_range_is_used_up_to_its_last_address(service: MakeSpec) -> None:
+    small = {"default": LibvirtNetwork("10.0.0.1", ("10.0.0.1/24",), (("10.0.0.2", "10.0.0.4"), ("10.0.0.9", "10.0.0.9")))}
+    specs = [service(name=f"s{number}") for number in range(4)]
+    given = network.resolve(specs, [], small)
+    assert sorted(addresses[0][0] for addresses in given.values()) == ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.9"]
+    with pytest.raises(OptionError, match=r"network\[0\].source: 'default' .* a free address for s4"):
+        network.resolve([*specs, service(name="s4")], [], small)
+
+
+def test_one_address_is_not_given_to_two(service: MakeSpec, host: Host) -> None:
+    one, other = service(network=[STATIC]), service(name="db", network=[{"lease": "192.168.122.10"}])
+    with pytest.raises(ConflictError, match=r"192.168.122.10 of db is web's address in default"):
+        network.resolve([one, other], [], host.networks)
+    with pytest.raises(ConflictError, match=r"192.168.122.10 of web is db's address in default"):
+        network.resolve([one], [other], host.networks)
+
+
+def test_the_networks_are_told_who_has_which_address_and_name(service: MakeSpec, host: Host) -> None:
+    spec = service(network=[STATIC, {"source": "other"}, {"bridge": "br0"}])
+    addresses = network.resolve([spec], [], host.networks)["web"]
+    assert addresses[0] == ("192.168.122.10",)
+    assert addresses[2] == ()
+    leased = addresses[1][0]
+    assert network.entries(spec, addresses, host.networks) == [
+        Entry("default", "lease", "192.168.122.10", WEB_MAC),
+        Entry("default", "name", "192.168.122.10"),
+        Entry("other", "lease", leased, network.mac("web", 1)),
+        Entry("other", "name", leased),
+    ]
+    assert ElementTree.fromstring(entry_xml(Entry("default", "lease", "10.0.0.1", "52:54:00:00:00:01"), "web")).attrib == {
+        "mac": "52:54:00:00:00:01",
+        "ip": "10.0.0.1",
+        "name": "web",
+    }
+    assert entry_xml(Entry("default", "name", "10.0.0.1"), "web") == '<host ip="10.0.0.1"><hostname>web</hostname></host>'
+
+
+def settled(host: Host, spec: dict[str, Any]) -> Host:
+    """The host after a run: its networks know the sandbox."""
+    addresses = network.resolve([spec], [], host.networks)[spec["name"]]
+    known = dict(host.networks)
+    for entry in network.entries(spec, addresses, host.networks):
+        if entry.kind == "lease":
+            known[entry.network] = dataclasses.replace(known[entry.network], reserved={entry.mac: (entry.address, spec["name"])})
+        else:
+            known[entry.network] = dataclasses.replace(known[entry.network], named={entry.address: (spec["name"],)})
+    named = {spec["name"]: [one[0] for one in addresses if one]}
+    return dataclasses.replace(host, networks=known, resolved={spec["name"]: addresses}, named=named)
+
+
+def as_seen(spec: dict[str, Any], host: Host, declared: Any, running: bool = True) -> Any:
+    addresses = host.addresses(spec["name"])
+    xml = domain.domain_xml(spec, host.followed, addresses)
+    texts = ports.units(spec, addresses)
+    up = [name for name in texts if name.endswith(".socket")]
+    return declared(spec, running, inactive=xml, active=xml if running else None, ports=texts, ports_up=up)
+
+
+def test_a_second_run_has_nothing_to_do(service: MakeSpec, host: Host, declared: Any) -> None:
+    spec = service(network=[{**STATIC, "ports": [{"host": 8080, "port": 80}]}])
+    after = settled(host, spec)
+    for state in ("started", "present"):
+        assert plan_service(spec, state, as_seen(spec, after, declared), after).summary() == {}
+
+
+def test_a_published_port_comes_and_goes_without_a_restart(service: MakeSpec, host: Host, declared: Any) -> None:
+    before, after = service(network=[STATIC]), service(network=[{**STATIC, "ports": [{"host": 8080}]}])
+    known = settled(host, before)
+    seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
+    steps = plan_service(after, "started", seen, known).summary()["web"]
+    assert steps == [
+        "write web_sandbox-8080.socket",
+        "write web_sandbox-8080.service",
+        "reload systemd",
+        "define the domain",
+        "write the spec",
+        "publish ports",
+    ]
+    seen = dataclasses.replace(as_seen(after, known, declared), spec=after)
+    steps = plan_service(before, "started", seen, known).summary()["web"]
+    assert steps[:3] == ["close ports", "remove web_sandbox-8080.service", "remove web_sandbox-8080.socket"]
+    assert "restart" not in steps
+
+
+def test_another_address_is_told_to_all_and_needs_a_restart(service: MakeSpec, host: Host, declared: Any) -> None:
+    before, after = service(network=[{"lease": "192.168.122.7"}]), service(network=[{"lease": "192.168.122.8"}])
+    known = settled(host, before)
+    resolved = network.resolve([after], [], known.networks)
+    seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
+    steps = plan_service(after, "started", seen, dataclasses.replace(known, resolved=resolved)).summary()["web"]
+    assert {"give the addresses back", "reserve the addresses", "name it on the host", "define the domain", "restart"} <= set(steps)
+
+
+def test_absent_gives_everything_back(service: MakeSpec, host: Host, declared: Any) -> None:
+    spec = service(network=[{**STATIC, "ports": [{"host": 8080}]}])
+    known = settled(host, spec)
+    steps = plan_service(spec, "absent", as_seen(spec, known, declared), known).summary()["web"]
+    assert {"close ports", "remove web_sandbox-8080.socket", "give the addresses back", "name it on the host"} <= set(steps)
+
+
+def test_a_port_of_the_host_is_one_sandboxes(service: MakeSpec) -> None:
+    web, db = service(network=[{"ports": [{"host": 80}]}]), service(name="db", network=[{"ports": [{"host": 80, "address": "10.0.0.1"}]}])
+    for specs, others in (([web, db], []), ([db], [web])):
+        with pytest.raises(OptionError, match=r"network\[0\].ports: 80 is not allowed; a port of the host that web has not"):
+            network.check_ports(specs, others, set())
+    with pytest.raises(OptionError, match=r"network\[0\].ports: 80 .* on which nothing listens yet"):
+        network.check_ports([web], [], {("127.0.0.1", 80)})
+    network.check_ports([db], [], {("127.0.0.1", 80)})
+    assert network.foreign_listeners({("::", 80), ("0.0.0.0", 22)}, [web]) == {("0.0.0.0", 22)}
+
+
+def test_a_port_leads_to_the_address_of_its_interface(service: MakeSpec) -> None:
+    given = [{"host": 8080, "port": 80}, {"host": 53, "address": "::1"}]
+    spec = service(network=[{}, {"source": "other", "ports": given}])
+    found = ports.units(spec, (("192.168.122.9",), ("fd00::9",)))
+    assert sorted(found) == [
+        "web_sandbox-53-__1.service",
+        "web_sandbox-53-__1.socket",
+        "web_sandbox-8080.service",
+        "web_sandbox-8080.socket",
+    ]
+    assert "ListenStream=8080\n" in found["web_sandbox-8080.socket"]
+    assert "ListenStream=[::1]:53\n" in found["web_sandbox-53-__1.socket"]
+    assert found["web_sandbox-8080.service"].endswith(" [fd00::9]:80\n")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "name"),
+    [
+        pytest.param([], "virt-sandbox-mac", id="not known"),
+        pytest.param(["10.0.0.1", "10.0.0.2"], "virt-sandbox-ipv4", id="IPv4"),
+        pytest.param(["fd00::1"], "virt-sandbox-ipv6", id="IPv6"),
+        pytest.param(["fd00::1", "10.0.0.1"], "virt-sandbox-both", id="both"),
+    ],
+)
+def test_the_filter_is_that_of_the_families(service: MakeSpec, addresses: list[str], name: str) -> None:
+    spec = service()
+    assert network_filter.needed(spec["network"], [addresses]) == [name]
+    (interface,) = domain.canonical(domain.domain_xml(spec, [], [addresses]))["interfaces"]
+    assert interface["filter"][0] == name
+    assert sorted(value for _parameter, value in interface["filter"][1]) == sorted(addresses)
+    assert "filterref" not in domain.domain_xml(service(network=[{"filter": False}]), [], [addresses])
+
+
+def test_a_filter_refers_to_no_address_that_it_is_not_given() -> None:
+    for name in network_filter.NAMES:
+        xml = network_filter.filter_xml(name)
+        assert ("$IP'" in xml.replace('"', "'")) == (name in ("virt-sandbox-ipv4", "virt-sandbox-both"))
+        assert ("$IPV6" in xml) == (name in ("virt-sandbox-ipv6", "virt-sandbox-both"))
+        assert network_filter.canonical(xml)[0] == ["drop", "out", "100", ["mac", {"match": "no", "srcmacaddr": "$MAC"}]]
+
+
+def test_names_on_the_host_are_ours_alone_to_change(tmp_path: Any) -> None:
+    path, lock = tmp_path / "hosts", str(tmp_path / "run" / "lock")
+    path.write_bytes(b"127.0.0.1\tlocalhost # web\n10.0.0.9 web\n# caf\xe9\n")
+    hosts_file.write("web", ["10.0.0.1", "fd00::1"], str(path), lock)
+    hosts_file.write("db", ["10.0.0.2"], str(path), lock)
+    assert hosts_file.read(str(path)) == {"web": ["10.0.0.1", "fd00::1"], "db": ["10.0.0.2"]}
+    hosts_file.write("web", [], str(path), lock)
+    hosts_file.write("db", [], str(path), lock)
+    assert path.read_bytes() == b"127.0.0.1\tlocalhost # web\n10.0.0.9 web\n# caf\xe9\n"
+
+
+def test_what_listens_is_read_as_the_kernel_writes_it() -> None:
+    table = [
+        "  sl  local_address rem_address   st",
+        "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000",
+        "   1: 0100007F:1234 0100007F:0CEA 01 00000000:00000000",
+        "   2: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A",
+    ]
+    assert set(sockets.parse(table)) == {("127.0.0.1", 3306), ("::1", 22)}
