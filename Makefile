@@ -71,9 +71,8 @@ SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule
 molecule: setup ## each role's scenario on a host of its own; some with SCENARIOS="httpd service", Debian 12 with VSBX_DISTRIBUTION=debian12
 	@status=0; for scenario in $(SCENARIOS); do molecule test --scenario-name $$scenario || status=1; done; exit $$status
 
-# That of the role which changes most, for it is beneath the others.
-molecule-one: SCENARIOS := service
-molecule-one: molecule
+molecule-one: setup ## the scenario of the role beneath the others, which changes most, on a host that "make hosts" has prepared
+	VSBX_MOLECULE_HOST=debian13 molecule test --scenario-name service
 
 env: ## after "make setup", what a shell needs to run molecule, pytest or ansible-playbook itself: eval "$$(make -s env)"
 	@printf 'export LC_ALL=C.UTF-8 PATH=%s:$$PATH ANSIBLE_COLLECTIONS_PATH=%s PYTHONDONTWRITEBYTECODE=1\n' $(STATE)/venv/bin $(STATE)/collections

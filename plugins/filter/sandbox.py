@@ -19,7 +19,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import O
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SERVICE
 
 _CONTENT = {option.name for option in CONTENT}
-_SERVICE = {option.name for option in SERVICE} | {"state", "stale"}
+_SERVICE = {option.name for option in SERVICE} | {"state", "stale", "wait"}
 _OBJECTS = {
     "label": {"name", "level"},
     "content": _CONTENT,

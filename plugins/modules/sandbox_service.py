@@ -337,6 +337,16 @@ options:
     type: str
     choices: [ignore, restart]
     default: ignore
+  wait:
+    description: What must be true, beside active units and an address by DHCP, before a sandbox counts as started.
+    type: dict
+    default: {}
+    suboptions: &wait
+      ports:
+        description: TCP ports on which something inside must listen.
+        type: list
+        elements: int
+        default: []
   sandboxes:
     description:
       - Many sandboxes in one run, with the options above for each.
@@ -437,6 +447,11 @@ options:
         type: str
         choices: [ignore, restart]
         default: ignore
+      wait:
+        description: See O(wait).
+        type: dict
+        default: {}
+        suboptions: *wait
   timeout:
     description: How many seconds to wait until the units inside are active and a DHCP interface has its address.
     type: int
@@ -554,12 +569,13 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COM
 
 STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
 STATE = Option("state", default="started", choices=STATES)
+WAIT = Option("wait", type="dict", default={}, suboptions=(Option("ports", type="list", elements="int", default=[]),))
 STALE = Option("stale", default="ignore", choices=("ignore", "restart"))
 TIMEOUT = Option("timeout", type="int", default=180)
 
 
 def main() -> None:
-    run_module(listed.arguments((*SERVICE, STATE, STALE), argument_spec((TIMEOUT, *COMMON))), service_run.run)
+    run_module(listed.arguments((*SERVICE, STATE, STALE, WAIT), argument_spec((TIMEOUT, *COMMON))), service_run.run)
 
 
 if __name__ == "__main__":

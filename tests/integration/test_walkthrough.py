@@ -20,7 +20,7 @@ HOSTS = sorted(yaml.safe_load(INVENTORY.read_text())["lab"]["hosts"])
 LINE = re.compile(r"^(S\d+) (ok|failed) (\S+) (.*)$", re.MULTILINE)
 # "make test" starts from plain hosts, and S1 insists on it; by hand the hosts may have been prepared before
 PLAIN = os.environ.get("VSBX_PLAIN", "false")
-LIMIT = 1800
+LIMIT = 3600
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from . import listed, observe
 from .apply import PHASES, apply, report_failures, require_root, service_actions
 
 _UP = ("started", "restarted", "reloaded")
+# seconds for which a unit inside must have failed to be taken for one that will not run
+LASTING = 3
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -64,7 +66,8 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     failures = apply(plan.in_phases(PHASES), service_actions(lxc))
     broken = {failure.sandbox for failure in failures}
     up = [spec for spec, state in wanted if state in _UP and spec["name"] not in broken]
-    failures += wait_until_up(up, parameters["timeout"])
+    ports = {item["name"]: (item["wait"] or {}).get("ports") or [] for item in listed.items(parameters)}
+    failures += wait_until_up([(spec, ports[spec["name"]]) for spec in up], parameters["timeout"])
     result["sandboxes"] = {spec["name"]: report(spec, lxc) for spec in up}
     failures += wrong_labels(up, result["sandboxes"])
     return report_failures(result, failures)
@@ -91,31 +94,78 @@ def down(spec: Mapping[str, Any]) -> dict[str, str]:
     return {unit: state for unit, state in states.items() if state in ("inactive", "failed")}
 
 
-def wait_until_up(specs: Sequence[Mapping[str, Any]], timeout: float) -> list[StepError]:
-    """Until every sandbox's unit and the units inside are active, or say what is not."""
+def wait_until_up(waiting_for: Sequence[tuple[Mapping[str, Any], Sequence[int]]], timeout: float) -> list[StepError]:
+    """Until every sandbox's unit and the units inside are active and its ports open, or say what is not."""
     deadline = time.monotonic() + timeout
-    waiting = {spec["name"]: spec for spec in specs}
+    waiting = {spec["name"]: _Wait(spec, ports) for spec, ports in waiting_for}
     failures: list[StepError] = []
-    state: dict[str, str] = {}
     while waiting:
-        shown = systemd.show([layout.of(spec).unit for spec in waiting.values()])
-        for name, spec in list(waiting.items()):
-            unit = shown[layout.of(spec).unit]
-            if unit["ActiveState"] == "failed":
-                failures.append(StepError(name, "start", f"its unit failed ({_why(unit)}); see journalctl -u {layout.of(spec).unit}"))
+        began = time.monotonic()
+        shown = systemd.show([layout.of(one.spec).unit for one in waiting.values()])
+        for name, one in list(waiting.items()):
+            failure = one.look(shown[layout.of(one.spec).unit])
+            failures += [failure] if failure else []
+            if failure or one.up:
                 del waiting[name]
-                continue
-            if spec["command"] and _ended(unit):
-                del waiting[name]
-                continue
-            state[name] = _missing(name, spec) if unit["ActiveState"] == "active" else f"its unit is {unit['ActiveState']}"
-            if not state[name]:
-                del waiting[name]
-        if waiting and time.monotonic() > deadline:
-            return failures + [StepError(name, "wait", f"not up after {timeout:g} s: {state[name]}") for name in waiting]
+        now = time.monotonic()
+        if waiting and now > deadline:
+            return failures + [StepError(name, "wait", f"not up after {timeout:g} s: {one.missing}") for name, one in waiting.items()]
         if waiting:
-            time.sleep(0.25)
+            # what is asked inside costs processor time that the sandboxes need to start
+            time.sleep(max(0.25, 2 * (now - began)))
     return failures
+
+
+class _Wait:
+    """One sandbox that is waited for."""
+
+    def __init__(self, spec: Mapping[str, Any], ports: Sequence[int]) -> None:
+        self.spec = spec
+        self.up = False
+        self.missing = ""
+        self._ports = ports
+        self._failed_since: dict[str, float] = {}
+
+    def look(self, unit: Mapping[str, str]) -> StepError | None:
+        """What is missing now; a failure that will not mend itself is returned."""
+        name = self.spec["name"]
+        if unit["ActiveState"] == "failed":
+            return StepError(name, "start", f"its unit failed ({_why(unit)}); see journalctl -u {layout.of(self.spec).unit}")
+        if self.spec["command"] and _ended(unit):
+            self.up = True
+            return None
+        states = self._states() if unit["ActiveState"] == "active" else {layout.of(self.spec).unit: unit["ActiveState"]}
+        down = {one: state for one, state in states.items() if state != "active"}
+        self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet()
+        self.up = not self.missing
+        return self._failure([one for one, state in down.items() if state == "failed"])
+
+    def _states(self) -> dict[str, str]:
+        """Of the units inside; a sandbox that is starting cannot be entered."""
+        name = self.spec["name"]
+        if self.spec["command"]:
+            return {"its first process": "active" if processes.is_up(name) else "missing"}
+        try:
+            return processes.units_inside(name, self.spec["units"])
+        except SandboxError as error:
+            return {"its systemd": f"silent ({error})"}
+
+    def _not_yet(self) -> str:
+        name = self.spec["name"]
+        if any(one["type"] == "dhcp" for one in self.spec["network"]) and not processes.addresses(name):
+            return "it has no address yet"
+        closed = processes.not_listening(name, self._ports)
+        return f"nothing listens on port {', '.join(map(str, closed))}" if closed else ""
+
+    def _failure(self, failed: Sequence[str]) -> StepError | None:
+        """A unit that stays failed: nobody starts it again."""
+        now = time.monotonic()
+        self._failed_since = {unit: self._failed_since.get(unit, now) for unit in failed}
+        lasting = [unit for unit, since in self._failed_since.items() if now - since > LASTING]
+        if not lasting:
+            return None
+        said = processes.last_words(self.spec["name"], lasting[0])
+        return StepError(self.spec["name"], "wait", f"{lasting[0]} failed inside: {said or 'it said nothing'}")
 
 
 def _why(unit: Mapping[str, str]) -> str:
@@ -126,20 +176,6 @@ def _why(unit: Mapping[str, str]) -> str:
 def _ended(unit: Mapping[str, str]) -> bool:
     """Whether a command has ended in success, as opposed to one that systemd has yet to start."""
     return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0") and unit.get("ExecMainCode", "0") != "0"
-
-
-def _missing(name: str, spec: Mapping[str, Any]) -> str:
-    """What inside is not up yet; raises nothing: a sandbox that is starting cannot be entered."""
-    if spec["command"]:
-        return "" if processes.is_up(name) else "it has no first process yet"
-    try:
-        states = processes.units_inside(name, spec["units"])
-    except SandboxError as error:
-        return str(error)
-    down = [f"{unit} is {state}" for unit, state in states.items() if state != "active"]
-    if not down and any(one["type"] == "dhcp" for one in spec["network"]) and not processes.addresses(name):
-        return "it has no address yet"
-    return ", ".join(down)
 
 
 def report(spec: Mapping[str, Any], lxc: Lxc) -> dict[str, Any]:

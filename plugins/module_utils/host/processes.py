@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..model.errors import SandboxError
-from . import enter
+from . import enter, sockets
 
 
 def of_sandbox(name: str, cgroup: str) -> list[dict[str, Any]]:
@@ -97,6 +97,26 @@ def units_inside(name: str, units: Sequence[str]) -> dict[str, str]:
     if len(states) != len(units):
         raise SandboxError(f"{name}: its systemd does not answer yet ({(err or out).strip()})")
     return dict(zip(units, states))
+
+
+def last_words(name: str, unit: str, lines: int = 5) -> str:
+    """What a unit inside said last, for a message."""
+    try:
+        _code, out, _err = inside(
+            name, ["/usr/bin/journalctl", "--no-pager", "--quiet", "--output=cat", f"--lines={lines}", f"--unit={unit}"]
+        )
+    except SandboxError:
+        return ""
+    return " / ".join(line.strip() for line in out.splitlines() if line.strip())
+
+
+def not_listening(name: str, ports: Iterable[int]) -> list[int]:
+    """Those of these TCP ports on which nothing in the sandbox's network listens; read from outside."""
+    try:
+        open_ports = {port for _address, port in sockets.listening(enter.leader(name))}
+    except enter.EnterError:
+        return list(ports)
+    return [port for port in ports if port not in open_ports]
 
 
 def start_units_inside(name: str, units: Sequence[str]) -> None:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a run waits: for the unit, the units inside, an address and ports; and when it gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+
+from .conftest import MakeSpec
+
+ACTIVE = {"ActiveState": "active"}
+
+
+class Seen:
+    """What the host and the sandbox show, one look after the other; the last one stays."""
+
+    def __init__(self, **columns: list[Any]) -> None:
+        self.columns: dict[str, Iterator[Any]] = {name: iter(values) for name, values in columns.items()}
+        self.last: dict[str, Any] = {}
+
+    def next(self, name: str) -> Any:
+        self.last[name] = next(self.columns[name], self.last.get(name))
+        if isinstance(self.last[name], Exception):
+            raise self.last[name]
+        return self.last[name]
+
+
+Wait = Callable[..., list[str]]
+
+
+@pytest.fixture
+def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
+    clock = [0.0]
+
+    def run(*, ports: tuple[int, ...] = (), timeout: float = 60, **columns: list[Any]) -> list[str]:
+        seen = Seen(**{"unit": [ACTIVE], "inside": [{"httpd.service": "active"}], "address": [["10.0.0.2"]], "closed": [[]], **columns})
+        monkeypatch.setattr(service_run.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(service_run.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 1)))
+        monkeypatch.setattr(service_run.systemd, "show", lambda units: {unit: seen.next("unit") for unit in units})
+        monkeypatch.setattr(service_run.processes, "units_inside", lambda *_ignored: seen.next("inside"))
+        monkeypatch.setattr(service_run.processes, "addresses", lambda _name: seen.next("address"))
+        monkeypatch.setattr(service_run.processes, "not_listening", lambda _name, _ports: seen.next("closed"))
+        monkeypatch.setattr(service_run.processes, "last_words", lambda *_ignored: "port 80 is taken")
+        return [str(failure) for failure in service_run.wait_until_up([(service(), ports)], timeout)]
+
+    return run
+
+
+def test_it_is_up_when_all_is_there(wait: Wait) -> None:
+    starting = {"ActiveState": "activating"}
+    assert (
+        wait(unit=[starting, ACTIVE], inside=[SandboxError("not yet"), {"httpd.service": "activating"}, {"httpd.service": "active"}]) == []
+    )
+    assert wait(address=[[], [], ["10.0.0.2"]], closed=[[80], []], ports=(80,)) == []
+
+
+def test_a_unit_that_stays_failed_is_not_waited_for(wait: Wait) -> None:
+    assert wait(inside=[{"httpd.service": "failed"}]) == ["web: wait: httpd.service failed inside: port 80 is taken"]
+
+
+def test_a_unit_that_is_started_again_is_waited_for(wait: Wait) -> None:
+    assert wait(inside=[{"httpd.service": "failed"}, {"httpd.service": "activating"}, {"httpd.service": "active"}]) == []
+
+
+def test_a_sandbox_whose_own_unit_failed_is_not_waited_for(wait: Wait) -> None:
+    unit = {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "1"}
+    assert wait(unit=[unit]) == ["web: start: its unit failed (exit-code, code 1); see journalctl -u web_sandbox.service"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        pytest.param({"unit": [{"ActiveState": "activating"}]}, "web_sandbox.service is activating", id="unit"),
+        pytest.param({"inside": [{"httpd.service": "activating"}]}, "httpd.service is activating", id="unit inside"),
+        pytest.param({"inside": [SandboxError("no answer")]}, "its systemd is silent (no answer)", id="systemd inside"),
+        pytest.param({"address": [[]]}, "it has no address yet", id="address"),
+        pytest.param({"closed": [[80, 443]]}, "nothing listens on port 80, 443", id="ports"),
+    ],
+)
+def test_at_the_end_it_says_what_is_missing(wait: Wait, columns: dict[str, Any], reason: str) -> None:
+    assert wait(**columns) == [f"web: wait: not up after 60 s: {reason}"]
