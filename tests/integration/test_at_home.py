@@ -13,7 +13,15 @@ from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Tas
 
 NAME, ASLEEP = "it-home", "it-asleep"
 UNIT = f"{NAME}_sandbox.service"
-PRIVATE = ["/etc/apache2", "/etc/logrotate.d/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/apache2", "/var/log/apache2", "/var/www"]
+PRIVATE = [
+    "/etc/apache2",
+    "/etc/logrotate.d/apache2",
+    "/etc/mime.types",
+    "/var/cache/apache2",
+    "/var/lib/apache2",
+    "/var/log/apache2",
+    "/var/www",
+]
 ADDRESS = "192.168.122.86"
 OPTIONS: dict[str, Any] = {"name": NAME, "units": ["apache2.service"], "network": [{"lease": ADDRESS}]}
 CODE = f"curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://{ADDRESS}/"
@@ -43,7 +51,7 @@ TASKS: dict[str, str] = {
         systemctl stop {UNIT}; systemctl is-active {UNIT}; virsh -q -c lxc:///system domstate {NAME} | head -n 1
         journalctl --directory=/var/lib/libvirt/filesystems/{NAME}/var/log/journal --no-pager --output=cat | grep -c 'Stopped apache2.service'
     """,
-    "start": f"systemctl start {UNIT}; for n in $(seq 60); do test \"$({CODE})\" = 200 && break; sleep 1; done; {CODE}",
+    "start": f'systemctl start {UNIT}; for n in $(seq 60); do test "$({CODE})" = 200 && break; sleep 1; done; {CODE}',
     "crash": f"kill -9 $(cat /run/libvirt/lxc/{NAME}.pid); sleep 5; systemctl is-active {UNIT}; systemctl reset-failed {UNIT}; systemctl start {UNIT}",
 }
 AFTER_BOOT = f"""

@@ -90,7 +90,7 @@ cd /etc/it-life; echo 'second host' >host; echo 'second both' >both; rm gone; ec
 cd {TREES}/{NAME}/etc/it-life; echo 'own sandbox' >sandbox; echo 'own both' >both
 useradd --system --no-create-home it-new; echo it-life >/etc/ssl/certs/it-life.pem; ldconfig
 """
-FILES = f"cd {TREES}/{NAME}/etc/it-life; for file in *; do echo \"$file $(cat $file)\"; done; grep -c ^it-new: ../passwd ../shadow"
+FILES = f'cd {TREES}/{NAME}/etc/it-life; for file in *; do echo "$file $(cat $file)"; done; grep -c ^it-new: ../passwd ../shadow'
 
 
 def update_tasks() -> Iterator[Task]:
@@ -105,15 +105,22 @@ def update_tasks() -> Iterator[Task]:
     yield {"name": "take again", CONTENT: {**arguments, "update": "take"}}
     yield {"name": "keep", CONTENT: {**arguments, "update": "keep"}}
     yield {"name": "after keep", CONTENT: arguments}
-    yield shell_task("restarted", f"systemctl restart {NAME}_sandbox; virt-sandbox exec {NAME} -- cmp /etc/ld.so.cache /etc/ld.so.cache; echo $?")
-    yield shell_task("the linker's cache", f"sha256sum </etc/ld.so.cache; virt-sandbox exec {NAME} -- sha256sum </etc/ld.so.cache", changed_when=False)
+    yield shell_task(
+        "restarted", f"systemctl restart {NAME}_sandbox; virt-sandbox exec {NAME} -- cmp /etc/ld.so.cache /etc/ld.so.cache; echo $?"
+    )
+    yield shell_task(
+        "the linker's cache", f"sha256sum </etc/ld.so.cache; virt-sandbox exec {NAME} -- sha256sum </etc/ld.so.cache", changed_when=False
+    )
 
 
 @pytest.fixture(scope="module")
 def played(lab: Lab) -> Iterator[Played]:
     tasks = [*sandboxes_gone(NAMES, " first"), shell_task("prepare", PREPARE), *clone_tasks(), *image_tasks(), *update_tasks()]
     stop = [{"name": "stop all", SERVICE: listed(*NAMES, state="absent")}, snapshot_task("before the end")]
-    gone = [{"name": "content gone", CONTENT: listed(*NAMES, state="absent")}, shell_task("what is left", f"ls -A {TREES} | grep it- || echo none")]
+    gone = [
+        {"name": "content gone", CONTENT: listed(*NAMES, state="absent")},
+        shell_task("what is left", f"ls -A {TREES} | grep it- || echo none"),
+    ]
     yield lab.play([*tasks, *stop, *gone], timeout=1200)
     lab.play([*sandboxes_gone(NAMES), shell_task("clean up the host", CLEAN)])
 

@@ -20,7 +20,7 @@ PRIVATE = ["/etc/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/ap
 
 PREPARE = """
 cat >/run/it-other.xml <<'END'
-<network><name>it-other</name><bridge name='virbr77' stp='off'/><ip address='10.77.0.1' netmask='255.255.255.0'><dhcp><range start='10.77.0.10' end='10.77.0.20'/></dhcp></ip></network>
+<network><name>it-other</name><bridge name='virbr77' stp='off'/><ip address='10.79.0.1' netmask='255.255.255.0'><dhcp><range start='10.79.0.10' end='10.79.0.20'/></dhcp></ip></network>
 END
 virsh -q -c lxc:///system net-destroy it-other 2>/dev/null; virsh -q -c lxc:///system net-undefine it-other 2>/dev/null
 virsh -q -c lxc:///system net-define /run/it-other.xml && virsh -q -c lxc:///system net-start it-other
@@ -53,7 +53,7 @@ STATIC: dict[str, Any] = {
     "gateway": "192.168.122.1",
     "routes": [{"to": "10.99.0.0/16", "via": "192.168.122.1"}],
 }
-OTHER: dict[str, Any] = {"source": "it-other", "lease": "10.77.0.15"}
+OTHER: dict[str, Any] = {"source": "it-other", "lease": "10.79.0.15"}
 BRIDGED: dict[str, Any] = {
     "type": "static",
     "bridge": "br-it",
@@ -79,7 +79,7 @@ STAGES = (
     ),
     Stage(
         "static, and another network", {**UNITS, "network": [STATIC, OTHER]}, CHANGE, True,
-        {**OPEN, "eth0": "192.168.122.78/24", "eth1": "10.77.0.15/24", "servers": "192.168.122.1 10.77.0.1", "reserved": "1",
+        {**OPEN, "eth0": "192.168.122.78/24", "eth1": "10.79.0.15/24", "servers": "192.168.122.1 10.79.0.1", "reserved": "1",
          "filter": "virt-sandbox-ipv4 virt-sandbox-ipv4"},
     ),
     Stage(

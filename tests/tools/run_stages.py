@@ -42,7 +42,7 @@ class Result:
         word = "failed" if self.failed else "ok"
         counts = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
         tests = counts if self.passed or self.skipped else self.note
-        return f"{word:<7}{self.stage:<9}{self.seconds:7.1f} s  {tests}".rstrip()
+        return f"{word:<7}{self.stage:<12}{self.seconds:7.1f} s  {tests}".rstrip()
 
 
 def failures(suite: ElementTree.Element) -> list[str]:
@@ -77,7 +77,7 @@ class Runner:
 
     def say(self, stage: str, text: str) -> None:
         with self.lock:
-            print(f"{stage:>8} | {text}" if stage else text, flush=True)
+            print(f"{stage:>12} | {text}" if stage else text, flush=True)
 
     def run(self, stage: str) -> Result:
         report, log = self.logs / f"{stage}.xml", self.logs / f"{stage}.log"

@@ -37,13 +37,25 @@ def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
     clock = [0.0]
 
     def run(*, ports: tuple[int, ...] = (), timeout: float = 60, **columns: list[Any]) -> list[str]:
-        seen = Seen(**{"unit": [ACTIVE], "inside": [{"httpd.service": "active"}], "address": [["10.0.0.2"]], "closed": [[]], **columns})
+        seen = Seen(
+            **{
+                "unit": [ACTIVE],
+                "inside": [{"httpd.service": "active"}],
+                "address": [["10.0.0.2"]],
+                "closed": [[]],
+                "rest": [True],
+                "failed": [["httpd.service"]],
+                **columns,
+            }
+        )
         monkeypatch.setattr(service_run.time, "monotonic", lambda: clock[0])
         monkeypatch.setattr(service_run.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 1)))
         monkeypatch.setattr(service_run.systemd, "show", lambda units: {unit: seen.next("unit") for unit in units})
         monkeypatch.setattr(service_run.processes, "units_inside", lambda *_ignored: seen.next("inside"))
         monkeypatch.setattr(service_run.processes, "addresses", lambda _name: seen.next("address"))
         monkeypatch.setattr(service_run.processes, "not_listening", lambda _name, _ports: seen.next("closed"))
+        monkeypatch.setattr(service_run.processes, "at_rest", lambda _name: seen.next("rest"))
+        monkeypatch.setattr(service_run.processes, "failed_units", lambda _name: seen.next("failed"))
         monkeypatch.setattr(service_run.processes, "last_words", lambda *_ignored: "port 80 is taken")
         return [str(failure) for failure in service_run.wait_until_up([(service(), ports)], timeout)]
 
@@ -60,6 +72,18 @@ def test_it_is_up_when_all_is_there(wait: Wait) -> None:
 
 def test_a_unit_that_stays_failed_is_not_waited_for(wait: Wait) -> None:
     assert wait(inside=[{"httpd.service": "failed"}]) == ["web: wait: httpd.service failed inside: port 80 is taken"]
+
+
+def test_a_unit_whose_need_failed_is_not_waited_for(wait: Wait) -> None:
+    assert wait(inside=[{"httpd.service": "inactive"}], failed=[["disk.service"]]) == [
+        "web: wait: disk.service failed inside: port 80 is taken"
+    ]
+    assert wait(inside=[{"httpd.service": "inactive"}], failed=[[]]) == ["web: wait: httpd.service has ended inside: port 80 is taken"]
+
+
+def test_a_unit_that_is_still_to_be_started_is_waited_for(wait: Wait) -> None:
+    down, up = {"httpd.service": "inactive"}, {"httpd.service": "active"}
+    assert wait(inside=[down] * 20 + [up], rest=[False], failed=[[]]) == []
 
 
 def test_a_unit_that_is_started_again_is_waited_for(wait: Wait) -> None:

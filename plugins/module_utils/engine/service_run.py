@@ -19,7 +19,7 @@ from . import listed, observe
 from .apply import PHASES, apply, report_failures, require_root, service_actions
 
 _UP = ("started", "restarted", "reloaded")
-# seconds for which a unit inside must have failed to be taken for one that will not run
+# seconds for which a unit inside must have been down to be taken for one that will not run
 LASTING = 3
 
 
@@ -124,7 +124,7 @@ class _Wait:
         self.up = False
         self.missing = ""
         self._ports = ports
-        self._failed_since: dict[str, float] = {}
+        self._down_since: dict[str, float] = {}
 
     def look(self, unit: Mapping[str, str]) -> StepError | None:
         """What is missing now; a failure that will not mend itself is returned."""
@@ -138,7 +138,7 @@ class _Wait:
         down = {one: state for one, state in states.items() if state != "active"}
         self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet()
         self.up = not self.missing
-        return self._failure([one for one, state in down.items() if state == "failed"])
+        return self._failure([one for one, state in down.items() if state in ("failed", "inactive")])
 
     def _states(self) -> dict[str, str]:
         """Of the units inside; a sandbox that is starting cannot be entered."""
@@ -157,15 +157,20 @@ class _Wait:
         closed = processes.not_listening(name, self._ports)
         return f"nothing listens on port {', '.join(map(str, closed))}" if closed else ""
 
-    def _failure(self, failed: Sequence[str]) -> StepError | None:
-        """A unit that stays failed: nobody starts it again."""
-        now = time.monotonic()
-        self._failed_since = {unit: self._failed_since.get(unit, now) for unit in failed}
-        lasting = [unit for unit, since in self._failed_since.items() if now - since > LASTING]
-        if not lasting:
+    def _failure(self, down: Sequence[str]) -> StepError | None:
+        """A unit that stays down while nothing inside is about to start it; it, or what it needs, has failed."""
+        now, name = time.monotonic(), self.spec["name"]
+        self._down_since = {unit: self._down_since.get(unit, now) for unit in down}
+        lasting = [unit for unit, since in self._down_since.items() if now - since > LASTING]
+        try:
+            if not lasting or not processes.at_rest(name):
+                return None
+            failed = processes.failed_units(name)
+        except SandboxError:
             return None
-        said = processes.last_words(self.spec["name"], lasting[0])
-        return StepError(self.spec["name"], "wait", f"{lasting[0]} failed inside: {said or 'it said nothing'}")
+        unit = lasting[0] if lasting[0] in failed or not failed else failed[0]
+        said = processes.last_words(name, unit) or "it said nothing"
+        return StepError(name, "wait", f"{unit} {'failed' if failed else 'has ended'} inside: {said}")
 
 
 def _why(unit: Mapping[str, str]) -> str:

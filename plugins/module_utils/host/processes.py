@@ -99,6 +99,18 @@ def units_inside(name: str, units: Sequence[str]) -> dict[str, str]:
     return dict(zip(units, states))
 
 
+def at_rest(name: str) -> bool:
+    """Whether the sandbox's own systemd has nothing left to start or stop."""
+    code, out, _err = inside(name, ["/usr/bin/systemctl", "list-jobs", "--no-legend", "--no-pager"])
+    return code == 0 and not out.strip()
+
+
+def failed_units(name: str) -> list[str]:
+    """The units that the sandbox's own systemd counts as failed."""
+    _code, out, _err = inside(name, ["/usr/bin/systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"])
+    return [line.split()[0] for line in out.splitlines() if line.strip()]
+
+
 def last_words(name: str, unit: str, lines: int = 5) -> str:
     """What a unit inside said last, for a message."""
     try:
