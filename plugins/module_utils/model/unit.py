@@ -167,15 +167,16 @@ code() {{
 
 case $verb in
 start)
-    prepare "$@"
-    begin && exit 0
-    echo "libvirt did not start $name; once more" >&2
-    # an interface may be left, and its name be taken
-    virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device rest; do
-        ip link delete dev "$device" 2>/dev/null || :
+    for try in 1 2 3; do
+        prepare "$@"
+        begin && exit 0
+        echo "libvirt did not start $name (attempt $try of 3)" >&2
+        # an interface may be left, and its name be taken
+        virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device _; do
+            ip link delete dev "$device" 2>/dev/null || :
+        done
     done
-    prepare "$@"
-    begin
+    exit 1
     ;;
 watch)
     pid=$(controller)
