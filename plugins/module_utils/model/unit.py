@@ -171,7 +171,8 @@ start)
         prepare "$@"
         begin && exit 0
         echo "libvirt did not start $name (attempt $try of 3)" >&2
-        # an interface may be left, and its name be taken
+        # it may count as active though its processes have ended, and an interface may be left, whose name is taken then
+        virsh -q -c "$uri" destroy "$name" 2>/dev/null || :
         virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device _; do
             ip link delete dev "$device" 2>/dev/null || :
         done
