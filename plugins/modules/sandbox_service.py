@@ -455,7 +455,7 @@ options:
   timeout:
     description: How many seconds to wait until the units inside are active and a DHCP interface has its address.
     type: int
-    default: 180
+    default: 300
 seealso:
   - module: virt.sandbox.mcs_label
   - module: virt.sandbox.sandbox_content
@@ -571,7 +571,7 @@ STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
 STATE = Option("state", default="started", choices=STATES)
 WAIT = Option("wait", type="dict", default={}, suboptions=(Option("ports", type="list", elements="int", default=[]),))
 STALE = Option("stale", default="ignore", choices=("ignore", "restart"))
-TIMEOUT = Option("timeout", type="int", default=180)
+TIMEOUT = Option("timeout", type="int", default=300)
 
 
 def main() -> None:

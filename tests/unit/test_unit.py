@@ -61,7 +61,8 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
     (line,) = (line for line in unit.host_unit(spec).splitlines() if line.startswith(directive + "="))
     verb = {"ExecStartPre": "start", "ExecStart": "watch", "ExecReload": "reload", "ExecStop": "stop", "ExecStopPost": "clean"}
     units = [r"w@a\x2db.service", "x.service"] if directive == "ExecReload" else []
-    arguments = [verb[directive], name, layout.of(spec).slice, "s0:c1,c2", "virt_sandbox_file_t", *units]
+    root = [f"root:{layout.of(spec).root}"] if directive == "ExecStartPre" else []
+    arguments = [verb[directive], name, layout.of(spec).slice, "s0:c1,c2", "virt_sandbox_file_t", *root, *units]
     assert split(line.partition("=")[2].lstrip("-")) == [layout.HELPER, *arguments]
 
 

@@ -19,7 +19,7 @@ Action = Callable[..., Any]
 
 # all that is to go stops first; all files are written before systemd reads them, once; starts come last
 PHASES = {
-    **dict.fromkeys(("stop", "disable", "ports_down", "forget"), 0),
+    **dict.fromkeys(("stop", "disable", "ports_down", "release"), 0),
     **dict.fromkeys(("inside", "points", "label", "write", "unlink", "link", "remove_unit"), 1),
     **dict.fromkeys(("reserve", "define_filter", "hosts", "define", "undefine"), 1),
     "daemon_reload": 2,
@@ -99,7 +99,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "undefine": lambda name, **_ignored: lxc.undefine(name),
         "limit": lambda path, values, **_ignored: cgroup.limit(path, values),
         "reserve": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=True),
-        "forget": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=False),
+        "release": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=False),
         "define_filter": lambda xml, **_ignored: lxc.define_filter(xml),
         "hosts": lambda name, addresses, **_ignored: hosts_file.write(name, addresses),
         "ports_down": _close,

@@ -31,6 +31,16 @@ def _pids(cgroup: str) -> Iterator[int]:
                 yield from (int(line) for line in file)
 
 
+def contexts() -> set[str]:
+    """The contexts of all processes of the host, kernel threads included."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, enter.EnterError):
+                found.add(enter.context_of(int(name)))
+    return {context for context in found if context.count(":") >= 3}
+
+
 def stale(cgroup: str) -> list[dict[str, Any]]:
     """The processes that still run what the host's /usr has replaced since, with those files.
 

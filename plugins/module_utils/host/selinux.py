@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
@@ -93,6 +94,21 @@ def decide(source: str, target: str, tclass: str, permission: str) -> dict[str, 
         "allowed": bool(decision.allowed & bit),
         "permissive": bool(decision.flags & selinux.SELINUX_AVD_FLAGS_PERMISSIVE),
     }
+
+
+def granted(source: str, target: str, tclass: str, permissions: Sequence[str]) -> list[str]:
+    """Those of these permissions that the kernel grants, in one question; none in a class or of a context that it does not know."""
+    selinux = binding()
+    number = selinux.string_to_security_class(tclass)
+    if not number:
+        return []
+    decision = selinux.av_decision()
+    try:
+        selinux.security_compute_av_flags_raw(source, target, number, 0, decision)
+    except OSError:
+        return []
+    # bit 0 for a permission that the class has not
+    return [one for one in permissions if decision.allowed & selinux.string_to_av_perm(number, one)]
 
 
 def mode() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import OptionError
 from .mcs import Level
+from .network import fixed
 from .spec import name as valid_name
 from .spec import service_spec
 
@@ -77,6 +78,7 @@ def _check_interfaces(spec: Mapping[str, Any], other: Mapping[str, Any], where: 
 
 def _of_interfaces(spec: Mapping[str, Any]) -> dict[str, set[str]]:
     return {
-        "an address": {address.split("/")[0] for network in spec["network"] for address in network.get("addresses") or ()},
-        "a MAC address": {network["mac"] for network in spec["network"] if network.get("mac")},
+        "an address": {address for network in spec["network"] for address in fixed(network)},
+        "a MAC address": {network["mac"] for network in spec["network"] if network["mac"]},
+        "a port of the host": {str(port["host"]) for network in spec["network"] for port in network["ports"]},
     }

@@ -244,7 +244,7 @@ def _plan_network(plan: Plan, spec: Mapping[str, Any], host: Host) -> None:
     """What libvirt's networks and the host know of its addresses, and the filters that keep it to them."""
     name, addresses = spec["name"], host.addresses(spec["name"])
     wanted, there = network.entries(spec, addresses, host.networks), network.entries_of(name, host.networks)
-    _plan_forgotten(plan, name, [entry for entry in there if entry not in wanted])
+    _plan_released(plan, name, [entry for entry in there if entry not in wanted])
     new = [entry for entry in wanted if entry not in there]
     if new:
         plan.add(name, "reserve the addresses", "reserve", entries=new, after=[entry.text() for entry in new])
@@ -257,9 +257,9 @@ def _plan_network(plan: Plan, spec: Mapping[str, Any], host: Host) -> None:
     _plan_named(plan, name, host.called(name), host)
 
 
-def _plan_forgotten(plan: Plan, name: str, entries: Sequence[network.Entry]) -> None:
+def _plan_released(plan: Plan, name: str, entries: Sequence[network.Entry]) -> None:
     if entries:
-        plan.add(name, "give the addresses back", "forget", entries=entries, before=[entry.text() for entry in entries])
+        plan.add(name, "give the addresses back", "release", entries=entries, before=[entry.text() for entry in entries])
 
 
 def _plan_named(plan: Plan, name: str, addresses: Sequence[str], host: Host) -> None:
@@ -351,7 +351,7 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
         plan.add(name, f"remove {port_unit}", "unlink", path=f"{layout.UNITS}/{port_unit}", before=seen.ports[port_unit])
     if seen.inactive is not None:
         plan.add(name, "undefine the domain", "undefine", before=domain.canonical(seen.inactive))
-    _plan_forgotten(plan, name, network.entries_of(name, host.networks))
+    _plan_released(plan, name, network.entries_of(name, host.networks))
     _plan_named(plan, name, (), host)
     if seen.journal is not None:
         plan.add(name, "remove the link to the journal", "unlink", path=paths.journal_link, before=seen.journal)

@@ -78,7 +78,7 @@ HELPER = f"""\
 #!/bin/sh
 {MARK}
 # The host's side of a sandbox's unit: virt-sandbox-unit VERB NAME SLICE LEVEL FILE_TYPE [ARGUMENT...]
-# The arguments are what is to be mounted for start, UNIT... for reload, and "command" where no systemd runs inside.
+# The arguments are the content and what is to be mounted for start, UNIT... for reload, and "command" where no systemd runs inside.
 set -eu
 verb=$1 name=$2 slice={layout.CGROUPS}/$3 level=$4 file_type=$5
 shift 5
@@ -101,6 +101,14 @@ clean() {{
     done
 }}
 
+# libvirt follows links there
+is_place() {{
+    test "$(readlink -f "$1")" = "$1" || {{
+        echo "$1 is not the mount point that it was: it is missing, or a link" >&2
+        exit 1
+    }}
+}}
+
 # what is there before the start: the pipe of a command's output, mounts, and the places for them inside, which are checked
 # because they are in the hands of the sandbox
 given() {{
@@ -109,13 +117,13 @@ given() {{
         place=${{rest%%:*}}
         rest=${{rest#*:}}
         case $one in
-        command) mkfifo -m 600 "$run{command.OUTPUT}" ;;
-        point:*)
-            place=${{one#*:}}
-            test "$(readlink -f "$place")" = "$place" && continue
-            echo "$place is not the mount point that it was: it is missing, or a link" >&2
-            exit 1
+        root:*)
+            for place in {" ".join(layout.FOLLOWED)}; do
+                test ! -e "$place" -o -L "$place" || is_place "${{one#*:}}$place"
+            done
             ;;
+        command) mkfifo -m 600 "$run{command.OUTPUT}" ;;
+        point:*) is_place "${{one#*:}}" ;;
         ram:*)
             mkdir "$place"
             mount -t tmpfs -o "nosuid,nodev,mode=${{rest#*:}},size=${{rest%%:*}},rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
@@ -159,15 +167,17 @@ code() {{
 
 case $verb in
 start)
-    prepare "$@"
-    begin && exit 0
-    echo "libvirt did not start $name; once more" >&2
-    # an interface may be left, and its name be taken
-    virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device rest; do
-        ip link delete dev "$device" 2>/dev/null || :
+    for try in 1 2 3; do
+        prepare "$@"
+        begin && exit 0
+        echo "libvirt did not start $name (attempt $try of 3)" >&2
+        # it may count as active though its processes have ended, and an interface may be left, whose name is taken then
+        virsh -q -c "$uri" destroy "$name" 2>/dev/null || :
+        virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device _; do
+            ip link delete dev "$device" 2>/dev/null || :
+        done
     done
-    prepare "$@"
-    begin
+    exit 1
     ;;
 watch)
     pid=$(controller)
@@ -236,7 +246,7 @@ RequiresMountsFor={needed}
 
 [Service]
 Type=exec
-ExecStartPre={layout.HELPER} start {arguments}{kind}{mounts}
+ExecStartPre={layout.HELPER} start {arguments} root:{paths.root}{kind}{mounts}
 ExecStart={layout.HELPER} watch {arguments}{kind}
 ExecReload={layout.HELPER} reload {arguments} {units}
 ExecStop={layout.HELPER} stop {arguments}{kind}

@@ -1,0 +1,142 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, virt.sandbox contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sandbox_isolation_info
+short_description: Ask the kernel whether the sandboxes of a host are separate
+version_added: 0.1.0
+description:
+  - Asks the SELinux of the host's kernel, for every pair of its sandboxes, what the one may do with the other's files, cgroups,
+    processes, sockets, IPC objects and keys; and what each may do with secrets, devices and processes of the host. The answers are the
+    kernel's own (C(security_compute_av)), constraints and booleans included. Nothing is tried, and nothing is changed.
+  - What is granted and must not be is a leak, with both owners, the class, the permissions and why.
+  - Labels are asked about, not files. What carries a label that it should not have is reported by M(virt.sandbox.sandbox_content).
+options:
+  name:
+    description: One sandbox, with every other one of the host. All pairs by default.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is changed in any case.
+  diff_mode:
+    support: N/A
+    description: Nothing is changed.
+  platform:
+    support: full
+    platforms: linux
+    description: The hosts on which the module runs.
+requirements:
+  - root on the sandbox host
+  - python3-libvirt and python3-selinux in any Python of the host
+author:
+  - virt.sandbox contributors (@virt-sandbox)
+seealso:
+  - module: virt.sandbox.mcs_label_info
+  - module: virt.sandbox.sandbox_info
+"""
+
+EXAMPLES = r"""
+- name: Ask whether every sandbox is separate from every other one
+  virt.sandbox.sandbox_isolation_info:
+  register: isolation
+
+- name: Fail if one is not
+  ansible.builtin.assert:
+    that:
+      - isolation.separate
+      - isolation.mode == 'enforcing'
+    fail_msg: "{{ isolation.leaks }}"
+"""
+
+RETURN = r"""
+separate:
+  description: Whether there is no leak.
+  type: bool
+  returned: always
+leaks:
+  description: What is granted and must not be.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    from:
+      description: The sandbox that may.
+      type: str
+      sample: web
+    to:
+      description: Whose it is, another sandbox or V(host).
+      type: str
+      sample: db
+    context:
+      description: The context of what it may use.
+      type: str
+      sample: system_u:object_r:virt_sandbox_file_t:s0:c1
+    class:
+      description: The class of what it may use.
+      type: str
+      sample: file
+    permissions:
+      description: What it may do.
+      type: list
+      elements: str
+      sample: [read, open]
+    why:
+      description: Whether the levels are not apart, or the policy holds the type to no level there, or it grants the type itself.
+      type: str
+      sample: "dominance: s0:c1,c2 dominates s0:c1"
+matrix:
+  description: For each sandbox, how many permissions it has on each other one. V(0) is separate.
+  type: dict
+  returned: always
+  sample: {"web": {"db": 0}, "db": {"web": 0}}
+sandboxes:
+  description: Each sandbox that was asked about.
+  type: dict
+  returned: always
+  contains:
+    process:
+      description: The context of its processes.
+      type: str
+    content:
+      description: The context of its content.
+      type: str
+    held:
+      description: Whether the loaded policy holds the type of its processes to a level at all.
+      type: bool
+    permissive:
+      description: Whether the type of its processes is permissive, so that nothing is denied.
+      type: bool
+host_processes:
+  description:
+    - By the context of processes that run on the host, what these may do with the content of sandboxes. Those of the host's own
+      administration are there; a service that serves others, or a container, should not be.
+  type: dict
+  returned: always
+  sample: {"system_u:system_r:init_t:s0": {"web": ["file read", "dir search"]}}
+mode:
+  description: V(enforcing) or V(permissive), in which nothing is denied whatever the decisions are.
+  type: str
+  returned: always
+questions:
+  description: How many pairs of contexts and classes were asked about.
+  type: int
+  returned: always
+"""
+
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import isolation_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
+
+
+def main() -> None:
+    run_module({"argument_spec": argument_spec((Option("name"),)), "supports_check_mode": True}, isolation_run.run)
+
+
+if __name__ == "__main__":
+    main()
