@@ -16,6 +16,10 @@ options:
   name:
     description: One sandbox. All of the host's by default.
     type: str
+  denials:
+    description: From how many hours back what SELinux denied is looked for. V(0) leaves it out, which is quicker.
+    type: float
+    default: 24
 attributes:
   check_mode:
     support: full
@@ -97,6 +101,52 @@ sandboxes:
       sample: {"memory_bytes": 41234432, "memory_peak_bytes": 52428800, "out_of_memory_kills": 0, "tasks": 11, "tasks_refused": 0,
                "cpu_seconds": 1.25, "cpu_throttled_seconds": 0.0, "read_bytes": 0, "written_bytes": 8192, "read_operations": 0,
                "write_operations": 2}
+    denials:
+      description:
+        - What SELinux denied to its processes, from the host's audit log. The same denial is there once, with its last time and how often
+          it came.
+        - Two kinds come at each start and mean nothing, as is said of them. What is not worth a record leaves none.
+      type: list
+      elements: dict
+      contains:
+        time:
+          description: When it came last, in seconds since 1970.
+          type: float
+        times:
+          description: How often it came.
+          type: int
+        process:
+          description: The program that was denied something, or the name of its process.
+          type: str
+          sample: /usr/bin/cat
+        permissions:
+          description: What was denied.
+          type: list
+          elements: str
+          sample: [read]
+        tclass:
+          description: The class of the object.
+          type: str
+          sample: file
+        object:
+          description: The object, as far as the records name it.
+          type: str
+          sample: /var/www/html/badcontent
+        context:
+          description: The context of the object.
+          type: str
+          sample: system_u:object_r:virt_sandbox_file_t:s0:c3,c4
+        owner:
+          description: Whose level that is, a sandbox or V(host); empty for a level that nobody has.
+          type: str
+          sample: container3
+        why:
+          description: Why it was denied.
+          type: str
+          sample: it is at s0:c3,c4, the level of container3; the sandbox is at s0:c1,c2
+        remedy:
+          description: What to do, if it should have been granted.
+          type: str
     drift:
       description: What on the host is not as the spec says. The names of the steps that would mend it.
       type: list
@@ -109,8 +159,11 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import 
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
 
 
+DENIALS = Option("denials", type="float", default=24)
+
+
 def main() -> None:
-    run_module({"argument_spec": argument_spec((Option("name"),)), "supports_check_mode": True}, info_run.run)
+    run_module({"argument_spec": argument_spec((Option("name"), DENIALS)), "supports_check_mode": True}, info_run.run)
 
 
 if __name__ == "__main__":

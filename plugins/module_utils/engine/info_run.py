@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..host import cgroup, processes
+from ..host import audit, cgroup, processes
 from ..host.libvirt_lxc import Lxc
-from ..model import layout
+from ..model import denial, layout
 from ..model.errors import OptionError, SandboxError
 from ..model.network import resolve
 from ..model.service_plan import Host, Observed, plan_service
@@ -37,7 +37,11 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         seen = observe.sandboxes(list(specs.values()), lxc.domains(), facts)
     finally:
         lxc.close()
-    return {"changed": False, "sandboxes": {name: _one(spec, seen[name], facts) for name, spec in specs.items()}}
+    shown = {name: _one(spec, seen[name], facts) for name, spec in specs.items()}
+    denied = _denials(every, parameters["denials"])
+    for name, one in shown.items():
+        one["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
+    return {"changed": False, "sandboxes": shown}
 
 
 def _specs(known: dict[str, dict[str, Any]], only: str | None) -> dict[str, dict[str, Any]]:
@@ -45,6 +49,15 @@ def _specs(known: dict[str, dict[str, Any]], only: str | None) -> dict[str, dict
     if only is not None and only not in known:
         raise OptionError("name", only, f"a sandbox of this host ({', '.join(known) or 'it has none'})")
     return known if only is None else {only: known[only]}
+
+
+def _denials(specs: Mapping[str, Mapping[str, Any]], hours: float) -> list[denial.Explained]:
+    """What SELinux denied to the sandboxes, explained."""
+    if not hours:
+        return []
+    owners = {spec["level"]: name for name, spec in specs.items()}
+    types = {spec["process_type"] for spec in specs.values()}
+    return denial.explain(denial.parse(audit.denials(hours)), owners, types)
 
 
 def _with_addresses(facts: Host, specs: Mapping[str, Mapping[str, Any]]) -> Host:

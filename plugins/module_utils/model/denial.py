@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Denials of SELinux explained: which sandbox, which process, which object, whose level, why, and what to do.
+
+The form of the records: https://github.com/linux-audit/audit-documentation/wiki/SPEC-Audit-Event-Enrichment
+"""
+
+from __future__ import annotations
+
+import binascii
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from . import layout
+from .mcs import Level, LevelError, LevelRange
+from .spec import FILE_TYPE, PROCESS_TYPE
+
+_HEAD = re.compile(r"type=(AVC|PATH|SYSCALL) msg=audit\((\d+)\.(\d+):(\d+)\): ?(.*)")
+_AVC = re.compile(r"avc:\s+(denied|granted)\s+\{ ([^}]*) \}")
+# a value in quotes, or one without spaces; text that would break a record is written in hexadecimal digits
+_FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
+_HEX = re.compile(r"(?:[0-9A-F]{2})+\Z")
+_TEXTS = ("comm", "name", "path", "exe")
+
+ATTACK = "if nobody meant to do this, it was an attack, and it failed: there is nothing to mend"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One denial: the AVC record of an event, with what its other records say of it."""
+
+    time: float
+    serial: int
+    permissions: tuple[str, ...]
+    fields: Mapping[str, str]
+    permissive: bool = False
+
+    @property
+    def source(self) -> str:
+        return self.fields.get("scontext", "")
+
+    @property
+    def target(self) -> str:
+        return self.fields.get("tcontext", "")
+
+    @property
+    def tclass(self) -> str:
+        return self.fields.get("tclass", "")
+
+    @property
+    def thing(self) -> str:
+        """What it was about, as far as the records name it."""
+        for key in ("path", "name"):
+            if self.fields.get(key):
+                return self.fields[key]
+        if "capability" in self.fields:
+            return self.fields.get("capname", self.fields["capability"])
+        return next((f"port {self.fields[key]}" for key in ("dest", "src") if key in self.fields), "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Explained:
+    """What a denial means to an administrator."""
+
+    sandbox: str
+    time: float
+    process: str
+    permissions: Sequence[str]
+    tclass: str
+    object: str
+    context: str
+    owner: str
+    why: str
+    remedy: str
+    times: int = 1
+
+    def key(self) -> tuple[object, ...]:
+        return (self.sandbox, self.process, self.permissions, self.tclass, self.object, self.context)
+
+
+def parse(lines: Iterable[str]) -> list[Record]:
+    """The denials among raw audit records, in order; records of one event belong together by their serial number."""
+    found: list[Record] = []
+    more: dict[int, dict[str, str]] = {}
+    for line in lines:
+        head = _HEAD.search(line)
+        if not head:
+            continue
+        kind, seconds, fraction, serial, text = head.groups()
+        fields = _fields(text)
+        if kind != "AVC":
+            more.setdefault(int(serial), {}).update({key: fields[key] for key in ("exe", "name") if key in fields and fields[key] != "(null)"})
+            continue
+        verdict = _AVC.search(text)
+        if verdict and verdict.group(1) == "denied":
+            when = float(f"{seconds}.{fraction}")
+            found.append(Record(when, int(serial), tuple(verdict.group(2).split()), fields, fields.get("permissive") == "1"))
+    return [dataclasses.replace(one, fields={**_path_of(one, more.get(one.serial, {})), **one.fields}) for one in found]
+
+
+def _path_of(record: Record, more: Mapping[str, str]) -> dict[str, str]:
+    """A PATH record's name is the whole path, where the AVC record has its last part only."""
+    path, name = more.get("name", ""), record.fields.get("name", "")
+    whole = path.startswith("/") and (not name or path.rstrip("/").endswith(name))
+    return {**({"path": path} if whole else {}), **({"exe": more["exe"]} if "exe" in more else {})}
+
+
+def _fields(text: str) -> dict[str, str]:
+    found = {}
+    for key, quoted, plain in _FIELD.findall(text):
+        value = quoted or plain
+        if key in _TEXTS and plain and _HEX.match(plain):
+            value = binascii.unhexlify(plain).split(b"\0")[0].decode("utf-8", "replace")
+        found[key] = value
+    return found
+
+
+def explain(records: Iterable[Record], owners: Mapping[str, str], types: Iterable[str] = (PROCESS_TYPE,)) -> list[Explained]:
+    """The denials of sandboxes; ``owners``: level -> sandbox. The same denial again is counted, with its last time."""
+    known = set(types)
+    found: dict[tuple[object, ...], Explained] = {}
+    for record in records:
+        if record.source.split(":")[2:3] and record.source.split(":")[2] in known:
+            one = _explained(record, owners)
+            before = found.pop(one.key(), None)
+            found[one.key()] = dataclasses.replace(one, times=before.times + 1) if before else one
+    return list(found.values())
+
+
+def _explained(record: Record, owners: Mapping[str, str]) -> Explained:
+    own = _level(record.source)
+    why, remedy = next(_reasons(record, own, owners))
+    return Explained(
+        sandbox=owners.get(str(own), "") if own else "",
+        time=record.time,
+        process=record.fields.get("exe") or record.fields.get("comm", ""),
+        permissions=record.permissions,
+        tclass=record.tclass,
+        object=record.thing,
+        context=record.target,
+        owner=_owner(record.target, owners),
+        why=why,
+        remedy=remedy,
+    )
+
+
+def _level(context: str) -> Level | None:
+    try:
+        return LevelRange.of_context(context).high
+    except LevelError:
+        return None
+
+
+def _type(context: str) -> str:
+    parts = context.split(":")
+    return parts[2] if len(parts) > 2 else ""
+
+
+def _owner(context: str, owners: Mapping[str, str]) -> str:
+    """Whose the object is: another sandbox by its level, else the host."""
+    level = _level(context)
+    if level and str(level) in owners:
+        return owners[str(level)]
+    return "" if level else "host"
+
+
+def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Why, and what to do: the first that fits is it."""
+    target, level = _type(record.target), _level(record.target)
+    if record.tclass in ("capability", "capability2", "cap_userns", "cap2_userns"):
+        yield _capability(record)
+    if record.tclass == "security" or target == "security_t":
+        yield ("no sandbox may see or change SELinux itself", ATTACK)
+    if record.tclass in ("bpf", "user_namespace", "system", "module_request", "io_uring", "perf_event", "lockdown"):
+        yield (f"no sandbox may use {record.tclass} ({', '.join(record.permissions)}), which is the whole kernel's", ATTACK)
+    if record.tclass == "filesystem" or {"mounton", "mount", "unmount", "remount"} & set(record.permissions):
+        yield (
+            "no sandbox mounts anything itself",
+            "a service that needs a file view of its own has it in the sandbox already; what is to be mounted is declared in mounts; " + ATTACK,
+        )
+    yield from _of_another(record, own, level, owners)
+    yield from _of_the_host(record, target, level)
+    yield (f"the policy grants {_type(record.source)} no {', '.join(record.permissions)} on {target} ({record.tclass})", ATTACK)
+
+
+def _capability(record: Record) -> tuple[str, str]:
+    names = ", ".join(record.permissions)
+    return (
+        f"no sandbox has the capability {names}",
+        f"a service that works without it may be told not to ask (CapabilityBoundingSet=, AmbientCapabilities=); no option gives it; {ATTACK}",
+    )
+
+
+def _of_another(record: Record, own: Level | None, level: Level | None, owners: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What carries categories that are not the sandbox's."""
+    if not level or level == own:
+        return
+    owner = owners.get(str(level))
+    whose = f"the level of {owner}" if owner else "a level that no sandbox of this host has"
+    if record.tclass in _FILES:
+        remedy = "move it out of the content, or give it the sandbox's level (sandbox_content with foreign: fix), if it is the sandbox's own; "
+        yield (f"it is at {level}, {whose}; the sandbox is at {own}", remedy + ATTACK)
+    yield (f"it belongs to {owner or 'something'} at {level}; the sandbox is at {own}", ATTACK)
+
+
+_FILES = ("file", "dir", "lnk_file", "sock_file", "fifo_file", "chr_file", "blk_file")
+
+
+def _of_the_host(record: Record, target: str, level: Level | None) -> Iterator[tuple[str, str]]:
+    """What carries no category: the host's, or content that lost its label."""
+    if level:
+        return
+    if target in (FILE_TYPE, layout.ROOT_TYPE):
+        yield (
+            "it has the type of content and no categories, so it is nobody's",
+            "it was restored or moved in without its label: the next run of sandbox_content gives it that",
+        )
+    if target == "cgroup_t" or target == layout.SLICE_TYPE:
+        yield ("limits and cgroups outside of the sandbox's own are the host's", "systemd inside tries at each start and does without; " + ATTACK)
+    if record.tclass in ("blk_file", "chr_file"):
+        yield ("no sandbox has the host's devices", ATTACK)
+    if record.tclass in ("file", "dir", "lnk_file") and target.startswith(("proc", "sysctl", "sysfs", "debugfs", "tracefs", "securityfs", "unlabeled")):
+        yield (f"{target} is the kernel's, and not the sandbox's to use so", "a service does without in most cases; " + ATTACK)
+    if record.tclass in _FILES:
+        yield (
+            f"it is the host's ({target})",
+            "what a sandbox is to use of the host is declared in mounts, with relabel: true if it is to be this sandbox's alone; " + ATTACK,
+        )
+    if record.tclass in ("process", "unix_stream_socket", "unix_dgram_socket", "key", "fd", "sem", "shm", "msgq"):
+        yield (f"it is a process of the host's or belongs to one ({target})", ATTACK)
+    if {"name_bind", "name_connect", "node_bind"} & set(record.permissions):
+        yield (f"the policy lets {_type(record.source)} use no port of the type {target}", "let the service use another port; " + ATTACK)

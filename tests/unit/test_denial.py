@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Denials as the kernel recorded them, and what is said of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model import denial
+
+OWNERS = {"s0:c1,c2": "web", "s0:c3,c4": "db"}
+SOURCE = "scontext=system_u:system_r:virt_sandbox_t:s0:c1,c2"
+DATA = Path(__file__).parent / "data" / "denials.txt"
+
+
+def avc(permissions: str, target: str, tclass: str, rest: str = 'comm="cat"', serial: int = 7) -> str:
+    text = f"type=AVC msg=audit(1795705748.123:{serial}): avc:  denied  {{ {permissions} }} for  pid=42 {rest}"
+    return f"{text} {SOURCE} tcontext={target} tclass={tclass} permissive=0"
+
+
+def only(*lines: str) -> denial.Explained:
+    (one,) = denial.explain(denial.parse(lines), OWNERS)
+    return one
+
+
+CONTENT = "system_u:object_r:virt_sandbox_file_t"
+
+
+@pytest.mark.parametrize(
+    ("line", "owner", "why", "remedy"),
+    [
+        (avc("read", f"{CONTENT}:s0:c3,c4", "file"), "db", "it is at s0:c3,c4, the level of db; the sandbox is at s0:c1,c2", "foreign: fix"),
+        (avc("read", f"{CONTENT}:s0:c8,c9", "file"), "", "it is at s0:c8,c9, a level that no sandbox", "foreign: fix"),
+        (avc("read", f"{CONTENT}:s0", "file"), "host", "it has the type of content and no categories", "the next run of sandbox_content"),
+        (avc("signal", "system_u:system_r:virt_sandbox_t:s0:c3,c4", "process"), "db", "it belongs to db at s0:c3,c4", "an attack"),
+        (avc("ptrace", "system_u:system_r:sshd_t:s0", "process"), "host", "it is a process of the host's", "an attack"),
+        (avc("sys_admin", "system_u:system_r:virt_sandbox_t:s0:c1,c2", "capability"), "web", "capability sys_admin", "CapabilityBoundingSet"),
+        (avc("setenforce", "system_u:object_r:security_t:s0", "security"), "host", "no sandbox may see or change SELinux", "an attack"),
+        (avc("remount", "system_u:object_r:fs_t:s0", "filesystem"), "host", "no sandbox mounts anything itself", "declared in mounts"),
+        (avc("read", "system_u:object_r:user_home_t:s0", "file"), "host", "it is the host's (user_home_t)", "relabel: true"),
+        (avc("write", "system_u:object_r:cgroup_t:s0", "file"), "host", "limits and cgroups outside", "at each start"),
+        (avc("write", "system_u:object_r:sysctl_kernel_t:s0", "file"), "host", "sysctl_kernel_t is the kernel's", "does without"),
+        (avc("read", "system_u:object_r:fixed_disk_device_t:s0", "blk_file"), "host", "no sandbox has the host's devices", "an attack"),
+        (avc("module_load", "system_u:system_r:kernel_t:s0", "system"), "host", "the whole kernel's", "an attack"),
+        (avc("name_bind", "system_u:object_r:ssh_port_t:s0", "tcp_socket", "src=22"), "host", "no port of the type ssh_port_t", "another port"),
+        (avc("relabelto", f"{CONTENT}:s0:c1,c2", "file"), "web", "grants virt_sandbox_t no relabelto", "an attack"),
+    ],
+)
+def test_each_kind_has_its_reason(line: str, owner: str, why: str, remedy: str) -> None:
+    one = only(line)
+    assert (one.sandbox, one.owner) == ("web", owner)
+    assert why in one.why
+    assert remedy in one.remedy
+
+
+def test_an_event_is_put_together_from_its_records() -> None:
+    path = 'type=PATH msg=audit(1795705748.123:7): item=0 name="/var/www/html/badcontent" inode=1 nametype=NORMAL'
+    call = 'type=SYSCALL msg=audit(1795705748.123:7): arch=c000003e syscall=257 success=no exit=-13 comm="cat" exe="/usr/bin/cat"'
+    other = 'type=PATH msg=audit(1795705748.123:8): item=0 name="/etc/passwd" inode=1 nametype=NORMAL'
+    one = only(avc("read", f"{CONTENT}:s0:c3,c4", "file", 'comm="cat" name="badcontent" dev="ubda" ino=1'), path, call, other)
+    assert (one.process, one.object, one.time) == ("/usr/bin/cat", "/var/www/html/badcontent", 1795705748.123)
+
+
+def test_text_that_would_break_a_record_is_read() -> None:
+    hidden = "".join(f"{byte:02X}" for byte in b"a b\n")
+    one = only(avc("read", f"{CONTENT}:s0:c3,c4", "file", f"comm={hidden} name={hidden}"))
+    assert (one.process, one.object) == ("a b\n", "a b\n")
+    # a name that only looks like it is in quotes
+    assert only(avc("read", f"{CONTENT}:s0:c3,c4", "file", 'comm="CAFE"')).process == "CAFE"
+
+
+def test_the_same_denial_is_counted() -> None:
+    lines = [avc("read", f"{CONTENT}:s0:c3,c4", "file", serial=number) for number in range(3)]
+    one = only(*lines)
+    assert one.times == 3
+
+
+def test_what_is_no_sandboxes_is_left_out() -> None:
+    foreign = avc("read", f"{CONTENT}:s0:c3,c4", "file").replace("virt_sandbox_t", "httpd_t")
+    granted = avc("read", f"{CONTENT}:s0:c3,c4", "file").replace("denied", "granted")
+    assert denial.explain(denial.parse([foreign, granted, "type=USER_AVC msg=audit(1.1:1): x", "nonsense"]), OWNERS) == []
+
+
+def test_real_records_are_explained_each() -> None:
+    lines = DATA.read_text(encoding="utf-8").splitlines()
+    records = denial.parse(lines)
+    assert len({(record.permissions, record.tclass, record.target.split(":")[2]) for record in records}) >= 25
+    explained = denial.explain(records, {"s0:c931,c932": "it-a", "s0:c933,c934": "it-b"})
+    for one in explained:
+        assert one.sandbox in ("it-a", "it-b")
+        assert one.process
+        assert one.why
+        assert one.remedy
