@@ -20,7 +20,8 @@ PRIVATE = ["/etc/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/ap
 
 PREPARE = """
 cat >/run/it-other.xml <<'END'
-<network><name>it-other</name><bridge name='virbr77' stp='off'/><ip address='10.79.0.1' netmask='255.255.255.0'><dhcp><range start='10.79.0.10' end='10.79.0.20'/></dhcp></ip></network>
+<network><name>it-other</name><bridge name='virbr77' stp='off'/>
+<ip address='10.79.0.1' netmask='255.255.255.0'><dhcp><range start='10.79.0.10' end='10.79.0.20'/></dhcp></ip></network>
 END
 virsh -q -c lxc:///system net-destroy it-other 2>/dev/null; virsh -q -c lxc:///system net-undefine it-other 2>/dev/null
 virsh -q -c lxc:///system net-define /run/it-other.xml && virsh -q -c lxc:///system net-start it-other
@@ -97,7 +98,9 @@ STAGES = (
         "a bridge", {**UNITS, "network": [BRIDGED]},
         ("write the files inside", "close ports", "remove it-net_sandbox-18081-127.0.0.1.service", "remove it-net_sandbox-18081-127.0.0.1.socket",
          "reload systemd", "give the addresses back", "name it on the host", "define the domain", "write the spec", "restart"),
-        True, {"eth0": "10.78.0.2/24", "eth1": "", "routes": "", "servers": "10.78.0.1", "named": "1", "reserved": "0", "http": "200", "filter": "", "port": "000 000"},
+        True,
+        {"eth0": "10.78.0.2/24", "eth1": "", "routes": "", "servers": "10.78.0.1", "named": "1", "reserved": "0", "http": "200", "filter": "",
+         "port": "000 000"},
     ),
     Stage(
         "no network", UNITS, ("write the files inside", "name it on the host", "define the domain", "write the spec", "restart"),

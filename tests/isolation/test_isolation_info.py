@@ -16,8 +16,8 @@ ISOLATION = "virt.sandbox.sandbox_isolation_info"
 SPEC = f"/etc/libvirt-sandbox/services/{OTHER}.sandbox"
 
 
-def question(name: str, **options: Any) -> Task:
-    return {"name": name, ISOLATION: options}
+def question(title: str, **options: Any) -> Task:
+    return {"name": title, ISOLATION: options}
 
 
 @pytest.fixture(scope="module")

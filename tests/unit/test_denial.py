@@ -29,12 +29,22 @@ CONTENT = "system_u:object_r:virt_sandbox_file_t"
 @pytest.mark.parametrize(
     ("line", "owner", "why", "remedy"),
     [
-        (avc("read", f"{CONTENT}:s0:c3,c4", "file"), "db", "it is at s0:c3,c4, the level of db; the sandbox is at s0:c1,c2", "foreign: fix"),
+        (
+            avc("read", f"{CONTENT}:s0:c3,c4", "file"),
+            "db",
+            "it is at s0:c3,c4, the level of db; the sandbox is at s0:c1,c2",
+            "foreign: fix",
+        ),
         (avc("read", f"{CONTENT}:s0:c8,c9", "file"), "", "it is at s0:c8,c9, a level that no sandbox", "foreign: fix"),
         (avc("read", f"{CONTENT}:s0", "file"), "host", "it has the type of content and no categories", "the next run of sandbox_content"),
         (avc("signal", "system_u:system_r:virt_sandbox_t:s0:c3,c4", "process"), "db", "it belongs to db at s0:c3,c4", "an attack"),
         (avc("ptrace", "system_u:system_r:sshd_t:s0", "process"), "host", "it is a process of the host's", "an attack"),
-        (avc("sys_admin", "system_u:system_r:virt_sandbox_t:s0:c1,c2", "capability"), "web", "capability sys_admin", "CapabilityBoundingSet"),
+        (
+            avc("sys_admin", "system_u:system_r:virt_sandbox_t:s0:c1,c2", "capability"),
+            "web",
+            "capability sys_admin",
+            "CapabilityBoundingSet",
+        ),
         (avc("setenforce", "system_u:object_r:security_t:s0", "security"), "host", "no sandbox may see or change SELinux", "an attack"),
         (avc("remount", "system_u:object_r:fs_t:s0", "filesystem"), "host", "no sandbox mounts anything itself", "declared in mounts"),
         (avc("read", "system_u:object_r:user_home_t:s0", "file"), "host", "it is the host's (user_home_t)", "relabel: true"),
@@ -42,7 +52,12 @@ CONTENT = "system_u:object_r:virt_sandbox_file_t"
         (avc("write", "system_u:object_r:sysctl_kernel_t:s0", "file"), "host", "sysctl_kernel_t is the kernel's", "does without"),
         (avc("read", "system_u:object_r:fixed_disk_device_t:s0", "blk_file"), "host", "no sandbox has the host's devices", "an attack"),
         (avc("module_load", "system_u:system_r:kernel_t:s0", "system"), "host", "the whole kernel's", "an attack"),
-        (avc("name_bind", "system_u:object_r:ssh_port_t:s0", "tcp_socket", "src=22"), "host", "no port of the type ssh_port_t", "another port"),
+        (
+            avc("name_bind", "system_u:object_r:ssh_port_t:s0", "tcp_socket", "src=22"),
+            "host",
+            "no port of the type ssh_port_t",
+            "another port",
+        ),
         (avc("relabelto", f"{CONTENT}:s0:c1,c2", "file"), "web", "grants virt_sandbox_t no relabelto", "an attack"),
     ],
 )

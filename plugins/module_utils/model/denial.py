@@ -89,7 +89,9 @@ def parse(lines: Iterable[str]) -> list[Record]:
         kind, seconds, fraction, serial, text = head.groups()
         fields = _fields(text)
         if kind != "AVC":
-            more.setdefault(int(serial), {}).update({key: fields[key] for key in ("exe", "name") if key in fields and fields[key] != "(null)"})
+            more.setdefault(int(serial), {}).update(
+                {key: fields[key] for key in ("exe", "name") if key in fields and fields[key] != "(null)"}
+            )
             continue
         verdict = _AVC.search(text)
         if verdict and verdict.group(1) == "denied":
@@ -176,7 +178,8 @@ def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> It
     if record.tclass == "filesystem" or {"mounton", "mount", "unmount", "remount"} & set(record.permissions):
         yield (
             "no sandbox mounts anything itself",
-            "a service that needs a file view of its own has it in the sandbox already; what is to be mounted is declared in mounts; " + ATTACK,
+            "a service that needs a file view of its own has it in the sandbox already; what is to be mounted is declared in mounts; "
+            + ATTACK,
         )
     yield from _of_another(record, own, level, owners)
     yield from _of_the_host(record, target, level)
@@ -198,7 +201,9 @@ def _of_another(record: Record, own: Level | None, level: Level | None, owners: 
     owner = owners.get(str(level))
     whose = f"the level of {owner}" if owner else "a level that no sandbox of this host has"
     if record.tclass in _FILES:
-        remedy = "move it out of the content, or give it the sandbox's level (sandbox_content with foreign: fix), if it is the sandbox's own; "
+        remedy = (
+            "move it out of the content, or give it the sandbox's level (sandbox_content with foreign: fix), if it is the sandbox's own; "
+        )
         yield (f"it is at {level}, {whose}; the sandbox is at {own}", remedy + ATTACK)
     yield (f"it belongs to {owner or 'something'} at {level}; the sandbox is at {own}", ATTACK)
 
@@ -216,10 +221,15 @@ def _of_the_host(record: Record, target: str, level: Level | None) -> Iterator[t
             "it was restored or moved in without its label: the next run of sandbox_content gives it that",
         )
     if target == "cgroup_t" or target == layout.SLICE_TYPE:
-        yield ("limits and cgroups outside of the sandbox's own are the host's", "systemd inside tries at each start and does without; " + ATTACK)
+        yield (
+            "limits and cgroups outside of the sandbox's own are the host's",
+            "systemd inside tries at each start and does without; " + ATTACK,
+        )
     if record.tclass in ("blk_file", "chr_file"):
         yield ("no sandbox has the host's devices", ATTACK)
-    if record.tclass in ("file", "dir", "lnk_file") and target.startswith(("proc", "sysctl", "sysfs", "debugfs", "tracefs", "securityfs", "unlabeled")):
+    if record.tclass in ("file", "dir", "lnk_file") and target.startswith(
+        ("proc", "sysctl", "sysfs", "debugfs", "tracefs", "securityfs", "unlabeled")
+    ):
         yield (f"{target} is the kernel's, and not the sandbox's to use so", "a service does without in most cases; " + ATTACK)
     if record.tclass in _FILES:
         yield (
