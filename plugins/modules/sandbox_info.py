@@ -158,7 +158,6 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_ru
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
 
-
 DENIALS = Option("denials", type="float", default=24)
 
 

@@ -190,7 +190,8 @@ def _capability(record: Record) -> tuple[str, str]:
     names = ", ".join(record.permissions)
     return (
         f"no sandbox has the capability {names}",
-        f"a service that works without it may be told not to ask (CapabilityBoundingSet=, AmbientCapabilities=); no option gives it; {ATTACK}",
+        "a service that works without it may be told not to ask (CapabilityBoundingSet=, AmbientCapabilities=); no option gives it; "
+        + ATTACK,
     )
 
 
