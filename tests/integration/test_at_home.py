@@ -23,7 +23,11 @@ PRIVATE = [
     "/var/www",
 ]
 ADDRESS = "192.168.122.86"
-OPTIONS: dict[str, Any] = {"name": NAME, "units": ["apache2.service"], "network": [{"lease": ADDRESS}]}
+OPTIONS: dict[str, Any] = {
+    "name": NAME,
+    "units": ["apache2.service"],
+    "network": [{"lease": ADDRESS, "ports": [{"host": 18086, "port": 80}]}],
+}
 CODE = f"curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://{ADDRESS}/"
 
 TASKS: dict[str, str] = {
@@ -57,6 +61,7 @@ TASKS: dict[str, str] = {
 AFTER_BOOT = f"""
 for n in $(seq 120); do test "$({CODE})" = 200 && break; sleep 1; done; {CODE}; echo
 systemctl is-active {UNIT}; systemctl is-active {ASLEEP}_sandbox.service
+curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://127.0.0.1:18086/; echo
 journalctl --no-pager --output=cat -b -1 -u {UNIT} | tail -n 5 | grep -c 'Stopped {UNIT}'
 journalctl --directory=/var/lib/libvirt/filesystems/{NAME}/var/log/journal --no-pager --output=cat | grep -c 'Stopped apache2.service'
 stat -c %C /sys/fs/cgroup/machine.slice/machine-it\\\\x2dhome.slice; getenforce
@@ -126,8 +131,8 @@ def test_one_that_dies_shows_as_failed(played: Played, host: str) -> None:
 def test_it_is_stopped_at_the_hosts_shutdown_and_started_at_its_boot(played: Played, host: str) -> None:
     outcomes = played.on(host)
     assert not outcomes["reboot"].failed, outcomes["reboot"].message
-    code, active, asleep, stopped, inside, label, mode, process = said(played, host, "after the boot")
-    assert (code, active, asleep, stopped, mode) == ("200", "active", "inactive", "1", "Enforcing")
+    code, active, asleep, port, stopped, inside, label, mode, process = said(played, host, "after the boot")
+    assert (code, active, asleep, port, stopped, mode) == ("200", "active", "inactive", "200", "1", "Enforcing")
     # once by hand, once by the shutdown
     assert int(inside) >= 2
     assert ":virt_sandbox_slice_t:" in label

@@ -63,7 +63,8 @@ BRIDGED: dict[str, Any] = {
     "filter": False,
 }
 NAMED = ("give the addresses back", "reserve the addresses", "name it on the host")
-CHANGE = ("write the files inside", *NAMED, "define the domain", "write the spec", "restart")
+AGAIN = ("stop for its new interfaces", "restart")
+CHANGE = ("write the files inside", *NAMED, "define the domain", "write the spec", *AGAIN)
 PORTS = ("write it-net_sandbox-18080.socket", "write it-net_sandbox-18080.service")
 OPEN = {"named": "1", "asked": "1", "http": "200"}
 
@@ -72,16 +73,16 @@ STAGES = (
         "create", {**UNITS, "network": [{}]},
         ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "name it on the host",
          "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
-        True, {**OPEN, "reserved": "1", "servers": "192.168.122.1", "filter": "virt-sandbox-ipv4", "port": "000 000"},
+        True, {**OPEN, "reserved": "1", "servers": "192.168.122.1", "filter": "virt-sandbox-dhcp", "port": "000 000"},
     ),
     Stage(
-        "a lease", {**UNITS, "network": [{"lease": "192.168.122.77"}]}, (*NAMED, "define the domain", "write the spec", "restart"),
+        "a lease", {**UNITS, "network": [{"lease": "192.168.122.77"}]}, (*NAMED, "define the domain", "write the spec", *AGAIN),
         True, {**OPEN, "eth0": "192.168.122.77/24", "routes": "default 192.168.122.1", "reserved": "1"},
     ),
     Stage(
         "static, and another network", {**UNITS, "network": [STATIC, OTHER]}, CHANGE, True,
         {**OPEN, "eth0": "192.168.122.78/24", "eth1": "10.79.0.15/24", "servers": "192.168.122.1 10.79.0.1", "reserved": "1",
-         "filter": "virt-sandbox-ipv4 virt-sandbox-ipv4"},
+         "filter": "virt-sandbox-ipv4 virt-sandbox-dhcp"},
     ),
     Stage(
         "a port", {**UNITS, "network": [{**STATIC, "ports": [{"host": 18080, "port": 80}]}, OTHER]},
@@ -97,18 +98,18 @@ STAGES = (
     Stage(
         "a bridge", {**UNITS, "network": [BRIDGED]},
         ("write the files inside", "close ports", "remove it-net_sandbox-18081-127.0.0.1.service", "remove it-net_sandbox-18081-127.0.0.1.socket",
-         "reload systemd", "give the addresses back", "name it on the host", "define the domain", "write the spec", "restart"),
+         "reload systemd", "give the addresses back", "name it on the host", "define the domain", "write the spec", *AGAIN),
         True,
         {"eth0": "10.78.0.2/24", "eth1": "", "routes": "", "servers": "10.78.0.1", "named": "1", "reserved": "0", "http": "200", "filter": "",
          "port": "000 000"},
     ),
     Stage(
-        "no network", UNITS, ("write the files inside", "name it on the host", "define the domain", "write the spec", "restart"),
+        "no network", UNITS, ("write the files inside", "name it on the host", "define the domain", "write the spec", *AGAIN),
         True, {"eth0": "", "servers": "", "http": "", "named": "0"},
     ),
     Stage(
         "again as created", {**UNITS, "network": [{}]},
-        ("write the files inside", "reserve the addresses", "name it on the host", "define the domain", "write the spec", "restart"),
+        ("write the files inside", "reserve the addresses", "name it on the host", "define the domain", "write the spec", *AGAIN),
         True, {**OPEN, "reserved": "1"},
     ),
 )  # fmt: skip

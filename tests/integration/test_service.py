@@ -51,7 +51,7 @@ STAGES = (
     Stage(
         "change the network", {"units": UNITS, "network": STATIC, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
         ("write the files inside", "give the addresses back", "reserve the addresses", "name it on the host", "define the domain",
-         "write the spec", "restart"),
+         "write the spec", "stop for its new interfaces", "restart"),
         True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/24", "http": "200"},
     ),
     Stage(
@@ -191,7 +191,8 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
 HOST_WIDE = {
     "entries /etc/libvirt-sandbox", "entries /etc/libvirt-sandbox/services", "entries /var/lib/virt-sandbox/content",
     "entries /var/lib/libvirt/filesystems", "entries /usr/local/libexec/virt-sandbox-unit",
-    "filters virt-sandbox-ipv4", "registry quarantine", "registry owner", "registry setting", "registry free", "registry pool",
+    "filters virt-sandbox-dhcp", "filters virt-sandbox-ipv4",
+    "registry quarantine", "registry owner", "registry setting", "registry free", "registry pool",
 }  # fmt: skip
 
 

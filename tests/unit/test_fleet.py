@@ -82,22 +82,22 @@ def test_what_can_come_true(items: list[Item]) -> None:
         ),
         pytest.param(
             [{"name": "a", "network": static("10.0.0.2/24")}, {"name": "b", "network": static("10.0.0.2/16")}],
-            "lab1: b: network: '10.0.0.2' is not allowed; an address of its own: a has this one",
+            "lab1: b: network: '10.0.0.2' is not allowed; an address of its own in default: a has this one",
             id="the same address",
         ),
         pytest.param(
             [{"name": "a", "network": [{"lease": "10.0.0.2"}]}, {"name": "b", "network": static("10.0.0.2/16")}],
-            "lab1: b: network: '10.0.0.2' is not allowed; an address of its own: a has this one",
+            "lab1: b: network: '10.0.0.2' is not allowed; an address of its own in default: a has this one",
             id="a lease and an address",
         ),
         pytest.param(
             [{"name": "a", "network": [{"ports": [{"host": 80}]}]}, {"name": "b", "network": [{"ports": [{"host": 80, "port": 8}]}]}],
-            "lab1: b: network: '80' is not allowed; a port of the host of its own: a has this one",
+            "lab1: b: network: 80 is not allowed; a port of the host that a has not",
             id="the same port",
         ),
         pytest.param(
             [{"name": "a", "network": [{"mac": "52-54-00-00-00-01"}]}, {"name": "b", "network": [{"mac": "52:54:00:00:00:01"}]}],
-            "lab1: b: network: '52:54:00:00:00:01' is not allowed; a MAC address of its own: a has this one",
+            "lab1: b: network: '52:54:00:00:00:01' is not allowed; a MAC address of its own in default: a has this one",
             id="the same MAC address",
         ),
     ],

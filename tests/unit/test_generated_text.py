@@ -192,7 +192,19 @@ NETWORK = {
 }
 
 
-PORTS = {"Description", "BindsTo", "After", "ListenStream", "FreeBind", "BindIPv6Only", "WantedBy", "ExecStart"}
+PORTS = {
+    "Description",
+    "DefaultDependencies",
+    "Conflicts",
+    "Before",
+    "BindsTo",
+    "After",
+    "ListenStream",
+    "FreeBind",
+    "BindIPv6Only",
+    "WantedBy",
+    "ExecStart",
+}
 
 
 def directives(text: str) -> list[str]:

@@ -11,9 +11,9 @@ import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import hosts_file
 from ansible_collections.virt.sandbox.plugins.module_utils.host import sockets
 from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_lxc import entry_xml
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, network, network_filter, ports
+from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, domain, network, network_filter, ports
+from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import Entry, LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.network import Entry, LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, check, plan_service
 
 from .conftest import MakeSpec
@@ -91,17 +91,17 @@ def test_what_the_host_cannot_give_is_refused(
 
 def test_an_address_is_reserved_that_stays_the_same_and_is_nobody_elses(service: MakeSpec, host: Host) -> None:
     spec = service()
-    first = network.resolve([spec], [], host.networks)["web"][0][0]
-    assert network.resolve([spec], [], host.networks)["web"] == ((first,),)
+    first = addresses.resolve([spec], [], host.networks)["web"][0][0]
+    assert addresses.resolve([spec], [], host.networks)["web"] == ((first,),)
     known = host.networks["default"]
     for taken in (
         dataclasses.replace(known, reserved={"52:54:00:00:00:01": (first, "other")}),
         dataclasses.replace(known, leases={first: "52:54:00:00:00:01"}),
         dataclasses.replace(known, gateway=first, subnets=(f"{first}/24",)),
     ):
-        assert network.resolve([spec], [], {"default": taken})["web"][0][0] != first
+        assert addresses.resolve([spec], [], {"default": taken})["web"][0][0] != first
     neighbour = service(name="db", network=[{"lease": first}])
-    assert network.resolve([spec], [neighbour], host.networks)["web"][0][0] != first
+    assert addresses.resolve([spec], [neighbour], host.networks)["web"][0][0] != first
 
 
 def test_what_an_interface_has_already_it_keeps(service: MakeSpec, host: Host) -> None:
@@ -110,33 +110,33 @@ def test_what_an_interface_has_already_it_keeps(service: MakeSpec, host: Host) -
         dataclasses.replace(known, reserved={WEB_MAC: ("192.168.122.77", "web")}),
         dataclasses.replace(known, leases={"192.168.122.77": WEB_MAC}),
     ):
-        assert network.resolve([service()], [], {"default": has})["web"] == (("192.168.122.77",),)
+        assert addresses.resolve([service()], [], {"default": has})["web"] == (("192.168.122.77",),)
 
 
 def test_a_range_is_used_up_to_its_last_address(service: MakeSpec) -> None:
     small = {"default": LibvirtNetwork("10.0.0.1", ("10.0.0.1/24",), (("10.0.0.2", "10.0.0.4"), ("10.0.0.9", "10.0.0.9")))}
     specs = [service(name=f"s{number}") for number in range(4)]
-    given = network.resolve(specs, [], small)
-    assert sorted(addresses[0][0] for addresses in given.values()) == ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.9"]
+    given = addresses.resolve(specs, [], small)
+    assert sorted(each[0][0] for each in given.values()) == ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.9"]
     with pytest.raises(OptionError, match=r"network\[0\].source: 'default' .* a free address for s4"):
-        network.resolve([*specs, service(name="s4")], [], small)
+        addresses.resolve([*specs, service(name="s4")], [], small)
 
 
 def test_one_address_is_not_given_to_two(service: MakeSpec, host: Host) -> None:
     one, other = service(network=[STATIC]), service(name="db", network=[{"lease": "192.168.122.10"}])
     with pytest.raises(ConflictError, match=r"192.168.122.10 of db is web's address in default"):
-        network.resolve([one, other], [], host.networks)
+        addresses.resolve([one, other], [], host.networks)
     with pytest.raises(ConflictError, match=r"192.168.122.10 of web is db's address in default"):
-        network.resolve([one], [other], host.networks)
+        addresses.resolve([one], [other], host.networks)
 
 
 def test_the_networks_are_told_who_has_which_address_and_name(service: MakeSpec, host: Host) -> None:
     spec = service(network=[STATIC, {"source": "other"}, {"bridge": "br0"}])
-    addresses = network.resolve([spec], [], host.networks)["web"]
-    assert addresses[0] == ("192.168.122.10",)
-    assert addresses[2] == ()
-    leased = addresses[1][0]
-    assert network.entries(spec, addresses, host.networks) == [
+    given = addresses.resolve([spec], [], host.networks)["web"]
+    assert given[0] == ("192.168.122.10",)
+    assert given[2] == ()
+    leased = given[1][0]
+    assert addresses.entries(spec, given, host.networks) == [
         Entry("default", "lease", "192.168.122.10", WEB_MAC),
         Entry("default", "name", "192.168.122.10"),
         Entry("other", "lease", leased, network.mac("web", 1)),
@@ -152,21 +152,21 @@ def test_the_networks_are_told_who_has_which_address_and_name(service: MakeSpec,
 
 def settled(host: Host, spec: dict[str, Any]) -> Host:
     """The host after a run: its networks know the sandbox."""
-    addresses = network.resolve([spec], [], host.networks)[spec["name"]]
+    given = addresses.resolve([spec], [], host.networks)[spec["name"]]
     known = dict(host.networks)
-    for entry in network.entries(spec, addresses, host.networks):
+    for entry in addresses.entries(spec, given, host.networks):
         if entry.kind == "lease":
             known[entry.network] = dataclasses.replace(known[entry.network], reserved={entry.mac: (entry.address, spec["name"])})
         else:
             known[entry.network] = dataclasses.replace(known[entry.network], named={entry.address: (spec["name"],)})
-    named = {spec["name"]: [one[0] for one in addresses if one]}
-    return dataclasses.replace(host, networks=known, resolved={spec["name"]: addresses}, named=named)
+    named = {spec["name"]: [one[0] for one in given if one]}
+    return dataclasses.replace(host, networks=known, resolved={spec["name"]: given}, named=named)
 
 
 def as_seen(spec: dict[str, Any], host: Host, declared: Any, running: bool = True) -> Any:
-    addresses = host.addresses(spec["name"])
-    xml = domain.domain_xml(spec, host.followed, addresses)
-    texts = ports.units(spec, addresses)
+    given = host.addresses(spec["name"])
+    xml = domain.domain_xml(spec, host.followed, given)
+    texts = ports.units(spec, given)
     up = [name for name in texts if name.endswith(".socket")]
     return declared(spec, running, inactive=xml, active=xml if running else None, ports=texts, ports_up=up)
 
@@ -200,10 +200,12 @@ def test_a_published_port_comes_and_goes_without_a_restart(service: MakeSpec, ho
 def test_another_address_is_told_to_all_and_needs_a_restart(service: MakeSpec, host: Host, declared: Any) -> None:
     before, after = service(network=[{"lease": "192.168.122.7"}]), service(network=[{"lease": "192.168.122.8"}])
     known = settled(host, before)
-    resolved = network.resolve([after], [], known.networks)
+    resolved = addresses.resolve([after], [], known.networks, [before])
     seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
     steps = plan_service(after, "started", seen, dataclasses.replace(known, resolved=resolved)).summary()["web"]
-    assert {"give the addresses back", "reserve the addresses", "name it on the host", "define the domain", "restart"} <= set(steps)
+    assert {"give the addresses back", "reserve the addresses", "name it on the host", "stop for its new interfaces", "restart"} <= set(
+        steps
+    )
 
 
 def test_absent_gives_everything_back(service: MakeSpec, host: Host, declared: Any) -> None:
@@ -217,11 +219,72 @@ def test_a_port_of_the_host_is_one_sandboxes(service: MakeSpec) -> None:
     web, db = service(network=[{"ports": [{"host": 80}]}]), service(name="db", network=[{"ports": [{"host": 80, "address": "10.0.0.1"}]}])
     for specs, others in (([web, db], []), ([db], [web])):
         with pytest.raises(OptionError, match=r"network\[0\].ports: 80 is not allowed; a port of the host that web has not"):
-            network.check_ports(specs, others, set())
+            ports.check(specs, others, set(), set())
     with pytest.raises(OptionError, match=r"network\[0\].ports: 80 .* on which nothing listens yet"):
-        network.check_ports([web], [], {("127.0.0.1", 80)})
-    network.check_ports([db], [], {("127.0.0.1", 80)})
-    assert network.foreign_listeners({("::", 80), ("0.0.0.0", 22)}, [web]) == {("0.0.0.0", 22)}
+        ports.check([web], [], {("127.0.0.1", 80)}, set())
+    ports.check([db], [], {("127.0.0.1", 80)}, set())
+    # what listens is its own socket
+    ports.check([web], [], {("::", 80)}, {"web_sandbox-80.socket"})
+
+
+def test_a_change_of_what_a_port_leads_to_closes_it_meanwhile(service: MakeSpec, host: Host, declared: Any) -> None:
+    before = service(network=[{**STATIC, "ports": [{"host": 8080, "port": 80}]}])
+    after = service(network=[{**STATIC, "ports": [{"host": 8080, "port": 81}]}])
+    known = settled(host, before)
+    seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
+    plan = plan_service(after, "started", seen, known)
+    arguments = {step.name: step.arguments for step in plan}
+    assert arguments["close ports"]["units"] == ["web_sandbox-8080.service", "web_sandbox-8080.socket"]
+    assert arguments["publish ports"]["units"] == ["web_sandbox-8080.socket"]
+
+
+def test_ports_are_written_even_where_systemd_is_to_be_reloaded_anyway(service: MakeSpec, host: Host, declared: Any) -> None:
+    before, after = service(network=[STATIC]), service(network=[{**STATIC, "ports": [{"host": 8080}]}])
+    known = settled(host, before)
+    unit = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "yes"}
+    seen = dataclasses.replace(as_seen(before, known, declared), spec=before, unit=unit)
+    assert "write web_sandbox-8080.socket" in plan_service(after, "started", seen, known).summary()["web"]
+
+
+def test_what_leads_to_a_running_sandbox_stays_until_it_is_restarted(service: MakeSpec, host: Host, declared: Any) -> None:
+    before = service(network=[{"lease": "192.168.122.7", "ports": [{"host": 8080}]}])
+    after = service(network=[{"lease": "192.168.122.8", "ports": [{"host": 8080}]}])
+    known = settled(host, before)
+    seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
+    facts = dataclasses.replace(known, resolved=addresses.resolve([after], [], known.networks, [before]))
+    assert plan_service(after, "present", seen, facts).summary()["web"] == ["define the domain", "write the spec"]
+
+
+def test_who_has_an_address_already_keeps_it(service: MakeSpec, host: Host) -> None:
+    old = service(name="old")
+    (((wanted,),),) = (addresses.resolve([service(name="new")], [], host.networks)["new"],)
+    known = {"default": dataclasses.replace(host.networks["default"], reserved={network.mac("old", 0): (wanted, "old")})}
+    given = addresses.resolve([service(name="new"), old], [], known, [old])
+    assert given["old"] == ((wanted,),)
+    assert given["new"] != ((wanted,),)
+
+
+def test_what_others_have_in_a_network_is_theirs(service: MakeSpec, host: Host) -> None:
+    machine = dataclasses.replace(
+        host.networks["default"], reserved={"52:54:00:aa:bb:cc": ("192.168.122.40", "web")}, named={"192.168.122.40": ("web",)}
+    )
+    assert addresses.entries_of("web", [service()], {"default": machine}) == []
+    with pytest.raises(ConflictError, match=r"name: web is already the name of 192.168.122.40 in the network default"):
+        addresses.check_name("web", [service()], {"default": machine})
+    with pytest.raises(ConflictError, match=r"192.168.122.40 of db is reserved for web in default"):
+        addresses.resolve([service(name="db", network=[{"lease": "192.168.122.40"}])], [], {"default": machine})
+    same = [{"mac": "52:54:00:00:00:01"}]
+    with pytest.raises(ConflictError, match=r"52:54:00:00:00:01 of db is web's address"):
+        addresses.resolve([service(network=same), service(name="db", network=same)], [], host.networks)
+
+
+def test_two_interfaces_in_one_network_are_called_by_the_first(service: MakeSpec, host: Host) -> None:
+    spec = service(network=[{}, {}])
+    given = addresses.resolve([spec], [], host.networks)["web"]
+    leases = [entry for entry in addresses.entries(spec, given, host.networks) if entry.kind == "lease"]
+    assert [entry.called for entry in leases] == [True, False]
+    assert "name=" not in entry_xml(leases[1], "web")
+    assert len([entry for entry in addresses.entries(spec, given, host.networks) if entry.kind == "name"]) == 1
 
 
 def test_a_port_leads_to_the_address_of_its_interface(service: MakeSpec) -> None:
@@ -249,7 +312,7 @@ def test_a_port_leads_to_the_address_of_its_interface(service: MakeSpec) -> None
     ],
 )
 def test_the_filter_is_that_of_the_families(service: MakeSpec, addresses: list[str], name: str) -> None:
-    spec = service()
+    spec = service(network=[{"bridge": "br0"} if not addresses else {"type": "static", "addresses": [f"{text}/24" for text in addresses]}])
     assert network_filter.needed(spec["network"], [addresses]) == [name]
     (interface,) = domain.canonical(domain.domain_xml(spec, [], [addresses]))["interfaces"]
     assert interface["filter"][0] == name
@@ -257,10 +320,16 @@ def test_the_filter_is_that_of_the_families(service: MakeSpec, addresses: list[s
     assert "filterref" not in domain.domain_xml(service(network=[{"filter": False}]), [], [addresses])
 
 
+def test_only_who_asks_for_an_address_may_ask(service: MakeSpec) -> None:
+    assert network_filter.needed(service()["network"], [["10.0.0.1"]]) == ["virt-sandbox-dhcp"]
+    asking = [name for name in network_filter.NAMES if 'dstportstart="67"' in network_filter.filter_xml(name)]
+    assert asking == ["virt-sandbox-dhcp"]
+
+
 def test_a_filter_refers_to_no_address_that_it_is_not_given() -> None:
     for name in network_filter.NAMES:
         xml = network_filter.filter_xml(name)
-        assert ("$IP'" in xml.replace('"', "'")) == (name in ("virt-sandbox-ipv4", "virt-sandbox-both"))
+        assert ("$IP'" in xml.replace('"', "'")) == (name in ("virt-sandbox-dhcp", "virt-sandbox-ipv4", "virt-sandbox-both"))
         assert ("$IPV6" in xml) == (name in ("virt-sandbox-ipv6", "virt-sandbox-both"))
         assert network_filter.canonical(xml)[0] == ["drop", "out", "100", ["mac", {"match": "no", "srcmacaddr": "$MAC"}]]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, unit
-from ansible_collections.virt.sandbox.plugins.module_utils.model.network import LibvirtNetwork
+from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
 
 MakeSpec = Callable[..., dict[str, Any]]

@@ -57,7 +57,7 @@ def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
         monkeypatch.setattr(service_run.processes, "at_rest", lambda _name: seen.next("rest"))
         monkeypatch.setattr(service_run.processes, "failed_units", lambda _name: seen.next("failed"))
         monkeypatch.setattr(service_run.processes, "last_words", lambda *_ignored: "port 80 is taken")
-        return [str(failure) for failure in service_run.wait_until_up([(service(), ports)], timeout)]
+        return [str(failure) for failure in service_run.wait_until_up([service_run._Wait(service(), [["10.0.0.2"]], ports)], timeout)]
 
     return run
 
@@ -101,7 +101,7 @@ def test_a_sandbox_whose_own_unit_failed_is_not_waited_for(wait: Wait) -> None:
         pytest.param({"unit": [{"ActiveState": "activating"}]}, "web_sandbox.service is activating", id="unit"),
         pytest.param({"inside": [{"httpd.service": "activating"}]}, "httpd.service is activating", id="unit inside"),
         pytest.param({"inside": [SandboxError("no answer")]}, "its systemd is silent (no answer)", id="systemd inside"),
-        pytest.param({"address": [[]]}, "it has no address yet", id="address"),
+        pytest.param({"address": [[]]}, "it has no address yet (10.0.0.2)", id="address"),
         pytest.param({"closed": [[80, 443]]}, "nothing listens on port 80, 443", id="ports"),
     ],
 )

@@ -23,9 +23,9 @@ PHASES = {
     **dict.fromkeys(("inside", "points", "label", "write", "unlink", "link", "remove_unit"), 1),
     **dict.fromkeys(("reserve", "define_filter", "hosts", "define", "undefine"), 1),
     "daemon_reload": 2,
-    **dict.fromkeys(("enable", "limit"), 3),
+    # with the unit: a start brings up what is published by then
+    **dict.fromkeys(("enable", "limit", "ports_up"), 3),
     **dict.fromkeys(("start", "start_inside", "restart", "reload"), 4),
-    "ports_up": 5,
 }
 
 
@@ -116,15 +116,16 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
 
 def _close(units: Iterable[str], **_ignored: Any) -> None:
     units = list(units)
-    systemd.disable_all(unit for unit in units if unit.endswith(".socket"))
+    systemd.disable_all([unit for unit in units if unit.endswith(".socket")])
     systemd.stop(units)
 
 
-def _publish(units: Iterable[str], now: bool, **_ignored: Any) -> None:
+def _publish(units: Iterable[str], owner: str, **_ignored: Any) -> None:
+    """From now on with every start of the sandbox; and now, if it runs: a socket would start it."""
     units = list(units)
     for unit in units:
         systemd.enable(unit)
-    if now:
+    if systemd.show([owner])[owner]["ActiveState"] == "active":
         systemd.start_now(units)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from ..host import audit, cgroup, processes
 from ..host.libvirt_lxc import Lxc
 from ..model import denial, layout
+from ..model.addresses import resolve
 from ..model.errors import OptionError, SandboxError
-from ..model.network import resolve
 from ..model.service_plan import Host, Observed, plan_service
 from . import observe
 from .apply import require_root

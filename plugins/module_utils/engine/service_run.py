@@ -10,10 +10,10 @@ from typing import Any
 
 from ..host import processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Lxc
-from ..model import layout, network
-from ..model.errors import SandboxError, StepError
+from ..model import addresses, layout, network, ports
+from ..model.errors import OptionError, SandboxError, StepError
 from ..model.plan import Plan
-from ..model.service_plan import Host, check, plan_service
+from ..model.service_plan import Host, Observed, check, plan_service
 from ..model.spec import service_spec
 from . import listed, observe
 from .apply import PHASES, apply, report_failures, require_root, service_actions
@@ -49,40 +49,61 @@ def _spec(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, Any], check_mode: bool, lxc: Lxc) -> dict[str, Any]:
     present = [spec for spec, state in wanted if state != "absent"]
-    facts = _facts(wanted, present, lxc)
+    facts, declared = _facts(wanted, present, lxc)
     stale = {item["name"] for item in listed.items(parameters) if item["stale"] == "restart"}
     seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, stale)
-    for spec in present:
-        check(spec, seen[spec["name"]], facts, predicted=check_mode)
+    others = [spec for name, spec in declared.items() if name not in seen]
+    active = {socket for one in seen.values() if one.running for socket in one.ports_up}
+    ports.check(present, others, sockets.listening(), active)
+    refused = _check(present, seen, facts, check_mode)
     for spec, state in wanted:
         if spec["units"] and state in ("started", "reloaded") and seen[spec["name"]].active is not None:
             seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], down=down(spec))
     plan = Plan()
     for spec, state in wanted:
+        if spec["name"] in refused:
+            continue
         plan.extend(plan_service(spec, state, seen[spec["name"]], facts))
     result: dict[str, Any] = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), "sandboxes": {}}
     if check_mode:
-        return result
-    failures = apply(plan.in_phases(PHASES), service_actions(lxc))
+        return report_failures(result, list(refused.values()))
+    failures = list(refused.values()) + apply(plan.in_phases(PHASES), service_actions(lxc))
     broken = {failure.sandbox for failure in failures}
     up = [spec for spec, state in wanted if state in _UP and spec["name"] not in broken]
-    ports = {item["name"]: (item["wait"] or {}).get("ports") or [] for item in listed.items(parameters)}
-    failures += wait_until_up([(spec, ports[spec["name"]]) for spec in up], parameters["timeout"])
+    awaited = {item["name"]: (item["wait"] or {}).get("ports") or [] for item in listed.items(parameters)}
+    failures += wait_until_up([_Wait(spec, facts.addresses(spec["name"]), awaited[spec["name"]]) for spec in up], parameters["timeout"])
     result["sandboxes"] = {spec["name"]: report(spec, lxc) for spec in up}
     failures += wrong_labels(up, result["sandboxes"])
     return report_failures(result, failures)
 
 
-def _facts(wanted: Sequence[tuple[dict[str, Any], str]], present: Sequence[dict[str, Any]], lxc: Lxc) -> Host:
-    """What of the host counts, with the addresses of the sandboxes; refuses addresses and ports that others have."""
+def _check(present: Sequence[Mapping[str, Any]], seen: Mapping[str, Observed], facts: Host, predicted: bool) -> dict[str, StepError]:
+    """Refuse what cannot work; what only the content of one sandbox stands in the way of is that one's failure, not the run's."""
+    refused = {}
+    for spec in present:
+        one = seen[spec["name"]]
+        try:
+            check(spec, one, facts, predicted)
+        except OptionError as error:
+            check(spec, one.without_content(), facts, predicted=True)
+            if one.content_context is None or one.without_content() == one:
+                raise
+            refused[spec["name"]] = StepError(spec["name"], "check", str(error))
+    return refused
+
+
+def _facts(
+    wanted: Sequence[tuple[dict[str, Any], str]], present: Sequence[dict[str, Any]], lxc: Lxc
+) -> tuple[Host, dict[str, dict[str, Any]]]:
+    """What of the host counts, with the addresses of the sandboxes, and what is declared there; refuses addresses that others have."""
     facts = observe.host(present, lxc)
     declared = observe.declared()
     named = {spec["name"] for spec, _state in wanted}
     others = [spec for name, spec in declared.items() if name not in named]
-    network.check_ports(present, others, network.foreign_listeners(sockets.listening(), declared.values()))
     for spec in present:
-        network.check_host(spec, facts.networks, facts.bridges)
-    return dataclasses.replace(facts, resolved=network.resolve(present, others, facts.networks))
+        addresses.check_host(spec, facts.networks, facts.bridges)
+    before = [spec for name, spec in declared.items() if name in named]
+    return dataclasses.replace(facts, resolved=addresses.resolve(present, others, facts.networks, before)), declared
 
 
 def down(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -94,10 +115,10 @@ def down(spec: Mapping[str, Any]) -> dict[str, str]:
     return {unit: state for unit, state in states.items() if state in ("inactive", "failed")}
 
 
-def wait_until_up(waiting_for: Sequence[tuple[Mapping[str, Any], Sequence[int]]], timeout: float) -> list[StepError]:
+def wait_until_up(waiting_for: Sequence[_Wait], timeout: float) -> list[StepError]:
     """Until every sandbox's unit and the units inside are active and its ports open, or say what is not."""
     deadline = time.monotonic() + timeout
-    waiting = {spec["name"]: _Wait(spec, ports) for spec, ports in waiting_for}
+    waiting = {one.spec["name"]: one for one in waiting_for}
     failures: list[StepError] = []
     while waiting:
         began = time.monotonic()
@@ -119,11 +140,14 @@ def wait_until_up(waiting_for: Sequence[tuple[Mapping[str, Any], Sequence[int]]]
 class _Wait:
     """One sandbox that is waited for."""
 
-    def __init__(self, spec: Mapping[str, Any], ports: Sequence[int]) -> None:
+    def __init__(self, spec: Mapping[str, Any], resolved: addresses.Resolved, listening: Sequence[int]) -> None:
         self.spec = spec
+        self._sockets = [unit for unit in ports.units(spec, resolved) if unit.endswith(".socket")]
+        self._addresses = [text for one in resolved for text in one if ":" not in text]
+        self._unknown = sum(not one for one in resolved)
         self.up = False
         self.missing = ""
-        self._ports = ports
+        self._ports = listening
         self._down_since: dict[str, float] = {}
 
     def look(self, unit: Mapping[str, str]) -> StepError | None:
@@ -138,7 +162,15 @@ class _Wait:
         down = {one: state for one, state in states.items() if state != "active"}
         self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet()
         self.up = not self.missing
+        if self.up:
+            return self._unpublished()
         return self._failure([one for one, state in down.items() if state in ("failed", "inactive")])
+
+    def _unpublished(self) -> StepError | None:
+        """A port of the host that it does not have: something else was quicker."""
+        failed = [unit for unit, shown in systemd.show(self._sockets).items() if shown["ActiveState"] == "failed"]
+        reason = f"{', '.join(failed)} failed; something else may listen there, see journalctl -u {failed[0]}" if failed else ""
+        return StepError(self.spec["name"], "publish ports", reason) if failed else None
 
     def _states(self) -> dict[str, str]:
         """Of the units inside; a sandbox that is starting cannot be entered."""
@@ -152,8 +184,10 @@ class _Wait:
 
     def _not_yet(self) -> str:
         name = self.spec["name"]
-        if any(one["type"] == "dhcp" for one in self.spec["network"]) and not processes.addresses(name):
-            return "it has no address yet"
+        there = processes.addresses(name)
+        missing = [text for text in self._addresses if text not in there]
+        if missing or len(there) < len(self._addresses) + self._unknown:
+            return f"it has no address yet{' (' + ', '.join(missing) + ')' if missing else ''}"
         closed = processes.not_listening(name, self._ports)
         return f"nothing listens on port {', '.join(map(str, closed))}" if closed else ""
 

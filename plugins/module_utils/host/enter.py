@@ -351,12 +351,13 @@ def run(
     environment: dict[str, str] | None = None,
     timeout: float | None = None,
     sinks: tuple[Any, Any] | None = None,
+    most: int | None = None,
 ) -> Outcome:
     """Run a command inside.
 
     ``stdin`` is bytes, or a binary file that is read to its end; with ``sinks`` (two binary files)
     output and errors are written there as they come. Whatever the command leaves running with its
-    output open is not waited for. Raises ``EnterError`` and ``EnterTimeout``.
+    output open is not waited for. More output than ``most`` bytes is an error. Raises ``EnterError`` and ``EnterTimeout``.
     """
     with contextlib.ExitStack() as stack:
         entry = stack.enter_context(contextlib.closing(Entry(name)))
@@ -375,7 +376,7 @@ def run(
         for end in ends:
             end.close()
         writer, source = (given.writer, stdin) if isinstance(given, _Pipe) else (None, None)
-        relay = _Relay(writer, source, [outputs[0].reader, outputs[1].reader], sinks)
+        relay = _Relay(writer, source, [outputs[0].reader, outputs[1].reader], sinks, most)
         try:
             in_time = relay.until_end_of(process.waiter, timeout)
         except BaseException:
@@ -394,8 +395,9 @@ def run(
 class _Relay:
     """Moves a command's input, output and errors, until it has ended; all descriptors but the source's do not block."""
 
-    def __init__(self, writer: Any, source: Any, readers: list[Any], sinks: tuple[Any, Any] | None = None) -> None:
+    def __init__(self, writer: Any, source: Any, readers: list[Any], sinks: tuple[Any, Any] | None = None, most: int | None = None) -> None:
         self.data = [bytearray(), bytearray()]
+        self._most = most
         self._selector = selectors.PollSelector()
         self._writer = writer
         self._source = source
@@ -480,6 +482,8 @@ class _Relay:
             reader.close()
         elif self._sinks is None:
             self.data[number] += chunk
+            if self._most is not None and len(self.data[number]) > self._most:
+                raise EnterError(f"the command wrote more than {self._most} bytes")
         else:
             self._sinks[number].write(chunk)
             self._sinks[number].flush()

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from ..model.addresses import Entry, LibvirtNetwork
 from ..model.errors import SandboxError
-from ..model.network import Entry, LibvirtNetwork
 
 LXC_URI = "lxc:///system"
 
@@ -147,7 +147,10 @@ class Lxc:
 
     def networks(self) -> dict[str, LibvirtNetwork]:
         """Each network that libvirt runs, by its name."""
-        return {network.name(): self._network(network) for network in self._connection.listAllNetworks() if network.isActive()}
+        try:
+            return {network.name(): self._network(network) for network in self._connection.listAllNetworks() if network.isActive()}
+        except self._libvirt.libvirtError as error:
+            raise SandboxError(f"libvirt does not show its networks: {error}") from error
 
     def _network(self, network: Any) -> LibvirtNetwork:
         root = ElementTree.fromstring(network.XMLDesc(0))
@@ -208,7 +211,8 @@ def _subnet(element: ElementTree.Element) -> str:
 def entry_xml(entry: Entry, name: str) -> str:
     """An address for a MAC address, or a name for an address, as a network's definition has it."""
     if entry.kind == "lease":
-        element = ElementTree.Element("host", mac=entry.mac, name=name, ip=entry.address)
+        called = {"name": name} if entry.called else {}
+        element = ElementTree.Element("host", {"mac": entry.mac, "ip": entry.address, **called})
     else:
         element = ElementTree.Element("host", ip=entry.address)
         ElementTree.SubElement(element, "hostname").text = name

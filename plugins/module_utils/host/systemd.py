@@ -68,7 +68,7 @@ def reset_failed(units: Iterable[str]) -> None:
 
 def start_now(units: Iterable[str]) -> None:
     """Start units and wait until they have started; raises ``SandboxError`` if one does not."""
-    run(["systemctl", "start", "--", *units], timeout=1800)
+    run(["systemctl", "start", "--", *units], timeout=60)
 
 
 def stop(units: Iterable[str], timeout: float = 120) -> None:
@@ -92,7 +92,9 @@ def enable_now(unit: str) -> None:
 
 
 def disable_all(units: Iterable[str]) -> None:
-    run(["systemctl", "disable", "--quiet", "--", *units])
+    names = list(units)
+    if names:
+        run(["systemctl", "disable", "--quiet", "--", *names])
 
 
 def disable_now(unit: str) -> None:

@@ -10,6 +10,7 @@ import binascii
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from . import layout
 from .mcs import Level, LevelError, LevelRange
@@ -74,7 +75,7 @@ class Explained:
     remedy: str
     times: int = 1
 
-    def key(self) -> tuple[object, ...]:
+    def key(self) -> tuple[Any, ...]:
         return (self.sandbox, self.process, self.permissions, self.tclass, self.object, self.context)
 
 
@@ -120,7 +121,7 @@ def _fields(text: str) -> dict[str, str]:
 def explain(records: Iterable[Record], owners: Mapping[str, str], types: Iterable[str] = (PROCESS_TYPE,)) -> list[Explained]:
     """The denials of sandboxes; ``owners``: level -> sandbox. The same denial again is counted, with its last time."""
     known = set(types)
-    found: dict[tuple[object, ...], Explained] = {}
+    found: dict[tuple[Any, ...], Explained] = {}
     for record in records:
         if record.source.split(":")[2:3] and record.source.split(":")[2] in known:
             one = _explained(record, owners)

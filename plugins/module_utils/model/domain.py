@@ -9,8 +9,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from . import capabilities, command, layout, network_filter
+from .addresses import Resolved
 from .mounts import domain_mounts
-from .network import Resolved, host_device, mac_of
+from .network import host_device, mac_of
 from .spec import fingerprint, start_fingerprint
 
 NAMESPACE = "https://galaxy.ansible.com/virt/sandbox"
@@ -58,7 +59,7 @@ def domain_xml(spec: Mapping[str, Any], followed: Sequence[str], resolved: Resol
         ElementTree.SubElement(interface, "source", {kind: network["bridge"] or network["source"]})
         ElementTree.SubElement(interface, "target", dev=host_device(spec["name"], number))
         if network["filter"]:
-            _filter(interface, resolved[number] if number < len(resolved) else ())
+            _filter(interface, network, resolved[number] if number < len(resolved) else ())
         if spec["command"]:
             _addresses(interface, network)
     ElementTree.SubElement(devices, "console", type="pty")
@@ -92,8 +93,8 @@ def _addresses(interface: ElementTree.Element, network: Mapping[str, Any]) -> No
         ElementTree.SubElement(interface, "route", family=_family(address), address=address, prefix=prefix, gateway=gateway)
 
 
-def _filter(interface: ElementTree.Element, addresses: Sequence[str]) -> None:
-    reference = ElementTree.SubElement(interface, "filterref", filter=network_filter.name_of(addresses))
+def _filter(interface: ElementTree.Element, network: Mapping[str, Any], addresses: Sequence[str]) -> None:
+    reference = ElementTree.SubElement(interface, "filterref", filter=network_filter.name_of(network, addresses))
     for name, value in network_filter.parameters(addresses):
         ElementTree.SubElement(reference, "parameter", name=name, value=value)
 

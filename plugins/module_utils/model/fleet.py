@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import OptionError
 from .mcs import Level
-from .network import fixed
+from .network import fixed, place, published, same_port
 from .spec import name as valid_name
 from .spec import service_spec
 
@@ -72,13 +72,18 @@ def _check_levels(spec: Mapping[str, Any], other: Mapping[str, Any], where: str)
 
 def _check_interfaces(spec: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
     for option, values in _of_interfaces(spec).items():
-        for value in sorted(values & _of_interfaces(other)[option]):
-            raise OptionError(f"{where}: {spec['name']}: network", value, f"{option} of its own: {other['name']} has this one")
+        for network, value in sorted(values & _of_interfaces(other)[option]):
+            allowed = f"{option} of its own in {network}: {other['name']} has this one"
+            raise OptionError(f"{where}: {spec['name']}: network", value, allowed)
+    taken = [port for _number, port in published(other)]
+    for _number, port in published(spec):
+        if any(same_port(port, one) for one in taken):
+            raise OptionError(f"{where}: {spec['name']}: network", port["host"], f"a port of the host that {other['name']} has not")
 
 
-def _of_interfaces(spec: Mapping[str, Any]) -> dict[str, set[str]]:
+def _of_interfaces(spec: Mapping[str, Any]) -> dict[str, set[tuple[str, str]]]:
+    """Each with the network that it is in: the same one in another network is another one."""
     return {
-        "an address": {address for network in spec["network"] for address in fixed(network)},
-        "a MAC address": {network["mac"] for network in spec["network"] if network["mac"]},
-        "a port of the host": {str(port["host"]) for network in spec["network"] for port in network["ports"]},
+        "an address": {(place(network), address) for network in spec["network"] for address in fixed(network)},
+        "a MAC address": {(place(network), network["mac"]) for network in spec["network"] if network["mac"]},
     }

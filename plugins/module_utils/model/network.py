@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The interfaces of a sandbox: what is declared, what libvirt's networks know, and which address each has before it starts."""
+"""The interfaces of a sandbox as they are declared: what contradicts itself, and what the networkd inside is told."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
-from .errors import ConflictError, OptionError
+from .errors import OptionError
 from .options import Option
 from .values import whole
 
 NETWORK = "default"
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
@@ -73,12 +71,15 @@ def _lease(value: str) -> str:
 
 
 def _destination(value: str) -> str:
+    if "%" in value:  # a scope could be any text
+        raise ValueError("a network without a scope")
     try:
         return str(ipaddress.ip_network(value))
     except ValueError as error:
         raise ValueError(f"a network with its prefix, such as 10.0.0.0/8 ({error})") from error
 
 
+_EVERYWHERE = ("0.0.0.0", "::")
 _PORT = whole("a port", 1, 65535)
 
 ROUTE: tuple[Option, ...] = (
@@ -128,7 +129,17 @@ def _check_one(network: dict[str, Any], option: str) -> None:
             raise OptionError(f"{option}.ports", network["ports"], "none where DHCP on a bridge gives an address that nobody here knows")
     else:
         _check_static(network, option)
+    _check_routes(network, option)
     _check_ports(network, option)
+
+
+def _check_routes(network: Mapping[str, Any], option: str) -> None:
+    destinations = [route["to"] for route in network["routes"]]
+    for number, route in enumerate(network["routes"]):
+        if (":" in route["to"]) != (":" in route["via"]):
+            raise OptionError(f"{option}.routes[{number}].via", route["via"], f"an address of the same family as {route['to']}")
+        if route["to"] in destinations[:number]:
+            raise OptionError(f"{option}.routes[{number}].to", route["to"], "each destination once")
 
 
 def _check_static(network: dict[str, Any], option: str) -> None:
@@ -139,7 +150,7 @@ def _check_static(network: dict[str, Any], option: str) -> None:
     known = [ipaddress.ip_interface(text) for text in network["addresses"]]
     nearby = ", ".join(str(one.network) for one in known)
     for name, text in _next_hops(network):
-        if not any(_contains(one, text) for one in known):
+        if not any(contains(one, text) for one in known):
             raise OptionError(f"{option}.{name}", text, f"an address that the interface reaches, in {nearby}")
         if any(str(one.ip) == text for one in known):
             raise OptionError(f"{option}.{name}", text, "an address other than the interface's own")
@@ -152,19 +163,20 @@ def _next_hops(network: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"routes[{number}].via", route["via"]
 
 
-def _contains(interface: Interface, text: str) -> bool:
+def contains(interface: Interface, text: str) -> bool:
     return ipaddress.ip_address(text) in interface.network
 
 
 def _check_ports(network: dict[str, Any], option: str) -> None:
     for number, port in enumerate(network["ports"]):
         port["port"] = port["port"] or port["host"]
+        port["address"] = None if port["address"] in _EVERYWHERE else port["address"]
         for other in network["ports"][:number]:
-            if _same_port(port, other):
+            if same_port(port, other):
                 raise OptionError(f"{option}.ports[{number}].host", port["host"], "each port of the host once")
 
 
-def _same_port(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_port(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two published ports are the same of the host; one without an address is at all of them."""
     return bool(one["host"] == other["host"] and (not one["address"] or not other["address"] or one["address"] == other["address"]))
 
@@ -177,7 +189,7 @@ def _check_apart(spec: Mapping[str, Any]) -> None:
         for earlier, other in seen:
             _check_pair(spec["name"], (number, network), (earlier, other))
             for port in network["ports"]:
-                if any(_same_port(port, one) for one in other["ports"]):
+                if any(same_port(port, one) for one in other["ports"]):
                     raise OptionError(f"{option}.ports", port["host"], f"each port of the host once; network[{earlier}] has it")
         seen.append((number, network))
 
@@ -217,214 +229,21 @@ def mac_of(name: str, number: int, network: Mapping[str, Any]) -> str:
     return network["mac"] or mac(name, number)
 
 
-@dataclasses.dataclass(frozen=True)
-class LibvirtNetwork:
-    """A network that libvirt runs, as far as a sandbox's addresses depend on it."""
-
-    gateway: str = ""
-    subnets: Sequence[str] = ()  # the bridge's own addresses with their prefixes
-    ranges: Sequence[tuple[str, str]] = ()  # first and last address that its DHCP server gives
-    reserved: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # MAC address -> (address, name)
-    named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)  # address -> names that its DNS server says
-    leases: Mapping[str, str] = dataclasses.field(default_factory=dict)  # address -> MAC address that has it now
-
-    def subnet(self, text: str) -> Interface | None:
-        """The bridge's address in the subnet of another one."""
-        return next((one for one in map(ipaddress.ip_interface, self.subnets) if _contains(one, text)), None)
-
-
-def check_host(spec: Mapping[str, Any], networks: Mapping[str, LibvirtNetwork], bridges: Iterable[str]) -> None:
-    """What only the host knows: whether there is such a network, and whether it can give what is asked of it."""
-    for number, network in enumerate(spec["network"]):
-        option = f"network[{number}]"
-        if network["bridge"]:
-            if network["bridge"] not in bridges:
-                known = ", ".join(sorted(bridges)) or "it has none"
-                raise OptionError(f"{option}.bridge", network["bridge"], f"a bridge of this host ({known})")
-        elif network["source"] not in networks:
-            known = ", ".join(sorted(networks)) or "none is"
-            raise OptionError(f"{option}.source", network["source"], f"a running libvirt network ({known})")
-        else:
-            _check_network(network, networks[network["source"]], option)
-
-
-def _check_network(network: Mapping[str, Any], known: LibvirtNetwork, option: str) -> None:
-    if network["type"] == "dhcp" and not known.ranges:
-        raise OptionError(f"{option}.type", "dhcp", f"static in the network {network['source']}, which gives no addresses by DHCP")
-    declared = [("lease", network["lease"])] if network["lease"] else [("addresses", text.split("/")[0]) for text in network["addresses"]]
-    for name, text in declared:
-        subnets = [one for one in known.subnets if (":" in one) == (":" in text)]
-        here = known.subnet(text)
-        if (subnets or name == "lease") and here is None:
-            raise OptionError(f"{option}.{name}", text, f"an address of the network {network['source']}, {', '.join(known.subnets)}")
-        if here is not None and str(here.ip) == text:
-            raise OptionError(f"{option}.{name}", text, f"another address than the host's own in the network {network['source']}")
-
-
-Resolved = Sequence[Sequence[str]]  # of each interface its addresses, as far as they are known before it starts
-
-
-def resolve(
-    specs: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]], networks: Mapping[str, LibvirtNetwork]
-) -> dict[str, Resolved]:
-    """The addresses of each sandbox's interfaces; those that libvirt's DHCP server gives are chosen here, and reserved.
-
-    ``others`` are the sandboxes that stay as they are. Raises ``ConflictError`` where two are to have one address.
-    """
-    owners = _declared([*others, *specs])
-    ours = {mac_of(spec["name"], number, network) for spec in specs for number, network in enumerate(spec["network"])}
-    names = {spec["name"] for spec in specs}
-    taken = {name: _taken(network, ours, names) | {key[1] for key in owners if key[0] == name} for name, network in networks.items()}
-    return {spec["name"]: _resolved(spec, networks, taken) for spec in specs}
-
-
-def _declared(specs: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Who declares an address, by network or bridge and address."""
-    owners: dict[tuple[str, str], str] = {}
-    for spec in specs:
-        for number, network in enumerate(spec["network"]):
-            place = network["source"] or network["bridge"] or ""
-            for text in fixed(network):
-                owner = owners.setdefault((place, text), spec["name"])
-                if owner != spec["name"]:
-                    raise ConflictError(f"network[{number}]: {text} of {spec['name']} is {owner}'s address in {place}; choose another one")
-    return owners
-
-
 def fixed(network: Mapping[str, Any]) -> list[str]:
     """The addresses that a declaration names."""
     return [network["lease"]] if network["lease"] else [text.split("/")[0] for text in network["addresses"]]
 
 
-def _taken(network: LibvirtNetwork, ours: Iterable[str], names: Iterable[str]) -> set[str]:
-    """What others have of a network; a reservation that bears the name of one of these sandboxes is not another's."""
-    reserved = {text for owner, (text, name) in network.reserved.items() if owner not in ours and name not in names}
-    leased = {text for text, owner in network.leases.items() if owner not in ours}
-    return reserved | leased | {one.split("/")[0] for one in network.subnets}
+def place(network: Mapping[str, Any]) -> str:
+    """The libvirt network or the bridge of an interface."""
+    return str(network["source"] or network["bridge"] or "")
 
 
-def _resolved(spec: Mapping[str, Any], networks: Mapping[str, LibvirtNetwork], taken: Mapping[str, set[str]]) -> Resolved:
-    found = []
-    for number, network in enumerate(spec["network"]):
-        addresses = fixed(network)
-        known = networks.get(network["source"] or "")
-        if not addresses and known is not None and known.ranges:
-            owner = mac_of(spec["name"], number, network)
-            chosen = _choice(known, owner, taken[network["source"]])
-            if chosen is None:
-                raise OptionError(f"network[{number}].source", network["source"], f"a network with a free address for {spec['name']}")
-            taken[network["source"]].add(chosen)
-            addresses = [chosen]
-        found.append(tuple(addresses))
-    return tuple(found)
-
-
-def _choice(network: LibvirtNetwork, owner: str, taken: set[str]) -> str | None:
-    """The address that an interface had before, else the first free one from a place in the range that follows from its MAC address."""
-    had = [network.reserved.get(owner, ("", ""))[0], *(text for text, mac_address in network.leases.items() if mac_address == owner)]
-    for text in had:
-        if text and text not in taken:
-            return text
-    pool = [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in network.ranges if ":" not in first]
-    size = sum(last - first + 1 for first, last in pool)
-    start = int.from_bytes(hashlib.sha256(owner.encode()).digest()[:8], "big") % size if size else 0
-    for offset in range(size):
-        text = _at(pool, (start + offset) % size)
-        if text not in taken:
-            return text
-    return None
-
-
-def _at(pool: Sequence[tuple[int, int]], place: int) -> str:
-    for first, last in pool:
-        if place <= last - first:
-            return str(ipaddress.IPv4Address(first + place))
-        place -= last - first + 1
-    raise IndexError(place)
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """What a libvirt network is told of a sandbox: an address reserved for a MAC address, or a name for an address."""
-
-    network: str
-    kind: str  # lease or name
-    address: str
-    mac: str = ""
-
-    def text(self) -> str:
-        return f"{self.network}: {self.address}{' for ' + self.mac if self.mac else ''}"
-
-
-def entries(spec: Mapping[str, Any], resolved: Resolved, networks: Mapping[str, LibvirtNetwork]) -> list[Entry]:
-    """What the networks are to know of a sandbox: one address by which it is called in each, and who has it."""
-    found, called = [], set()
-    for number, (network, addresses) in enumerate(zip(spec["network"], resolved)):
-        source = network["source"] or ""
-        known = networks.get(source)
-        if known is None:
-            continue
-        leased = [text for text in addresses if ":" not in text and known.ranges and known.subnet(text)]
-        found += [Entry(source, "lease", text, mac_of(spec["name"], number, network)) for text in leased[:1]]
-        if addresses and source not in called:
-            called.add(source)
-            found.append(Entry(source, "name", addresses[0]))
-    return found
-
-
-def entries_of(name: str, networks: Mapping[str, LibvirtNetwork]) -> list[Entry]:
-    """What the networks know of a sandbox."""
-    found = []
-    for network, known in sorted(networks.items()):
-        found += [Entry(network, "lease", text, mac_address) for mac_address, (text, owner) in known.reserved.items() if owner == name]
-        found += [Entry(network, "name", text) for text, names in known.named.items() if list(names) == [name]]
-    return found
-
-
-def check_ports(specs: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]], listening: Collection[tuple[str, int]]) -> None:
-    """No port of the host for two sandboxes, nor one on which something else of the host listens."""
-    owners: list[tuple[Mapping[str, Any], str]] = [(port, spec["name"]) for spec in others for _number, port in _published(spec)]
-    for spec in specs:
-        for number, port in _published(spec):
-            option = f"network[{number}].ports"
-            owner = next((name for other, name in owners if _same_port(port, other) and name != spec["name"]), "")
-            if owner:
-                raise OptionError(option, port["host"], f"a port of the host that {owner} has not")
-            if any(_meets(port, one) for one in listening):
-                raise OptionError(option, port["host"], "a port of the host on which nothing listens yet")
-            owners.append((port, spec["name"]))
-
-
-def _meets(port: Mapping[str, Any], listener: tuple[str, int]) -> bool:
-    address, number = listener
-    return bool(number == port["host"] and (not port["address"] or address in (port["address"], "0.0.0.0", "::")))
-
-
-def foreign_listeners(listening: Iterable[tuple[str, int]], declared: Iterable[Mapping[str, Any]]) -> set[tuple[str, int]]:
-    """What listens on the host beside the published ports of its sandboxes."""
-    ours = [port for spec in declared for _number, port in _published(spec)]
-    return {one for one in listening if not any(_meets(port, one) for port in ours)}
-
-
-def _published(spec: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def published(spec: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Each published port, with the number of its interface."""
     for number, network in enumerate(spec["network"]):
         for port in network["ports"]:
             yield number, port
-
-
-def published(spec: Mapping[str, Any], resolved: Resolved) -> list[tuple[Mapping[str, Any], str]]:
-    """Each published port with the address inside to which it leads."""
-    return [(port, resolved[number][0]) for number, port in _published(spec) if number < len(resolved) and resolved[number]]
-
-
-def nameservers(spec: Mapping[str, Any], networks: Mapping[str, LibvirtNetwork]) -> list[str]:
-    """Whom a sandbox asks for names: those of its interfaces, else libvirt's in their networks."""
-    found: dict[str, None] = {}
-    for network in spec["network"]:
-        known = networks.get(network["source"] or "")
-        servers = network["nameservers"] or ([known.gateway] if known and known.gateway else [])
-        found.update(dict.fromkeys(servers))
-    return list(found)
 
 
 def networkd(spec: Mapping[str, Any], number: int) -> str:

@@ -22,11 +22,9 @@ _IPV4: tuple[_Rule, ...] = (
     ("accept", "ip", {"srcipaddr": "$IP"}),
     ("accept", "arp", {"arpsrcmacaddr": "$MAC", "arpsrcipaddr": "$IP"}),
 )
-# before it has its address: the question for one, and whether somebody has it already
-_NO_IPV4_YET: tuple[_Rule, ...] = (
-    ("accept", "ip", {"srcipaddr": "0.0.0.0", "protocol": "udp", "dstportstart": "67", "dstportend": "67"}),
-    ("accept", "arp", {"opcode": "Request", "arpsrcmacaddr": "$MAC", "arpsrcipaddr": "0.0.0.0"}),
-)
+# before it has its address: whether somebody has it already, and the question for one
+_PROBE: tuple[_Rule, ...] = (("accept", "arp", {"opcode": "Request", "arpsrcmacaddr": "$MAC", "arpsrcipaddr": "0.0.0.0"}),)
+_ASK: _Rule = ("accept", "ip", {"srcipaddr": "0.0.0.0", "protocol": "udp", "dstportstart": "67", "dstportend": "67"})
 _IPV6: tuple[_Rule, ...] = (
     ("accept", "ipv6", {"srcipaddr": "$IPV6"}),
     ("accept", "ipv6", {"srcipaddr": "::", "protocol": "icmpv6", "type": "135", "typeend": "135"}),
@@ -36,16 +34,19 @@ _REST: _Rule = ("drop", "mac", {})
 _ANY_ADDRESS: tuple[_Rule, ...] = (("accept", "mac", {}),)
 
 _RULES: dict[str, tuple[_Rule, ...]] = {
-    "virt-sandbox-ipv4": (*_NEVER, *_NO_IPV4_YET, *_IPV4, _REST),
+    "virt-sandbox-dhcp": (*_NEVER, *_PROBE, _ASK, *_IPV4, _REST),
+    "virt-sandbox-ipv4": (*_NEVER, *_PROBE, *_IPV4, _REST),
     "virt-sandbox-ipv6": (*_NEVER, *_IPV6, _REST),
-    "virt-sandbox-both": (*_NEVER, *_NO_IPV4_YET, *_IPV4, *_IPV6, _REST),
+    "virt-sandbox-both": (*_NEVER, *_PROBE, *_IPV4, *_IPV6, _REST),
     "virt-sandbox-mac": (*_NEVER, *_ANY_ADDRESS),
 }
 NAMES = tuple(_RULES)
 
 
-def name_of(addresses: Sequence[str]) -> str:
+def name_of(network: Mapping[str, Any], addresses: Sequence[str]) -> str:
     """The filter for an interface with these addresses."""
+    if network["type"] == "dhcp" and addresses:
+        return "virt-sandbox-dhcp"
     families = {":" in text for text in addresses}
     if not families:
         return "virt-sandbox-mac"
@@ -58,7 +59,7 @@ def parameters(addresses: Sequence[str]) -> list[tuple[str, str]]:
 
 def needed(network: Sequence[Mapping[str, Any]], resolved: Sequence[Sequence[str]]) -> list[str]:
     """The filters of a sandbox's interfaces."""
-    return sorted({name_of(addresses) for one, addresses in zip(network, resolved) if one["filter"]})
+    return sorted({name_of(one, addresses) for one, addresses in zip(network, resolved) if one["filter"]})
 
 
 def filter_xml(name: str) -> str:

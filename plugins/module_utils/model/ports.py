@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import layout
-from .network import Resolved, published
+from .addresses import Resolved
+from .errors import OptionError
+from .network import published, same_port
 from .unit import MARK
 
 PROXY = "/usr/lib/systemd/systemd-socket-proxyd"
@@ -19,10 +21,36 @@ def socket_name(name: str, port: Mapping[str, Any]) -> str:
     return f"{name}_sandbox-{port['host']}{place}.socket"
 
 
+def leading_to(spec: Mapping[str, Any], resolved: Resolved) -> list[tuple[Mapping[str, Any], str]]:
+    """Each published port with the address inside to which it leads."""
+    return [(port, resolved[number][0]) for number, port in published(spec) if number < len(resolved) and resolved[number]]
+
+
+def check(
+    specs: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]], listening: Collection[tuple[str, int]], ours: Collection[str]
+) -> None:
+    """No port of the host for two sandboxes, nor one on which something else listens; ``ours``: the sockets of ours that are active."""
+    owners = [(port, spec["name"]) for spec in others for _number, port in published(spec)]
+    for spec in specs:
+        for number, port in published(spec):
+            option = f"network[{number}].ports"
+            owner = next((name for other, name in owners if same_port(port, other) and name != spec["name"]), "")
+            if owner:
+                raise OptionError(option, port["host"], f"a port of the host that {owner} has not")
+            if socket_name(spec["name"], port) not in ours and any(_meets(port, one) for one in listening):
+                raise OptionError(option, port["host"], "a port of the host on which nothing listens yet")
+            owners.append((port, spec["name"]))
+
+
+def _meets(port: Mapping[str, Any], listener: tuple[str, int]) -> bool:
+    address, number = listener
+    return bool(number == port["host"] and (not port["address"] or address in (port["address"], "0.0.0.0", "::")))
+
+
 def units(spec: Mapping[str, Any], resolved: Resolved) -> dict[str, str]:
     """The text of each unit, by its name."""
     found = {}
-    for port, address in published(spec, resolved):
+    for port, address in leading_to(spec, resolved):
         socket = socket_name(spec["name"], port)
         found[socket] = _socket(spec, port)
         found[socket.replace(".socket", ".service")] = _proxy(spec, port, address, socket)
@@ -40,6 +68,9 @@ def _socket(spec: Mapping[str, Any], port: Mapping[str, Any]) -> str:
 {MARK}
 [Unit]
 Description=Port {port["host"]} of this host for sandbox {spec["name"]}
+DefaultDependencies=no
+Conflicts=shutdown.target
+Before=shutdown.target
 BindsTo={sandbox}
 After={sandbox}
 

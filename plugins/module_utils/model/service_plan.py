@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from . import capabilities, command, domain, layout, limits, mounts, network, network_filter, ports, unit, unit_file
+from . import capabilities, command, domain, layout, limits, mounts, network_filter, ports, unit, unit_file
+from .addresses import Entry, LibvirtNetwork, Resolved, check_host, check_name, entries, entries_of
 from .errors import ConflictError, OptionError
 from .plan import Plan
 from .spec import dump, needs_restart
@@ -47,6 +48,11 @@ class Observed:
     # unit -> its state, of those that should be active in a sandbox that runs and are not
     down: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def without_content(self) -> Observed:
+        """The same without what root inside may have put in the way."""
+        points = {target: dataclasses.replace(one, point="") for target, one in self.mounts.items()}
+        return dataclasses.replace(self, drop_ins={}, mounts=points, program=True)
+
     @property
     def running(self) -> bool:
         return self.active is not None or self.unit_active
@@ -66,7 +72,7 @@ class Host:
 
     systemd: unit.HostSystemd
     helper_text: str | None
-    networks: Mapping[str, network.LibvirtNetwork]
+    networks: Mapping[str, LibvirtNetwork]
     followed: Sequence[str]
     # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
     keeps_journal: bool = False
@@ -78,13 +84,13 @@ class Host:
     # the bridges of the host, by name
     bridges: Collection[str] = ()
     # sandbox -> its interfaces' addresses, as far as they are known before it starts
-    resolved: Mapping[str, network.Resolved] = dataclasses.field(default_factory=dict)
+    resolved: Mapping[str, Resolved] = dataclasses.field(default_factory=dict)
     # libvirt's network filters of ours, name -> XML
     filters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # sandbox -> the addresses that the host's /etc/hosts has for it
     named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
-    def addresses(self, name: str) -> network.Resolved:
+    def addresses(self, name: str) -> Resolved:
         return self.resolved.get(name, ())
 
     def called(self, name: str) -> list[str]:
@@ -112,7 +118,8 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
     if spec["network"] and spec["units"] and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
         sources = [one["source"] or one["bridge"] for one in spec["network"]]
         raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
-    network.check_host(spec, host.networks, host.bridges)
+    check_host(spec, host.networks, host.bridges)
+    check_name(spec["name"], [spec, seen.spec], host.networks)
     limits.check_host(spec["io"], host.devices, host.io_weights)
     capabilities.check_policy(spec, host.granted.get(spec["process_type"], ()))
     mounts.check(spec, seen.mounts, predicted)
@@ -154,7 +161,9 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     name, paths = spec["name"], layout.of(spec)
     _plan_inside(plan, spec, seen, host)
     _plan_mounts(plan, spec, seen)
-    reload_systemd = seen.unit.get("NeedDaemonReload") == "yes" or _plan_ports(plan, spec, seen, host)
+    deferred = state == "present" and _interfaces_differ(spec, seen, host)
+    ports_changed = not deferred and _plan_ports(plan, spec, seen, host)
+    reload_systemd = ports_changed or seen.unit.get("NeedDaemonReload") == "yes"
     if host.helper_text != unit.HELPER:
         plan.add(
             name,
@@ -175,7 +184,8 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     if reload_systemd:
         plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
     _plan_limits(plan, spec, seen, host)
-    _plan_network(plan, spec, host)
+    if not deferred:
+        _plan_network(plan, spec, seen, host)
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
@@ -187,8 +197,17 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     if seen.spec_text != after:
         plan.add(name, "write the spec", "write", path=paths.spec, text=after, mode=0o600, before=seen.spec_text, after=after)
     _plan_state(plan, spec, state, seen, host)
-    _plan_ports_up(plan, spec, state, seen, host)
+    if not deferred:
+        _plan_ports_up(plan, spec, seen, host)
     return plan
+
+
+def _interfaces_differ(spec: Mapping[str, Any], seen: Observed, host: Host) -> bool:
+    """Whether it runs with other interfaces than declared: what leads to it stays as it is until it is restarted."""
+    if seen.active is None:
+        return False
+    wanted = domain.domain_xml(spec, host.followed, host.addresses(spec["name"]))
+    return bool(domain.canonical(seen.active)["interfaces"] != domain.canonical(wanted)["interfaces"])
 
 
 def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
@@ -240,10 +259,10 @@ def _plan_limits(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host
         plan.add(spec["name"], "apply the limits", "limit", path=layout.of(spec).cgroup, values=values, before=before, after=after)
 
 
-def _plan_network(plan: Plan, spec: Mapping[str, Any], host: Host) -> None:
+def _plan_network(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     """What libvirt's networks and the host know of its addresses, and the filters that keep it to them."""
     name, addresses = spec["name"], host.addresses(spec["name"])
-    wanted, there = network.entries(spec, addresses, host.networks), network.entries_of(name, host.networks)
+    wanted, there = entries(spec, addresses, host.networks), entries_of(name, [spec, seen.spec], host.networks)
     _plan_released(plan, name, [entry for entry in there if entry not in wanted])
     new = [entry for entry in wanted if entry not in there]
     if new:
@@ -257,7 +276,7 @@ def _plan_network(plan: Plan, spec: Mapping[str, Any], host: Host) -> None:
     _plan_named(plan, name, host.called(name), host)
 
 
-def _plan_released(plan: Plan, name: str, entries: Sequence[network.Entry]) -> None:
+def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:
     if entries:
         plan.add(name, "give the addresses back", "release", entries=entries, before=[entry.text() for entry in entries])
 
@@ -273,7 +292,9 @@ def _plan_ports(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host)
     name, wanted = spec["name"], ports.units(spec, host.addresses(spec["name"]))
     changed = {unit_name: text for unit_name, text in wanted.items() if seen.ports.get(unit_name) != text}
     gone = [unit_name for unit_name in sorted(seen.ports) if unit_name not in wanted]
-    stale = [unit_name for unit_name in sorted({*changed, *gone}) if unit_name in seen.ports]
+    # with a proxy its socket too, else a connection would start it again before systemd has read of its change
+    touched = {f"{unit_name.rpartition('.')[0]}.{kind}" for unit_name in (*changed, *gone) for kind in ("socket", "service")}
+    stale = [unit_name for unit_name in sorted(touched) if unit_name in seen.ports]
     if stale:
         plan.add(name, "close ports", "ports_down", units=stale, before=stale)
     for unit_name in gone:
@@ -284,7 +305,7 @@ def _plan_ports(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host)
     return bool(changed or gone)
 
 
-def _plan_ports_up(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed, host: Host) -> None:
+def _plan_ports_up(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     """Published with every start of the sandbox from now on, and now if it runs."""
     wanted = ports.units(spec, host.addresses(spec["name"]))
     sockets = [unit_name for unit_name in wanted if unit_name.endswith(".socket")]
@@ -292,8 +313,7 @@ def _plan_ports_up(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observ
     proxies = [unit_name for unit_name in wanted if seen.ports.get(unit_name) != wanted[unit_name] and unit_name not in sockets]
     new += [one for one in sockets if one not in new and one.replace(".socket", ".service") in proxies]
     if new:
-        runs = state in ("started", "restarted", "reloaded") or (state == "present" and seen.running)
-        plan.add(spec["name"], "publish ports", "ports_up", units=sorted(new), now=runs, after=sorted(new))
+        plan.add(spec["name"], "publish ports", "ports_up", units=sorted(new), owner=layout.of(spec).unit, after=sorted(new))
 
 
 def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
@@ -312,6 +332,9 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
             plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
     elif state == "restarted" or (state in ("started", "reloaded") and seen.running and why):
         reasons = f"running ({', '.join(why)} changed)" if why else "running"
+        if seen.running and _interfaces_differ(spec, seen, host):
+            # before any other starts, which may be given the address that this one has now
+            plan.add(name, "stop for its new interfaces", "stop", unit=paths.unit, before=reasons, after="stopped")
         plan.add(name, "restart", "restart", unit=paths.unit, before=reasons if seen.running else "stopped", after="running")
     elif state in ("started", "reloaded") and not seen.running:
         plan.add(name, "start", "start", unit=paths.unit, before="stopped", after="running")
@@ -351,7 +374,7 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
         plan.add(name, f"remove {port_unit}", "unlink", path=f"{layout.UNITS}/{port_unit}", before=seen.ports[port_unit])
     if seen.inactive is not None:
         plan.add(name, "undefine the domain", "undefine", before=domain.canonical(seen.inactive))
-    _plan_released(plan, name, network.entries_of(name, host.networks))
+    _plan_released(plan, name, entries_of(name, [spec, seen.spec], host.networks))
     _plan_named(plan, name, (), host)
     if seen.journal is not None:
         plan.add(name, "remove the link to the journal", "unlink", path=paths.journal_link, before=seen.journal)

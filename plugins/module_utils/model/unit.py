@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import command, layout, network, unit_file
+from . import addresses, command, layout, network, unit_file
 from .limits import slice_lines
 from .mounts import host_paths, unit_arguments
 
@@ -300,7 +300,7 @@ class Inside:
     link: str = ""
 
 
-def inside(spec: Mapping[str, Any], host: HostSystemd, networks: Mapping[str, network.LibvirtNetwork]) -> list[Inside]:
+def inside(spec: Mapping[str, Any], host: HostSystemd, networks: addresses.Networks) -> list[Inside]:
     """The files inside that follow from the spec, in order of their paths."""
     files = [
         Inside("etc/hostname", text=spec["name"] + "\n"),
@@ -309,7 +309,7 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, networks: Mapping[str, ne
             text=f"127.0.0.1 localhost\n127.0.1.1 {spec['name']}\n::1 localhost ip6-localhost ip6-loopback\n",
         ),
         Inside("etc/machine-id", text=layout.machine_id(spec["name"]) + "\n"),
-        Inside("etc/resolv.conf", text="".join(f"nameserver {one}\n" for one in network.nameservers(spec, networks))),
+        Inside("etc/resolv.conf", text="".join(f"nameserver {one}\n" for one in addresses.nameservers(spec, networks))),
     ]
     if not spec["command"]:
         files += _systemd_inside(spec, host)
