@@ -414,3 +414,8 @@ def test_a_unit_that_has_failed_inside_is_started_there(
 ) -> None:
     seen = declared(service(), down={"httpd.service": "failed"})
     assert steps(service(), state, seen, host) == expected
+
+
+def test_what_the_host_comes_to_have_is_followed_from_the_next_start_on(service: MakeSpec, host: Host, declared: Declared) -> None:
+    more = dataclasses.replace(host, followed=[*host.followed, "/etc/ssl/certs"])
+    assert steps(service(), "started", declared(service()), more) == ["define the domain"]

@@ -206,8 +206,7 @@ def _interfaces_differ(spec: Mapping[str, Any], seen: Observed, host: Host) -> b
     """Whether it runs with other interfaces than declared: what leads to it stays as it is until it is restarted."""
     if seen.active is None:
         return False
-    wanted = domain.domain_xml(spec, host.followed, host.addresses(spec["name"]))
-    return bool(domain.canonical(seen.active)["interfaces"] != domain.canonical(wanted)["interfaces"])
+    return bool(domain.canonical(seen.active)["interfaces"] != domain.canonical(_wanted_xml(spec, host))["interfaces"])
 
 
 def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
@@ -317,7 +316,7 @@ def _plan_ports_up(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Ho
 
 
 def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    xml = domain.domain_xml(spec, host.followed, host.addresses(spec["name"]))
+    xml = _wanted_xml(spec, host)
     after = domain.canonical(xml)
     before = domain.canonical(seen.inactive) if seen.inactive else None
     if before != after:
@@ -350,7 +349,7 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
     if seen.active is None:
         return []
     reasons = needs_restart(seen.spec, spec) if seen.spec else []
-    live, wanted = domain.canonical(seen.active), domain.canonical(domain.domain_xml(spec, host.followed, host.addresses(spec["name"])))
+    live, wanted = (_without_followed(domain.canonical(xml)) for xml in (seen.active, _wanted_xml(spec, host)))
     reasons += [key for key in ("label", "init", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
     if not reasons and live["start"] != wanted["start"]:
         reasons.append("what it was started with")
@@ -358,6 +357,16 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
     if not seen.unit_active:
         reasons.append("its unit, behind whose back it runs,")
     return reasons
+
+
+def _wanted_xml(spec: Mapping[str, Any], host: Host) -> str:
+    return domain.domain_xml(spec, host.followed, host.addresses(spec["name"]))
+
+
+def _without_followed(canonical: dict[str, Any]) -> dict[str, Any]:
+    """What the host has come to have of what a sandbox follows is there from its next start on."""
+    mounted = [mount for mount in canonical["mounts"] if mount["target"] not in layout.FOLLOWED]
+    return {**canonical, "mounts": mounted}
 
 
 def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
