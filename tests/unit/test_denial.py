@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import denial
 
 OWNERS = {"s0:c1,c2": "web", "s0:c3,c4": "db"}
 SOURCE = "scontext=system_u:system_r:virt_sandbox_t:s0:c1,c2"
-DATA = Path(__file__).parent / "data" / "denials.txt"
 
 
 def avc(permissions: str, target: str, tclass: str, rest: str = 'comm="cat"', serial: int = 7) -> str:
@@ -94,15 +91,3 @@ def test_what_is_no_sandboxes_is_left_out() -> None:
     foreign = avc("read", f"{CONTENT}:s0:c3,c4", "file").replace("virt_sandbox_t", "httpd_t")
     granted = avc("read", f"{CONTENT}:s0:c3,c4", "file").replace("denied", "granted")
     assert denial.explain(denial.parse([foreign, granted, "type=USER_AVC msg=audit(1.1:1): x", "nonsense"]), OWNERS) == []
-
-
-def test_real_records_are_explained_each() -> None:
-    lines = DATA.read_text(encoding="utf-8").splitlines()
-    records = denial.parse(lines)
-    assert len({(record.permissions, record.tclass, record.target.split(":")[2]) for record in records}) >= 25
-    explained = denial.explain(records, {"s0:c931,c932": "it-a", "s0:c933,c934": "it-b"})
-    for one in explained:
-        assert one.sandbox in ("it-a", "it-b")
-        assert one.process
-        assert one.why
-        assert one.remedy

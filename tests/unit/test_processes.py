@@ -185,7 +185,7 @@ def test_a_sandbox_that_does_not_run_has_no_address(proc: Proc, monkeypatch: pyt
 
 
 def answer(code: int, output: bytes, errors: bytes = b"") -> Any:
-    def run(name: str, command: Sequence[str], timeout: float) -> enter.Outcome:
+    def run(name: str, command: Sequence[str], timeout: float, most: int) -> enter.Outcome:
         assert list(command)[:3] == ["/usr/bin/systemctl", "is-active", "--"]
         return enter.Outcome(code=code, output=output, errors=errors, context="")
 

@@ -13,7 +13,6 @@ _FIGURES = {
     "memory_peak_bytes": ("memory.peak", ""),
     "out_of_memory_kills": ("memory.events", "oom_kill"),
     "tasks": ("pids.current", ""),
-    "tasks_refused": ("pids.events", "max"),
 }
 _SECONDS = {"cpu_seconds": "usage_usec", "cpu_throttled_seconds": "throttled_usec"}
 # of all devices together
@@ -27,6 +26,9 @@ def usage(path: str) -> dict[str, Any]:
         number = _number(_read(path, name), word)
         if number is not None:
             found[key] = number
+    refused = _refused(path)
+    if refused is not None:
+        found["tasks_refused"] = refused
     statistics = _read(path, "cpu.stat")
     for key, word in _SECONDS.items():
         number = _number(statistics, word)
@@ -36,6 +38,14 @@ def usage(path: str) -> dict[str, Any]:
     if statistics is not None:
         found.update({key: _sum(statistics, word) for key, word in _TRAFFIC.items()})
     return found
+
+
+def _refused(path: str) -> int | None:
+    """How many tasks the limit refused. Kernels before 6.11 count each where the task was, and not where its limit is."""
+    if os.path.exists(os.path.join(path, "pids.events.local")):
+        return _number(_read(path, "pids.events"), "max")
+    counts = [_number(_read(directory, "pids.events"), "max") for directory, _names, _files in os.walk(path)]
+    return sum(count or 0 for count in counts) if any(count is not None for count in counts) else None
 
 
 def limits(path: str, names: Iterable[str]) -> dict[str, str]:
