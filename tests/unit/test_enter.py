@@ -97,6 +97,21 @@ def test_input_is_read_from_a_file_and_output_passed_on(nowhere: Nowhere, tmp_pa
     assert sinks[1].getvalue() == b"end\n"
 
 
+def test_input_can_be_opened_again_and_late(nowhere: Nowhere) -> None:
+    late = "sleep 0.5; cat /dev/stdin; echo end"
+    assert shell(late, b"words\n").output == b"words\nend\n"
+    reading, writing = os.pipe()
+    os.write(writing, b"of a stream\n")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as stream:
+        assert shell(late, stream).output == b"of a stream\nend\n"
+
+
+def test_a_command_that_floods_its_caller_is_ended(nowhere: Nowhere) -> None:
+    with pytest.raises(enter.EnterError, match="wrote more than 1000 bytes"):
+        enter.run("container1", ["/bin/sh", "-c", "yes"], timeout=20, most=1000)
+
+
 def test_input_that_nobody_reads_is_dropped(nowhere: Nowhere) -> None:
     assert shell("exec <&-; sleep 0.2; echo done", b"x" * 1_000_000).output == b"done\n"
 

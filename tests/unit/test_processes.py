@@ -67,6 +67,16 @@ def test_what_is_not_counted_is_left_out(group: Path, missing: list[str], left_o
     assert cgroup.usage(str(group)) == {key: value for key, value in ALL.items() if key not in left_out}
 
 
+def test_refused_tasks_are_counted_where_the_kernel_counts_them(group: Path) -> None:
+    (group / "scope").mkdir()
+    (group / "scope" / "pids.events").write_text("max 4\n")
+    # an older kernel: where the task was
+    assert cgroup.usage(str(group))["tasks_refused"] == 7
+    # a newer one: where the limit is, what is below included
+    (group / "pids.events.local").write_text("max 0\n")
+    assert cgroup.usage(str(group))["tasks_refused"] == 3
+
+
 def test_what_nothing_was_read_of_yet_is_none(group: Path) -> None:
     (group / "io.stat").write_text("")
     assert {cgroup.usage(str(group))[key] for key in TRAFFIC} == {0}
