@@ -97,7 +97,7 @@ def main() -> None:
         "domains": domains,
         "running": running,
         "hosts": {"/etc/hosts": [*entry("/etc/hosts")[:4], *lines("/etc/hosts")]},
-        "networks": {name: said(*VIRSH, "net-dumpxml", name) for name in said(*VIRSH, "net-list", "--name")},
+        "networks": {name: said(*VIRSH, "net-dumpxml", "--inactive", name) for name in said(*VIRSH, "net-list", "--name")},
         "filters": {name: said(*VIRSH, "nwfilter-dumpxml", name) for name in filters()},
         "units": said("systemctl", "list-units", "--plain", "--no-legend", "*_sandbox.service"),
     }
