@@ -187,8 +187,9 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
     assert {path for path in left if path not in kept} <= of_the_content | HOST_WIDE
 
 
-# made for the first sandbox, and for all
+# made for the first sandbox, and for all; of the network's definition only that nothing of this sandbox is left in it
 HOST_WIDE = {
+    "networks default",
     "entries /etc/libvirt-sandbox", "entries /etc/libvirt-sandbox/services", "entries /var/lib/virt-sandbox/content",
     "entries /var/lib/libvirt/filesystems", "entries /usr/local/libexec/virt-sandbox-unit",
     "filters virt-sandbox-dhcp", "filters virt-sandbox-ipv4",
@@ -205,6 +206,7 @@ def test_content_absent_leaves_nothing(played: Played, host: str) -> None:
     before, after = (without_quarantine(outcomes[f"{when}: snapshot"].snapshot) for when in ("beginning", "end"))
     assert set(difference(before, after)) - HOST_WIDE == set()
     assert NAME not in str(after["registry"])
+    assert NAME not in str(after["networks"])
 
 
 def test_three_sandboxes_in_one_task(played: Played, host: str) -> None:
