@@ -69,7 +69,7 @@ def test_the_kernel_and_the_model_read_the_same_levels(lab: Lab, host: str, text
     valid = [text for text, answer in answers.items() if answer is not None]
     # neither side would be tested if nearly all were one kind
     assert len(texts) > COUNT / 3
-    assert len(valid) > len(texts) / 5
-    assert len(valid) < len(texts) * 4 / 5
+    assert len(valid) > 500
+    assert len(texts) - len(valid) > 500
     differences = {text: (answer, read(text)) for text, answer in answers.items() if answer != read(text)}
     assert differences == {}
