@@ -75,7 +75,7 @@ def rows() -> dict[str, list[str]]:
 
 
 def said(*command: str) -> list[str]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     return sorted(line for line in done.stdout.splitlines() if line.strip())
 
 
