@@ -16,7 +16,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.virt.sandbox.plugins.module_utils.model import fleet
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SERVICE
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SEPARATION, SERVICE
 
 _CONTENT = {option.name for option in CONTENT}
 _SERVICE = {option.name for option in SERVICE} | {"state", "stale", "wait"}
@@ -24,6 +24,7 @@ _OBJECTS = {
     "label": {"name", "level"},
     "content": _CONTENT,
     "service": _SERVICE,
+    "isolation": {option.name for option in SEPARATION},
     "role": _CONTENT | _SERVICE | {"discover"},
 }
 _LISTS = ("units", "private", "files")

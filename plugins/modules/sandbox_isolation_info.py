@@ -8,18 +8,49 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sandbox_isolation_info
-short_description: Ask the kernel whether the sandboxes of a host are separate
+short_description: Ask a policy whether sandboxes are separate
 version_added: 0.1.0
 description:
   - Asks the SELinux of the host's kernel, for every pair of its sandboxes, what the one may do with the other's files, cgroups,
     processes, sockets, IPC objects and keys; and what each may do with secrets, devices and processes of the host. The answers are the
     kernel's own (C(security_compute_av)), constraints and booleans included. Nothing is tried, and nothing is changed.
+  - With O(policy) and O(sandboxes) the same is asked of a policy in a file, before there is a host, for example on the controller, in the
+    checks of the repository that declares the fleet.
   - What is granted and must not be is a leak, with both owners, the class, the permissions and why.
   - Labels are asked about, not files. What carries a label that it should not have is reported by M(virt.sandbox.sandbox_content).
 options:
   name:
-    description: One sandbox, with every other one of the host. All pairs by default.
+    description: One sandbox, with every other one. All pairs by default.
     type: str
+  policy:
+    description:
+      - The file of a compiled policy that is asked in place of the kernel, such as a copy of
+        C(/etc/selinux/default/policy/policy.33) of a host that the role P(virt.sandbox.host#role) has prepared.
+      - Its booleans are as the file has them, and a type that was made permissive is not seen.
+    type: path
+  sandboxes:
+    description:
+      - The sandboxes that are asked about, which need not be there. Those that the host has by default.
+      - The filter P(virt.sandbox.sandbox_options#filter) with V(isolation) makes them from those that an inventory declares.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The sandbox's name.
+        type: str
+        required: true
+      level:
+        description: Its level.
+        type: str
+        required: true
+      process_type:
+        description: The type of its processes.
+        type: str
+        default: virt_sandbox_t
+      file_type:
+        description: The type of its content.
+        type: str
+        default: virt_sandbox_file_t
 attributes:
   check_mode:
     support: full
@@ -32,8 +63,8 @@ attributes:
     platforms: linux
     description: The hosts on which the module runs.
 requirements:
-  - root on the sandbox host
-  - python3-libvirt and python3-selinux in any Python of the host
+  - root on the sandbox host, unless O(policy) and O(sandboxes) are given
+  - python3-selinux in any Python of the host, or of the controller
 author:
   - virt.sandbox contributors (@virt-sandbox)
 seealso:
@@ -52,6 +83,12 @@ EXAMPLES = r"""
       - isolation.separate
       - isolation.mode == 'enforcing'
     fail_msg: "{{ isolation.leaks }}"
+
+- name: Ask of a fleet that is declared only, host by host, on the controller
+  virt.sandbox.sandbox_isolation_info:
+    policy: "{{ inventory_dir }}/policy.33"
+    sandboxes: "{{ sandboxes | virt.sandbox.sandbox_options('isolation') }}"
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -107,22 +144,24 @@ sandboxes:
       description: The context of its content.
       type: str
     held:
-      description: Whether the loaded policy holds the type of its processes to a level at all.
-      type: bool
-    permissive:
-      description: Whether the type of its processes is permissive, so that nothing is denied.
+      description: Whether the policy holds the type of its processes to a level at all.
       type: bool
 host_processes:
   description:
     - By the context of processes that run on the host, what these may do with the content of sandboxes. Those of the host's own
       administration are there; a service that serves others, or a container, should not be.
   type: dict
-  returned: always
+  returned: without O(policy)
   sample: {"system_u:system_r:init_t:s0": {"web": ["file read", "dir search"]}}
 mode:
   description: V(enforcing) or V(permissive), in which nothing is denied whatever the decisions are.
   type: str
-  returned: always
+  returned: without O(policy)
+permissive:
+  description: The sandboxes of which the type of the processes is permissive, so that nothing is denied.
+  type: list
+  elements: str
+  returned: without O(policy)
 questions:
   description: How many pairs of contexts and classes were asked about.
   type: int
@@ -131,11 +170,12 @@ questions:
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import isolation_run
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec
 
 
 def main() -> None:
-    run_module({"argument_spec": argument_spec((Option("name"),)), "supports_check_mode": True}, isolation_run.run)
+    keywords = {"argument_spec": argument_spec(isolation_run.OPTIONS), "supports_check_mode": True}
+    run_module(keywords, isolation_run.run, bindings=("selinux",))
 
 
 if __name__ == "__main__":

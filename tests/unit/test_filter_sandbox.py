@@ -33,6 +33,7 @@ def test_content_is_found_from_units_only_where_a_sandbox_says_so(discover: dict
     assert FILTERS["sandbox_options"](declared, "content") == [{"name": "a", "private": []}]
     assert FILTERS["sandbox_options"](declared, "service") == [{"name": "a", "units": ["x"]}]
     assert FILTERS["sandbox_options"](declared, "role") == declared
+    assert FILTERS["sandbox_options"]([{**declared[0], "process_type": "a_t"}], "isolation") == [{"name": "a", "process_type": "a_t"}]
 
 
 def test_what_is_not_declared_is_not_given() -> None:
@@ -44,7 +45,7 @@ def test_what_is_not_declared_is_not_given() -> None:
 
 
 def test_another_module_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="sandbox_options: 'info' is not allowed; one of label, content, service, role"):
+    with pytest.raises(AnsibleFilterError, match="sandbox_options: 'info' is not allowed; one of label, content, service, isolation, role"):
         FILTERS["sandbox_options"]([], "info")
 
 

@@ -1,60 +1,124 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run of ``sandbox_isolation_info``: the kernel's own decisions about every pair of sandboxes, and about sandboxes and the host."""
+"""A run of ``sandbox_isolation_info``: what a policy decides about every pair of sandboxes, and about sandboxes and the host.
+
+The policy is the one that the kernel here enforces, or one in a file; the sandboxes are those of this host, or those of a play.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..host import processes, selinux
+from ..host.policy_file import PolicyFile
 from ..model import isolation
 from ..model.errors import OptionError, SandboxError
-from ..model.isolation import Subject
+from ..model.isolation import Judge, Subject
+from ..model.options import Option, normalise
+from ..model.spec import SEPARATION
 from . import observe
 from .apply import require_root
+
+OPTIONS = (
+    Option("name"),
+    Option("policy", type="path"),
+    Option("sandboxes", type="list", elements="dict", suboptions=SEPARATION),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Who answers: which of some permissions are granted, and whether a context is known."""
+
+    granted: Judge
+    knows: Callable[[str], bool]
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_isolation_info`` returns."""
     del check_mode
-    require_root()
-    if selinux.mode() == "disabled":
-        raise SandboxError("SELinux is disabled on this host: there is no policy to ask, and nothing is separate")
-    subjects = [Subject.of(spec) for spec in observe.declared().values()]
+    path = parameters["policy"]
+    policy = _of_the_kernel() if path is None else _of_a_file(path)
+    subjects = _subjects(parameters)
     chosen = _chosen(subjects, parameters["name"])
+    for one in chosen:
+        _require_known(one, policy)
     leaks = [leak for one in subjects for other in subjects if one is not other and (one in chosen or other in chosen)
-             for leak in isolation.between(one, other, selinux.granted)]  # fmt: skip
-    leaks += [leak for one in chosen for leak in isolation.against_host(one, selinux.granted, selinux.knows)]
+             for leak in isolation.between(one, other, policy.granted)]  # fmt: skip
+    leaks += [leak for one in chosen for leak in isolation.against_host(one, policy.granted, policy.knows)]
     return {
         "changed": False,
-        "mode": selinux.mode(),
-        "sandboxes": {one.name: _shown(one) for one in chosen},
+        "sandboxes": {one.name: _shown(one, policy) for one in chosen},
         "separate": not leaks,
         "leaks": [leak.shown() for leak in leaks],
         "matrix": isolation.matrix(subjects, leaks),
-        "host_processes": _host_processes(chosen),
         "questions": isolation.questions(len(subjects)),
+        **(_of_this_kernel(chosen) if path is None else {}),
     }
 
 
-def _chosen(subjects: list[Subject], name: str | None) -> list[Subject]:
+def _of_the_kernel() -> Policy:
+    require_root()
+    if selinux.mode() == "disabled":
+        raise SandboxError(
+            "SELinux is disabled on this host: there is no policy to ask, and nothing is separate; the option policy asks one in a file"
+        )
+    return Policy(selinux.granted, selinux.knows)
+
+
+def _of_a_file(path: str) -> Policy:
+    policy = PolicyFile(path)
+    return Policy(policy.granted, policy.knows)
+
+
+def _subjects(parameters: Mapping[str, Any]) -> list[Subject]:
+    if parameters["sandboxes"] is None:
+        require_root()
+        specs = list(observe.declared().values())
+    else:
+        specs = normalise(OPTIONS, parameters)["sandboxes"]
+    names = [spec["name"] for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError("sandboxes", name, "each sandbox once")
+    return [Subject.of(spec) for spec in specs]
+
+
+def _chosen(subjects: Sequence[Subject], name: str | None) -> list[Subject]:
     known = [one.name for one in subjects]
     if name is not None and name not in known:
-        raise OptionError("name", name, f"a sandbox of this host ({', '.join(known) or 'it has none'})")
+        raise OptionError("name", name, f"a sandbox of this host or of sandboxes ({', '.join(known) or 'there is none'})")
     return [one for one in subjects if name in (None, one.name)]
 
 
-def _shown(subject: Subject) -> dict[str, Any]:
-    process = subject.label("process")
+def _require_known(subject: Subject, policy: Policy) -> None:
+    """A policy that does not know a sandbox's labels grants nothing on them, which is no separation."""
+    for which in ("process", "content", "cgroup"):
+        label = subject.label(which)
+        if not policy.knows(label):
+            raise SandboxError(f"{subject.name}: the policy knows no context {label}; install one that does (role virt.sandbox.host)")
+
+
+def _shown(subject: Subject, policy: Policy) -> dict[str, Any]:
     return {
-        "process": process,
+        "process": subject.label("process"),
         "content": subject.label("content"),
-        "held": isolation.held(subject, selinux.granted),
-        "permissive": selinux.decide(process, subject.label("content"), "file", "read")["permissive"],
+        "held": isolation.held(subject, policy.granted),
     }
 
 
-def _host_processes(chosen: list[Subject]) -> dict[str, dict[str, list[str]]]:
+def _of_this_kernel(chosen: Sequence[Subject]) -> dict[str, Any]:
+    """What only the kernel that runs can say."""
+    asked = [(one, selinux.decide(one.label("process"), one.label("content"), "file", "read")) for one in chosen]
+    return {
+        "mode": selinux.mode(),
+        "permissive": [one.name for one, answer in asked if answer["permissive"]],
+        "host_processes": _host_processes(chosen),
+    }
+
+
+def _host_processes(chosen: Sequence[Subject]) -> dict[str, dict[str, list[str]]]:
     """What each kind of the host's processes may do with each sandbox's content."""
     types = {one.process_type for one in chosen}
     found: dict[str, dict[str, list[str]]] = {}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -14,10 +14,10 @@ from ..model.errors import SandboxError
 Runner = Callable[[Mapping[str, Any], bool], dict[str, Any]]
 
 
-def run_module(keywords: Mapping[str, Any], runner: Runner) -> None:
-    """Run a module whose ``AnsibleModule`` takes these keywords."""
+def run_module(keywords: Mapping[str, Any], runner: Runner, bindings: Sequence[str] = ("libvirt", "selinux")) -> None:
+    """Run a module whose ``AnsibleModule`` takes these keywords, in a Python that has these bindings if there is one."""
     module = AnsibleModule(**keywords)
-    selinux.respawn_with_bindings("libvirt", "selinux")
+    selinux.respawn_with_bindings(*bindings)
     try:
         result = runner(module.params, module.check_mode)
     except SandboxError as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -149,6 +150,12 @@ SERVICE: tuple[Option, ...] = IDENTITY + (
     Option("mounts", type="list", elements="dict", default=[], suboptions=mounts.MOUNT, effect="restart"),
     Option("autostart", type="bool", default=True, effect="none"),
 )
+
+# what a policy decides by; a level must be known, for where there is no host there is no registry
+SEPARATION: tuple[Option, ...] = tuple(
+    dataclasses.replace(option, required=option.required or option.name == "level")
+    for option in SERVICE if option.name in ("name", "level", "process_type", "file_type")
+)  # fmt: skip
 
 # what holds for a run, whichever object it is about
 COMMON: tuple[Option, ...] = (

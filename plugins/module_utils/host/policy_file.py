@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A compiled policy in a file, asked through libsepol: what a kernel that had loaded it would decide. SELinux need not be on here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from ..model.errors import OptionError, SandboxError
+
+
+class PolicyFile:
+    """The policy of one file. libsepol holds one policy to a process; booleans are as the file has them."""
+
+    def __init__(self, path: str) -> None:
+        self._sepol = _binding()
+        # what no rule of types grants is granted at no level, and libsepol takes milliseconds to say so, for it tries every boolean
+        self._without_rule: set[tuple[str, str, str, str]] = set()
+        try:
+            with open(path, "rb"):
+                status = self._sepol.init(path)
+        except (OSError, ValueError) as error:
+            raise OptionError("policy", path, f"a compiled policy that can be read ({error})") from error
+        if status:
+            raise OptionError("policy", path, "a compiled policy of a version that this libsepol reads")
+
+    def granted(self, source: str, target: str, tclass: str, permissions: Sequence[str]) -> list[str]:
+        """Those of these permissions that the policy grants; none in a class or of a context that it does not know."""
+        return [one for one in permissions if self._grants(source, target, tclass, one)]
+
+    def _grants(self, source: str, target: str, tclass: str, permission: str) -> bool:
+        types = (_type(source), _type(target), tclass, permission)
+        if types in self._without_rule:
+            return False
+        answer = self._sepol.analyze(source, target, tclass, [permission])[0]
+        if answer == self._sepol.TERULE:
+            self._without_rule.add(types)
+        return bool(answer == self._sepol.ALLOW)
+
+    def knows(self, context: str) -> bool:
+        """Whether the policy knows a context."""
+        unknown = (self._sepol.BADSCON, self._sepol.BADTCON)
+        return self._sepol.analyze(context, context, "file", ["read"])[0] not in unknown
+
+
+def _type(context: str) -> str:
+    return context.split(":")[2]
+
+
+def _binding() -> Any:
+    try:
+        return importlib.import_module("selinux.audit2why")
+    except ImportError as error:
+        raise SandboxError(
+            f"no Python here has the binding of libselinux that reads policies ({error}); "
+            "install python3-selinux (Debian) or python3-libselinux (Fedora)"
+        ) from error
