@@ -24,7 +24,7 @@ DECLARED = [
     {"name": "container", "level": "s0:c946,c947", "process_type": "container_t", "file_type": "container_file_t"},
     {"name": "small-container", "level": "s0:c946", "process_type": "container_t", "file_type": "container_file_t"},
     {"name": "init", "level": "s0:c948,c949", "process_type": "init_t", "file_type": "var_lib_t"},
-    {"name": "administrator", "level": "s0", "process_type": "sysadm_t", "file_type": "user_home_t"},
+    {"name": "administrator", "level": "s0:c950", "process_type": "sysadm_t", "file_type": "user_home_t"},
 ]
 ANSWERS = ("separate", "leaks", "matrix", "questions")
 

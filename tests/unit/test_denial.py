@@ -55,7 +55,8 @@ CONTENT = "system_u:object_r:virt_sandbox_file_t"
             "no port of the type ssh_port_t",
             "another port",
         ),
-        (avc("relabelto", f"{CONTENT}:s0:c1,c2", "file"), "web", "grants virt_sandbox_t no relabelto", "an attack"),
+        (avc("relabelto", f"{CONTENT}:s0:c1,c2", "file"), "web", "no sandbox changes labels", "sandbox_content"),
+        (avc("execheap", "system_u:system_r:virt_sandbox_t:s0:c1,c2", "process"), "web", "grants virt_sandbox_t no execheap", "an attack"),
     ],
 )
 def test_each_kind_has_its_reason(line: str, owner: str, why: str, remedy: str) -> None:

@@ -54,8 +54,6 @@ class Record:
         for key in ("path", "name"):
             if self.fields.get(key):
                 return self.fields[key]
-        if "capability" in self.fields:
-            return self.fields.get("capname", self.fields["capability"])
         return next((f"port {self.fields[key]}" for key in ("dest", "src") if key in self.fields), "")
 
 
@@ -173,8 +171,14 @@ def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> It
     if record.tclass in ("capability", "capability2", "cap_userns", "cap2_userns"):
         yield _capability(record)
     if record.tclass == "security" or target == "security_t":
-        yield ("no sandbox may see or change SELinux itself", ATTACK)
-    if record.tclass in ("bpf", "user_namespace", "system", "module_request", "io_uring", "perf_event", "lockdown"):
+        yield ("no sandbox may see or change SELinux itself", f"systemd inside looks for it at each start and does without; {ATTACK}")
+    if _LABELLING & set(record.permissions):
+        yield (
+            "no sandbox changes labels, those of its own neither",
+            "programs that restore labels, such as tar with --selinux, are to be told not to: what is made inside has its label from the "
+            "start, and what was moved in gets it from sandbox_content; " + ATTACK,
+        )
+    if record.tclass in _OF_THE_KERNEL:
         yield (f"no sandbox may use {record.tclass} ({', '.join(record.permissions)}), which is the whole kernel's", ATTACK)
     if record.tclass == "filesystem" or {"mounton", "mount", "unmount", "remount"} & set(record.permissions):
         yield (
@@ -182,9 +186,20 @@ def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> It
             "a service that needs a file view of its own has it in the sandbox already; what is to be mounted is declared in mounts; "
             + ATTACK,
         )
+    if target == layout.SLICE_TYPE and level == own:
+        yield ("a sandbox's limits are set from the host alone", f"declare memory, cpus, tasks_max or io of sandbox_service; {ATTACK}")
+    if target == "container_file_t":
+        yield ("only libvirt makes files of this type, for the /dev of a sandbox", ATTACK)
     yield from _of_another(record, own, level, owners)
     yield from _of_the_host(record, target, level)
     yield (f"the policy grants {_type(record.source)} no {', '.join(record.permissions)} on {target} ({record.tclass})", ATTACK)
+
+
+_LABELLING = {"relabelfrom", "relabelto", "setfscreate", "setcurrent", "setexec", "setkeycreate", "setsockcreate"}
+_OF_THE_KERNEL = (
+    "bpf", "user_namespace", "system", "module_request", "io_uring", "perf_event", "lockdown", "netlink_audit_socket",
+    "netlink_selinux_socket",
+)  # fmt: skip
 
 
 def _capability(record: Record) -> tuple[str, str]:
@@ -202,7 +217,7 @@ def _of_another(record: Record, own: Level | None, level: Level | None, owners: 
         return
     owner = owners.get(str(level))
     whose = f"the level of {owner}" if owner else "a level that no sandbox of this host has"
-    if record.tclass in _FILES:
+    if record.tclass in _FILES and _type(record.target) not in (layout.SLICE_TYPE, layout.CGROUP_TYPE):
         remedy = (
             "move it out of the content, or give it the sandbox's level (sandbox_content with foreign: fix), if it is the sandbox's own; "
         )

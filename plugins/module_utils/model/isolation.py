@@ -10,7 +10,6 @@ from typing import Any, Callable
 from . import layout
 from .mcs import Level
 
-CGROUP_TYPE = "virt_sandbox_cgroup_t"
 # (context of who acts, context of what is acted on, class, permissions) -> those of the permissions that are granted
 Judge = Callable[[str, str, str, Sequence[str]], Sequence[str]]
 
@@ -84,7 +83,7 @@ class Subject:
         level = level or self.level
         if which == "process":
             return layout.process_context(self.process_type, level)
-        types = {"content": self.file_type, "cgroup": CGROUP_TYPE, "slice": layout.SLICE_TYPE}
+        types = {"content": self.file_type, "cgroup": layout.CGROUP_TYPE, "slice": layout.SLICE_TYPE}
         return layout.object_context(types[which], level)
 
 

@@ -20,6 +20,7 @@ CGROUPS = "/sys/fs/cgroup/machine.slice"
 
 ROOT_TYPE = "virt_sandbox_root_t"
 SLICE_TYPE = "virt_sandbox_slice_t"
+CGROUP_TYPE = "virt_sandbox_cgroup_t"
 
 # the read-only root: mount points and the usual links into /usr (.oldroot: libvirt pivots through it)
 SKELETON = ("usr", "proc", "sys", "dev", "mnt", "media", "opt", ".oldroot", "run", "tmp")
