@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import content_spec, dump, service_spec
 
 MakeSpec = Callable[..., dict[str, Any]]

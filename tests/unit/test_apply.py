@@ -13,8 +13,9 @@ import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import apply as engine
 from ansible_collections.virt.sandbox.plugins.module_utils.host import systemd
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError, StepError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.plan import Plan
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service
 
 MakeSpec = Callable[..., dict[str, Any]]
 

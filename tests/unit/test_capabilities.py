@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import capabilities, domain
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 
 MakeSpec = Callable[..., dict[str, Any]]
 COMMAND: dict[str, Any] = {"units": [], "command": ["/bin/true"], "network": []}

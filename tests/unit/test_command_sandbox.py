@@ -17,7 +17,8 @@ from xml.etree import ElementTree
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import command, domain, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, check
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check
 
 MakeSpec = Callable[..., dict[str, Any]]
 SLEEP: dict[str, Any] = {"units": [], "command": ["/usr/bin/sleep", "1"], "network": []}

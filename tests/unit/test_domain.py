@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, network
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import fingerprint
 
 MakeSpec = Callable[..., dict[str, Any]]

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, ports, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, load, service_spec
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st

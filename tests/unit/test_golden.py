@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, service_spec
 
 CASES = sorted(path.parent for path in (Path(__file__).parent / "golden").glob("*/declared.yml"))

@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.host import block
 from ansible_collections.virt.sandbox.plugins.module_utils.model import limits
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service
 
 MakeSpec = Callable[..., dict[str, Any]]
 DEVICES = {"/dev/vda": "254:0", "/srv": "254:0", "/dev/vdb": "254:16", "/run": ""}

@@ -13,7 +13,8 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import mounts 
 from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, mounts, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import Seen
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service
 
 MakeSpec = Callable[..., dict[str, Any]]
 BIND = {"source": "/data/pages", "target": "/srv/pages"}

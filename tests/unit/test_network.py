@@ -14,7 +14,8 @@ from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_lxc impo
 from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, domain, network, network_filter, ports
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import Entry, LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, check, plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check, plan_service
 
 from .conftest import MakeSpec
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host, Observed, check, plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check, plan_service
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump
 
 MakeSpec = Callable[..., dict[str, Any]]

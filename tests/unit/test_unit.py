@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 
 MakeSpec = Callable[..., dict[str, Any]]
 

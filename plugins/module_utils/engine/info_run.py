@@ -11,10 +11,12 @@ from ..host import audit, cgroup, processes
 from ..host.libvirt_lxc import Lxc
 from ..model import denial, layout
 from ..model.addresses import resolve
-from ..model.errors import OptionError, SandboxError
-from ..model.service_plan import Host, Observed, plan_service
-from . import observe
+from ..model.errors import SandboxError
+from ..model.observed import Host, Observed
+from ..model.service_plan import plan_service
+from . import listed, observe
 from .apply import require_root
+from .declared import declared_specs
 
 _STATES = {
     "active": "running",
@@ -29,7 +31,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_info`` returns."""
     del check_mode
     require_root()
-    every = observe.declared()
+    every = declared_specs()
     specs = _specs(every, parameters["name"])
     lxc = Lxc()
     try:
@@ -46,9 +48,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _specs(known: dict[str, dict[str, Any]], only: str | None) -> dict[str, dict[str, Any]]:
     """The declared specs by name; a name that is not declared is an error."""
-    if only is not None and only not in known:
-        raise OptionError("name", only, f"a sandbox of this host ({', '.join(known) or 'it has none'})")
-    return known if only is None else {only: known[only]}
+    return {name: known[name] for name in listed.chosen(only, known)}
 
 
 def _denials(specs: Mapping[str, Mapping[str, Any]], hours: float) -> list[denial.Explained]:

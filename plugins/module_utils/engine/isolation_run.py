@@ -13,12 +13,13 @@ from typing import Any
 from ..host import processes, selinux
 from ..host.policy_file import PolicyFile
 from ..model import isolation
-from ..model.errors import OptionError, SandboxError
+from ..model.errors import SandboxError
 from ..model.isolation import Judge, Subject
 from ..model.options import Option, normalise
 from ..model.spec import SEPARATION
-from . import observe
+from . import listed
 from .apply import require_root
+from .declared import declared_specs
 
 OPTIONS = (
     Option("name"),
@@ -41,7 +42,8 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     path = parameters["policy"]
     policy = _of_the_kernel() if path is None else _of_a_file(path)
     subjects = _subjects(parameters)
-    chosen = _chosen(subjects, parameters["name"])
+    names = listed.chosen(parameters["name"], [one.name for one in subjects])
+    chosen = [one for one in subjects if one.name in names]
     for one in chosen:
         _require_known(one, policy)
     leaks = [leak for one in subjects for other in subjects if one is not other and (one in chosen or other in chosen)
@@ -75,21 +77,11 @@ def _of_a_file(path: str) -> Policy:
 def _subjects(parameters: Mapping[str, Any]) -> list[Subject]:
     if parameters["sandboxes"] is None:
         require_root()
-        specs = list(observe.declared().values())
+        specs = list(declared_specs().values())
     else:
         specs = normalise(OPTIONS, parameters)["sandboxes"]
-    names = [spec["name"] for spec in specs]
-    for name in names:
-        if names.count(name) > 1:
-            raise OptionError("sandboxes", name, "each sandbox once")
+    listed.check_once(spec["name"] for spec in specs)
     return [Subject.of(spec) for spec in specs]
-
-
-def _chosen(subjects: Sequence[Subject], name: str | None) -> list[Subject]:
-    known = [one.name for one in subjects]
-    if name is not None and name not in known:
-        raise OptionError("name", name, f"a sandbox of this host or of sandboxes ({', '.join(known) or 'there is none'})")
-    return [one for one in subjects if name in (None, one.name)]
 
 
 def _require_known(subject: Subject, policy: Policy) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..host import level_store
@@ -29,11 +29,24 @@ def arguments(options: Iterable[Option], common: Mapping[str, Any]) -> dict[str,
 def items(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sandboxes of a run; raises ``OptionError`` where one is named twice."""
     found = [dict(parameters)] if parameters.get("name") is not None else [dict(item) for item in parameters.get("sandboxes") or ()]
-    names = [item["name"] for item in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise OptionError("sandboxes", name, "each sandbox once")
+    check_once(item["name"] for item in found)
     return found
+
+
+def check_once(names: Iterable[str]) -> None:
+    """Raise ``OptionError`` where one of a run's sandboxes is named twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise OptionError("sandboxes", name, "each sandbox once")
+        seen.add(name)
+
+
+def chosen(name: str | None, known: Collection[str]) -> list[str]:
+    """The one sandbox that is named, or all; raises ``OptionError`` for a name that is not known."""
+    if name is not None and name not in known:
+        raise OptionError("name", name, f"a sandbox of this host ({', '.join(known) or 'it has none'})")
+    return list(known) if name is None else [name]
 
 
 def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:

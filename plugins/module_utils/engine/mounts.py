@@ -8,11 +8,11 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from ..host import selinux, systemd
+from ..host import selinux
 from ..model import layout
 from ..model.mounts import Seen
-from ..model.spec import load
 from . import tree
+from .declared import declared_specs
 
 # where ext4 says what it is
 _MAGIC_AT, _MAGIC = 1024 + 56, b"\x53\xef"
@@ -97,13 +97,8 @@ def _point(root: str, path: str) -> str:
 
 def _images_of_others(spec: Mapping[str, Any]) -> dict[str, str]:
     """The images that other declared sandboxes have, and which of them."""
-    found: dict[str, str] = {}
-    for name in systemd.names(layout.SPECS):
-        path = os.path.join(layout.SPECS, name)
-        if name.endswith(".sandbox") and name != os.path.basename(layout.of(spec).spec):
-            other = load(systemd.read(path), path)
-            found.update({mount["source"]: other["name"] for mount in other["mounts"] if mount["type"] == "image"})
-    return found
+    others = [other for name, other in declared_specs().items() if name != spec["name"]]
+    return {mount["source"]: other["name"] for other in others for mount in other["mounts"] if mount["type"] == "image"}
 
 
 def _mislabelled(spec: Mapping[str, Any], source: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from ..host import block, cgroup, processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Domain, Lxc
 from ..model import capabilities, layout, limits, network_filter, unit
-from ..model.service_plan import Host, Observed
+from ..model.observed import Host, Observed
 from ..model.spec import load
 from . import hosts_file, mounts, tree
 
@@ -19,14 +19,6 @@ from . import hosts_file, mounts, tree
 _FILES = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf", "etc/tmpfiles.d/systemd-nologin.conf")
 _OURS = re.compile(r"etc/systemd/network/\d\d-eth\d+\.network|etc/systemd/system/[a-z-]+\.target\.wants/.*")
 _LIMIT = 65536
-
-
-def declared() -> dict[str, dict[str, Any]]:
-    """The specs of this host's sandboxes, by name."""
-    suffix = ".sandbox"
-    names = [name[: -len(suffix)] for name in systemd.names(layout.SPECS) if name.endswith(suffix)]
-    paths = {name: os.path.join(layout.SPECS, name + suffix) for name in names}
-    return {name: load(systemd.read(path), path) for name, path in paths.items()}
 
 
 def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:

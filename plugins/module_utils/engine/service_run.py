@@ -12,11 +12,13 @@ from ..host import processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model import addresses, layout, network, ports
 from ..model.errors import OptionError, SandboxError, StepError
+from ..model.observed import Host, Observed
 from ..model.plan import Plan
-from ..model.service_plan import Host, Observed, check, plan_service
+from ..model.service_plan import check, plan_service
 from ..model.spec import service_spec
 from . import listed, observe
 from .apply import PHASES, apply, report_failures, require_root, service_actions
+from .declared import declared_specs
 
 _UP = ("started", "restarted", "reloaded")
 # seconds for which a unit inside must have been down to be taken for one that will not run
@@ -97,11 +99,9 @@ def _facts(
 ) -> tuple[Host, dict[str, dict[str, Any]]]:
     """What of the host counts, with the addresses of the sandboxes, and what is declared there; refuses addresses that others have."""
     facts = observe.host(present, lxc)
-    declared = observe.declared()
+    declared = declared_specs()
     named = {spec["name"] for spec, _state in wanted}
     others = [spec for name, spec in declared.items() if name not in named]
-    for spec in present:
-        addresses.check_host(spec, facts.networks, facts.bridges)
     before = [spec for name, spec in declared.items() if name in named]
     return dataclasses.replace(facts, resolved=addresses.resolve(present, others, facts.networks, before)), declared
 

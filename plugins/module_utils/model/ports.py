@@ -57,6 +57,12 @@ def units(spec: Mapping[str, Any], resolved: Resolved) -> dict[str, str]:
     return found
 
 
+def touched(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """The units that differ, each with its partner: an open socket would start its proxy again before systemd has read of a change."""
+    differ = {one for one in {*before, *after} if before.get(one) != after.get(one)}
+    return {f"{one.rpartition('.')[0]}.{kind}" for one in differ for kind in ("socket", "service")}
+
+
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 

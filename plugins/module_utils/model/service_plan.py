@@ -3,99 +3,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from . import capabilities, command, domain, layout, limits, mounts, network_filter, ports, unit, unit_file
-from .addresses import Entry, LibvirtNetwork, Resolved, check_host, check_name, entries, entries_of
+from . import capabilities, command, domain, layout, limits, mounts, network_plan, unit, unit_file
+from .addresses import check_host, check_name
 from .errors import ConflictError, OptionError
+from .observed import Host, Observed
 from .plan import Plan
 from .spec import dump, needs_restart
-
-
-@dataclasses.dataclass(frozen=True)
-class Observed:
-    """One sandbox as its host has it; ``None`` for what is not there."""
-
-    spec_text: str | None = None
-    spec: Mapping[str, Any] | None = None
-    unit_text: str | None = None
-    slice_text: str | None = None
-    unit: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    inactive: str | None = None
-    active: str | None = None
-    content_context: str | None = None
-    # files of /usr that its processes still run, and that the host has replaced; looked for where the play asks for it
-    stale: Sequence[str] = ()
-    # the target of the link to its journal among the host's
-    journal: str | None = None
-    # of the slice of a sandbox that runs: file of the kernel -> value
-    limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # of what is mounted, by target
-    mounts: Mapping[str, mounts.Seen] = dataclasses.field(default_factory=dict)
-    # of a sandbox that runs a command: whether it is there, and the users and groups inside, name -> number
-    program: bool = True
-    users: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
-    inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
-    # unit -> the texts of what its own /etc says of it beside its file
-    drop_ins: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-    # the units of its published ports: name -> text, and those that are enabled and active
-    ports: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    ports_up: Collection[str] = ()
-    # unit -> its state, of those that should be active in a sandbox that runs and are not
-    down: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def without_content(self) -> Observed:
-        """The same without what root inside may have put in the way."""
-        points = {target: dataclasses.replace(one, point="") for target, one in self.mounts.items()}
-        return dataclasses.replace(self, drop_ins={}, mounts=points, program=True)
-
-    @property
-    def running(self) -> bool:
-        return self.active is not None or self.unit_active
-
-    @property
-    def unit_active(self) -> bool:
-        return self.unit.get("ActiveState") in ("active", "activating", "reloading")
-
-    @property
-    def enabled(self) -> bool:
-        return self.unit.get("UnitFileState") == "enabled"
-
-
-@dataclasses.dataclass(frozen=True)
-class Host:
-    """What of the host every sandbox depends on."""
-
-    systemd: unit.HostSystemd
-    helper_text: str | None
-    networks: Mapping[str, LibvirtNetwork]
-    followed: Sequence[str]
-    # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
-    keeps_journal: bool = False
-    # path -> the kernel's number of the device that it is or is on; nothing where there is none
-    devices: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    io_weights: bool = False
-    # process type -> the capabilities that the loaded policy gives it
-    granted: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
-    # the bridges of the host, by name
-    bridges: Collection[str] = ()
-    # sandbox -> its interfaces' addresses, as far as they are known before it starts
-    resolved: Mapping[str, Resolved] = dataclasses.field(default_factory=dict)
-    # libvirt's network filters of ours, name -> XML
-    filters: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # sandbox -> the addresses that the host's /etc/hosts has for it
-    named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-
-    def addresses(self, name: str) -> Resolved:
-        return self.resolved.get(name, ())
-
-    def called(self, name: str) -> list[str]:
-        """The addresses at which the host is to know a sandbox by its name."""
-        return [addresses[0] for addresses in self.addresses(name) if addresses]
 
 
 def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool = False) -> None:
@@ -162,7 +78,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     _plan_inside(plan, spec, seen, host)
     _plan_mounts(plan, spec, seen)
     deferred = state == "present" and _interfaces_differ(spec, seen, host)
-    ports_changed = not deferred and _plan_ports(plan, spec, seen, host)
+    ports_changed = not deferred and network_plan.plan_ports(plan, spec, seen, host)
     reload_systemd = ports_changed or seen.unit.get("NeedDaemonReload") == "yes"
     if host.helper_text != unit.HELPER:
         plan.add(
@@ -185,7 +101,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
         plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
     _plan_limits(plan, spec, seen, host)
     if not deferred:
-        _plan_network(plan, spec, seen, host)
+        network_plan.plan_network(plan, spec, seen, host)
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
@@ -198,7 +114,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
         plan.add(name, "write the spec", "write", path=paths.spec, text=after, mode=0o600, before=seen.spec_text, after=after)
     _plan_state(plan, spec, state, seen, host)
     if not deferred:
-        _plan_ports_up(plan, spec, seen, host)
+        network_plan.plan_ports_up(plan, spec, seen, host)
     return plan
 
 
@@ -256,63 +172,6 @@ def _plan_limits(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host
         before = {name: seen.limits[name] for name in after}
         values = {name: limits.to_write(name, before[name], value) for name, value in after.items()}
         plan.add(spec["name"], "apply the limits", "limit", path=layout.of(spec).cgroup, values=values, before=before, after=after)
-
-
-def _plan_network(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    """What libvirt's networks and the host know of its addresses, and the filters that keep it to them."""
-    name, addresses = spec["name"], host.addresses(spec["name"])
-    wanted, there = entries(spec, addresses, host.networks), entries_of(name, [spec, seen.spec], host.networks)
-    _plan_released(plan, name, [entry for entry in there if entry not in wanted])
-    new = [entry for entry in wanted if entry not in there]
-    if new:
-        plan.add(name, "reserve the addresses", "reserve", entries=new, after=[entry.text() for entry in new])
-    for title in network_filter.needed(spec["network"], addresses):
-        xml = network_filter.filter_xml(title)
-        after = network_filter.canonical(xml)
-        before = network_filter.canonical(host.filters[title]) if title in host.filters else None
-        if before != after:
-            plan.add(name, f"define the filter {title}", "define_filter", xml=xml, before=before, after=after)
-    _plan_named(plan, name, host.called(name), host)
-
-
-def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:
-    if entries:
-        plan.add(name, "give the addresses back", "release", entries=entries, before=[entry.text() for entry in entries])
-
-
-def _plan_named(plan: Plan, name: str, addresses: Sequence[str], host: Host) -> None:
-    before = list(host.named.get(name, ()))
-    if before != list(addresses):
-        plan.add(name, "name it on the host", "hosts", addresses=list(addresses), before=before, after=list(addresses))
-
-
-def _plan_ports(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> bool:
-    """The units of the published ports; whether systemd must read them."""
-    name, wanted = spec["name"], ports.units(spec, host.addresses(spec["name"]))
-    changed = {unit_name: text for unit_name, text in wanted.items() if seen.ports.get(unit_name) != text}
-    gone = [unit_name for unit_name in sorted(seen.ports) if unit_name not in wanted]
-    # with a proxy its socket too, else a connection would start it again before systemd has read of its change
-    touched = {f"{unit_name.rpartition('.')[0]}.{kind}" for unit_name in (*changed, *gone) for kind in ("socket", "service")}
-    stale = [unit_name for unit_name in sorted(touched) if unit_name in seen.ports]
-    if stale:
-        plan.add(name, "close ports", "ports_down", units=stale, before=stale)
-    for unit_name in gone:
-        plan.add(name, f"remove {unit_name}", "unlink", path=f"{layout.UNITS}/{unit_name}", before=seen.ports[unit_name])
-    for unit_name, text in changed.items():
-        before = seen.ports.get(unit_name)
-        plan.add(name, f"write {unit_name}", "write", path=f"{layout.UNITS}/{unit_name}", text=text, mode=0o644, before=before, after=text)
-    return bool(changed or gone)
-
-
-def _plan_ports_up(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    """Published with every start of the sandbox from now on, and now if it runs."""
-    wanted = ports.units(spec, host.addresses(spec["name"]))
-    sockets = [unit_name for unit_name in wanted if unit_name.endswith(".socket")]
-    new = [unit_name for unit_name in sockets if unit_name not in seen.ports_up or seen.ports.get(unit_name) != wanted[unit_name]]
-    proxies = [unit_name for unit_name in wanted if seen.ports.get(unit_name) != wanted[unit_name] and unit_name not in sockets]
-    new += [one for one in sockets if one not in new and one.replace(".socket", ".service") in proxies]
-    if new:
-        plan.add(spec["name"], "publish ports", "ports_up", units=sorted(new), owner=layout.of(spec).unit, after=sorted(new))
 
 
 def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
@@ -377,14 +236,10 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
         plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
     if seen.enabled:
         plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
-    if seen.ports:
-        plan.add(name, "close ports", "ports_down", units=sorted(seen.ports), before=sorted(seen.ports))
-    for port_unit in sorted(seen.ports):
-        plan.add(name, f"remove {port_unit}", "unlink", path=f"{layout.UNITS}/{port_unit}", before=seen.ports[port_unit])
+    network_plan.plan_ports_gone(plan, name, seen, sorted(seen.ports), sorted(seen.ports))
     if seen.inactive is not None:
         plan.add(name, "undefine the domain", "undefine", before=domain.canonical(seen.inactive))
-    _plan_released(plan, name, entries_of(name, [spec, seen.spec], host.networks))
-    _plan_named(plan, name, (), host)
+    network_plan.plan_network_gone(plan, spec, seen, host)
     if seen.journal is not None:
         plan.add(name, "remove the link to the journal", "unlink", path=paths.journal_link, before=seen.journal)
     reload_systemd = bool(seen.ports)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of what leads to a sandbox: its addresses, their filters, its name on the host, its published ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import layout, network_filter, ports
+from .addresses import Entry, entries, entries_of
+from .observed import Host, Observed
+from .plan import Plan
+
+
+def plan_network(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+    """What libvirt's networks and the host know of its addresses, and the filters that keep it to them."""
+    name, addresses = spec["name"], host.addresses(spec["name"])
+    wanted, there = entries(spec, addresses, host.networks), entries_of(name, [spec, seen.spec], host.networks)
+    _plan_released(plan, name, [entry for entry in there if entry not in wanted])
+    new = [entry for entry in wanted if entry not in there]
+    if new:
+        plan.add(name, "reserve the addresses", "reserve", entries=new, after=[entry.text() for entry in new])
+    for title in network_filter.needed(spec["network"], addresses):
+        xml = network_filter.filter_xml(title)
+        after = network_filter.canonical(xml)
+        before = network_filter.canonical(host.filters[title]) if title in host.filters else None
+        if before != after:
+            plan.add(name, f"define the filter {title}", "define_filter", xml=xml, before=before, after=after)
+    _plan_named(plan, name, host.called(name), host)
+
+
+def plan_network_gone(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+    """Of a sandbox that goes nothing is left in the networks and on the host; the filters are every sandbox's."""
+    _plan_released(plan, spec["name"], entries_of(spec["name"], [spec, seen.spec], host.networks))
+    _plan_named(plan, spec["name"], (), host)
+
+
+def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:
+    if entries:
+        plan.add(name, "give the addresses back", "release", entries=entries, before=[entry.text() for entry in entries])
+
+
+def _plan_named(plan: Plan, name: str, addresses: Sequence[str], host: Host) -> None:
+    before = list(host.named.get(name, ()))
+    if before != list(addresses):
+        plan.add(name, "name it on the host", "hosts", addresses=list(addresses), before=before, after=list(addresses))
+
+
+def plan_ports(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> bool:
+    """The units of the published ports; whether systemd must read them."""
+    name, wanted = spec["name"], ports.units(spec, host.addresses(spec["name"]))
+    touched = ports.touched(seen.ports, wanted)
+    gone = [one for one in sorted(seen.ports) if one not in wanted]
+    plan_ports_gone(plan, name, seen, [one for one in sorted(seen.ports) if one in touched], gone)
+    changed = {one: text for one, text in wanted.items() if seen.ports.get(one) != text}
+    for one, text in changed.items():
+        before = seen.ports.get(one)
+        plan.add(name, f"write {one}", "write", path=f"{layout.UNITS}/{one}", text=text, mode=0o644, before=before, after=text)
+    return bool(changed or gone)
+
+
+def plan_ports_gone(plan: Plan, name: str, seen: Observed, closed: Sequence[str], gone: Sequence[str]) -> None:
+    """Close ports, of which some go altogether."""
+    if closed:
+        plan.add(name, "close ports", "ports_down", units=list(closed), before=list(closed))
+    for one in gone:
+        plan.add(name, f"remove {one}", "unlink", path=f"{layout.UNITS}/{one}", before=seen.ports[one])
+
+
+def plan_ports_up(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+    """Published with every start of the sandbox from now on, and now if it runs."""
+    wanted = ports.units(spec, host.addresses(spec["name"]))
+    touched = ports.touched(seen.ports, wanted)
+    new = sorted(one for one in wanted if one.endswith(".socket") and (one in touched or one not in seen.ports_up))
+    if new:
+        plan.add(spec["name"], "publish ports", "ports_up", units=new, owner=layout.of(spec).unit, after=new)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan is made from besides the spec: a sandbox as its host has it, and what of the host every sandbox depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from . import mounts, unit
+from .addresses import LibvirtNetwork, Resolved
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """One sandbox as its host has it; ``None`` for what is not there."""
+
+    spec_text: str | None = None
+    spec: Mapping[str, Any] | None = None
+    unit_text: str | None = None
+    slice_text: str | None = None
+    unit: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    inactive: str | None = None
+    active: str | None = None
+    content_context: str | None = None
+    # files of /usr that its processes still run, and that the host has replaced; looked for where the play asks for it
+    stale: Sequence[str] = ()
+    # the target of the link to its journal among the host's
+    journal: str | None = None
+    # of the slice of a sandbox that runs: file of the kernel -> value
+    limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # of what is mounted, by target
+    mounts: Mapping[str, mounts.Seen] = dataclasses.field(default_factory=dict)
+    # of a sandbox that runs a command: whether it is there, and the users and groups inside, name -> number
+    program: bool = True
+    users: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
+    inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    # unit -> the texts of what its own /etc says of it beside its file
+    drop_ins: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    # the units of its published ports: name -> text, and those that are enabled and active
+    ports: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ports_up: Collection[str] = ()
+    # unit -> its state, of those that should be active in a sandbox that runs and are not
+    down: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def without_content(self) -> Observed:
+        """The same without what root inside may have put in the way."""
+        points = {target: dataclasses.replace(one, point="") for target, one in self.mounts.items()}
+        return dataclasses.replace(self, drop_ins={}, mounts=points, program=True)
+
+    @property
+    def running(self) -> bool:
+        return self.active is not None or self.unit_active
+
+    @property
+    def unit_active(self) -> bool:
+        return self.unit.get("ActiveState") in ("active", "activating", "reloading")
+
+    @property
+    def enabled(self) -> bool:
+        return self.unit.get("UnitFileState") == "enabled"
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """What of the host every sandbox depends on."""
+
+    systemd: unit.HostSystemd
+    helper_text: str | None
+    networks: Mapping[str, LibvirtNetwork]
+    followed: Sequence[str]
+    # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
+    keeps_journal: bool = False
+    # path -> the kernel's number of the device that it is or is on; nothing where there is none
+    devices: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    io_weights: bool = False
+    # process type -> the capabilities that the loaded policy gives it
+    granted: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
+    # the bridges of the host, by name
+    bridges: Collection[str] = ()
+    # sandbox -> its interfaces' addresses, as far as they are known before it starts
+    resolved: Mapping[str, Resolved] = dataclasses.field(default_factory=dict)
+    # libvirt's network filters of ours, name -> XML
+    filters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # sandbox -> the addresses that the host's /etc/hosts has for it
+    named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def addresses(self, name: str) -> Resolved:
+        return self.resolved.get(name, ())
+
+    def called(self, name: str) -> list[str]:
+        """The addresses at which the host is to know a sandbox by its name."""
+        return [addresses[0] for addresses in self.addresses(name) if addresses]
