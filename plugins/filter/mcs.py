@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level, LevelError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level, LevelError, conflicting
 
 
 def _level(name: str, value: Any) -> Level:
@@ -33,7 +32,7 @@ def conflicts(value: Any) -> list[list[str]]:
     if not isinstance(value, Mapping):
         raise AnsibleFilterError(f"mcs_conflicts: {value!r} is not allowed; a dictionary of owners and levels is")
     levels = {str(owner): _level("mcs_conflicts", level) for owner, level in value.items()}
-    return [[one, other] for one, other in combinations(levels, 2) if levels[one].conflicts(levels[other])]
+    return [list(pair) for pair in conflicting(levels)]
 
 
 class FilterModule:

@@ -96,6 +96,9 @@ options:
     description:
       - Where the levels are recorded, as a URL. V(sqlite:////var/lib/virt-sandbox/labels.db) is a file on the host.
       - The file and its directory are created, the directories above it are not.
+      - V(yaml:////srv/infra/levels.lock.yml) is a file on the controller, and V(postgresql://levels@db.example.org/levels) a database that
+        the controller reaches, without a password. Hosts have these between them. Owners are C(HOST/NAME) there, with the name that the
+        inventory has for the host, and what is decided is recorded on the host as well, in its default registry.
     type: str
     default: sqlite:////var/lib/virt-sandbox/labels.db
 seealso:
@@ -141,6 +144,7 @@ steps:
   description:
     - What was done for each owner, or would be in check mode.
     - That is V(allocate) or V(assign) a level, V(release) it into quarantine, or V(free) it from there.
+    - Where hosts share the registry, what the host itself records of it begins with C(record).
   returned: success
   type: dict
   sample:

@@ -37,6 +37,11 @@ options:
     description: Where the levels are recorded, see O(virt.sandbox.mcs_label#module:registry).
     type: str
     default: sqlite:////var/lib/virt-sandbox/labels.db
+  search:
+    description: Levels to look for in the content of sandboxes, besides those in quarantine.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: virt.sandbox.mcs_label
 """
@@ -103,6 +108,26 @@ quarantine:
       elements: str
 stale:
   description: Owners that have neither a spec nor content nor a domain on this host.
+  returned: success
+  type: list
+  elements: str
+in_use:
+  description: What carries a level on this host, and of levels that were searched for the first entry of content that does.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    level:
+      description: The level.
+      type: str
+    kind:
+      description: What carries it, as in RV(conflicts[].kind), or V(file).
+      type: str
+    holder:
+      description: The name of that.
+      type: str
+here:
+  description: The sandboxes that this host declares, and its libvirt-LXC domains.
   returned: success
   type: list
   elements: str

@@ -28,7 +28,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry impor
     numbered_level,
     requests_of,
 )
-from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store, levels_in_use, libvirt_lxc
+from ansible_collections.virt.sandbox.plugins.module_utils.host import level_sql, level_store, levels_in_use, libvirt_lxc
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, InUse, Level
 from hypothesis import given, settings
@@ -60,8 +60,14 @@ def opened(url: str, size: int | None = None, span: str = "c0.c1023", create: bo
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/registry/labels.db"
+
+
+@pytest.fixture(params=["sqlite", "yaml"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, sqlite_url: str) -> str:
+    """A registry of each kind that needs no server."""
+    return sqlite_url if request.param == "sqlite" else f"yaml:///{tmp_path}/levels.lock.yml"
 
 
 @pytest.fixture
@@ -368,12 +374,12 @@ def test_check_mode_creates_nothing(tmp_path: Path, url: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_mode_leaves_the_file_as_it_is(tmp_path: Path, url: str) -> None:
-    with opened(url) as registry:
+def test_check_mode_leaves_the_file_as_it_is(tmp_path: Path, sqlite_url: str) -> None:
+    with opened(sqlite_url) as registry:
         registry.apply(wants("a"), [])
     file = tmp_path / "registry/labels.db"
     before = file.read_bytes(), file.stat().st_mtime_ns
-    with opened(url, create=False) as registry:
+    with opened(sqlite_url, create=False) as registry:
         assert [str(step.after) for step in registry.plan(wants("b"), [])] == ["s0:c0,c2"]
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before
     assert [path.name for path in file.parent.iterdir()] == ["labels.db"]
@@ -396,8 +402,10 @@ def test_the_path_of_a_url(text: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("postgresql://db.example.org/levels", "postgresql is not supported yet"),
-        ("yaml:///srv/levels.lock.yml", "yaml is not supported yet"),
+        ("postgresql://levels:secret@db.example.org/levels", "without a password"),
+        ("postgresql://db.example.org/levels?password=secret", "without a password"),
+        ("yaml://host/levels.lock.yml", "a registry is the URL of a file"),
+        ("yaml:////nowhere/at/all/levels.lock.yml", "a directory that is there"),
         ("/var/lib/labels.db", "a registry is the URL of a file"),
         ("sqlite://host/path", "a registry is the URL of a file"),
         ("sqlite:///", "a registry is the URL of a file"),
@@ -411,10 +419,10 @@ def test_a_url_that_is_no_registry(text: str, says: str) -> None:
         pass
 
 
-def test_the_file_is_for_root_alone(tmp_path: Path, url: str) -> None:
+def test_the_file_is_for_root_alone(tmp_path: Path, sqlite_url: str) -> None:
     old = os.umask(0)
     try:
-        with opened(url) as registry:
+        with opened(sqlite_url) as registry:
             registry.apply(wants("a"), [])
             modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in [tmp_path / "registry", *tmp_path.glob("*/*")]}
     finally:
@@ -452,8 +460,8 @@ def test_an_empty_file_from_a_killed_run_is_an_empty_registry(tmp_path: Path) ->
             assert len(registry.plan(wants("a"), [])) == 1
 
 
-def test_the_database_refuses_two_owners_of_one_level(url: str) -> None:
-    with opened(url) as registry:
+def test_the_database_refuses_two_owners_of_one_level(sqlite_url: str) -> None:
+    with opened(sqlite_url) as registry:
         registry.apply(wants("a"), [])
         store = registry._store
         with pytest.raises(sqlite3.IntegrityError), store.transaction(write=True):
@@ -461,10 +469,10 @@ def test_the_database_refuses_two_owners_of_one_level(url: str) -> None:
         assert levels(registry) == {"a": "s0:c0,c1"}
 
 
-def test_a_registry_held_by_another_says_so(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(level_store, "BUSY_SECONDS", 0.05)
+def test_a_registry_held_by_another_says_so(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(level_sql, "BUSY_SECONDS", 0.05)
     says = pytest.raises(SandboxError, match="locked; another run held it")
-    with opened(url) as holder, holder._store.transaction(write=True), says, opened(url) as registry:
+    with opened(sqlite_url) as holder, holder._store.transaction(write=True), says, opened(sqlite_url) as registry:
         registry.apply(wants("a"), [])
 
 
@@ -529,8 +537,9 @@ def test_sixty_four_processes_at_once_some_killed(tmp_path: Path, url: str) -> N
         # None is lost: all the rest can still be given away.
         registry.apply([Request(f"rest{n}") for n in range(free)], [])
         assert len(set(registry.owners().values())) == 2016 - len(resting)
-    with contextlib.closing(sqlite3.connect(tmp_path / "registry/labels.db")) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(tmp_path / "registry/labels.db")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 # Requests
@@ -723,9 +732,8 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, ob
     """``mcs_label`` on a host that uses the levels given."""
 
     def call(in_use: list[InUse], check_mode: bool = False, **parameters: object) -> dict[str, object]:
-        monkeypatch.setattr(levels_in_use, "observe", lambda: in_use)
+        monkeypatch.setattr(label_run, "observe", lambda search: in_use)
         monkeypatch.setattr(os, "geteuid", lambda: 0)
-        monkeypatch.setattr(label_run, "_left_behind", lambda levels: [])
         return label_run.run_label({"registry": url, **parameters}, check_mode)
 
     return call
@@ -774,7 +782,7 @@ def test_info(url: str, run: Callable[..., dict[str, object]], monkeypatch: pyte
     run([], sandboxes=[{"name": name} for name in ("a", "b", "c")])
     run([], name="b", state="absent")
     in_use = [use("s0:c0", "machine", "vm"), use("s0:c7,c8", "spec", "c"), use("s0:c0,c2", "content", "b")]
-    monkeypatch.setattr(levels_in_use, "observe", lambda: in_use)
+    monkeypatch.setattr(label_run, "observe", lambda search: in_use)
     monkeypatch.setattr(levels_in_use, "declared", lambda: {"c"})
     result = label_run.run_label_info({"registry": url, "range": "c0.c9"}, False)
     assert result["owners"] == {"a": "s0:c0,c1", "c": "s0:c1,c2"}

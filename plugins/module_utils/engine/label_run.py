@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run of the label modules: observe the host, decide in the registry, report."""
+"""A run of the label modules: observe the host, decide in the registry, report.
+
+The registry may be the host's own, which the module reaches there, or one that hosts have between them, which the controller
+reaches. Then the action plugins decide here, with what the host was asked, and have the host record what was decided.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ..host import level_store, levels_in_use
@@ -11,7 +16,40 @@ from ..model.mcs import InUse, Level
 from ..model.options import normalise
 from .apply import require_root
 from .leftovers import leftovers
-from .registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, conflicts, requests_of
+from .registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, Request, conflicts, requests_of
+
+# levels to look for in all content -> what carries any level on the host
+Observe = Callable[[Collection[Level]], list[InUse]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Decided:
+    """What a registry decided, or would; the levels of all owners afterwards."""
+
+    steps: list[LevelStep]
+    levels: Mapping[str, Level | None]
+    in_use: list[InUse]
+
+
+def decide(options: Mapping[str, Any], requests: list[Request], observe: Observe, check_mode: bool, prefix: str = "") -> Decided:
+    """Plan, and unless in check mode write, what the requests ask of a registry; ``prefix``: of the owners on the observed host."""
+    with level_store.open_store(options["registry"], create=False) as store:
+        registry = Registry(store, options["categories"], options["range"])
+        to_search = registry.to_search(requests, prefix)
+        in_use = observe(to_search)
+        steps = registry.plan(requests, in_use, to_search)
+        owners = registry.owners()
+    if steps and not check_mode:
+        with level_store.open_store(options["registry"], create=True) as store:
+            registry = Registry(store, options["categories"], options["range"])
+            steps = registry.apply(requests, in_use, to_search)
+            owners = registry.owners()
+    return Decided(steps, {**owners, **{step.owner: step.after for step in steps if step.action != "free"}}, in_use)
+
+
+def observe(search: Iterable[Level]) -> list[InUse]:
+    """What carries a level on this host, and of those to search for what is left of them in content."""
+    return levels_in_use.observe() + leftovers(search, levels_in_use.content_roots().values())
 
 
 def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -19,27 +57,17 @@ def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]
     require_root()
     options = normalise(REGISTRY_OPTIONS, parameters)
     requests = requests_of(parameters)
-    in_use = levels_in_use.observe()
-    with level_store.open_store(options["registry"], create=False) as store:
-        registry = Registry(store, options["categories"], options["range"])
-        to_search = registry.to_search(requests)
-        uses = in_use + _left_behind(to_search)
-        steps = registry.plan(requests, uses, to_search)
-        owners = registry.owners()
-    if steps and not check_mode:
-        with level_store.open_store(options["registry"], create=True) as store:
-            registry = Registry(store, options["categories"], options["range"])
-            steps = registry.apply(requests, uses, to_search)
-            owners = registry.owners()
-    levels = {**owners, **{step.owner: step.after for step in steps if step.action != "free"}}
-    wanted = {name: levels[name] for name in (request.owner for request in requests if request.present)}
+    decided = decide(options, requests, observe, check_mode)
+    wanted = {name: decided.levels[name] for name in (request.owner for request in requests if request.present)}
     result: dict[str, Any] = {
-        "changed": bool(steps),
+        "changed": bool(decided.steps),
         "labels": _texts(wanted),
-        "steps": _actions(steps),
-        "diff": _diff(steps),
+        "steps": actions(decided.steps),
+        "diff": diff(decided.steps),
         # A spec or domain that still has the old level is what the next task of the play is about to mend.
-        "warnings": [str(found) for found in conflicts(wanted, in_use) if not found.other.belongs_to(found.owner)],
+        "warnings": [
+            str(found) for found in conflicts(wanted, _beside_leftovers(decided.in_use)) if not found.other.belongs_to(found.owner)
+        ],
     }
     if parameters.get("name") in wanted:
         result["level"] = result["labels"][parameters["name"]]
@@ -50,12 +78,33 @@ def run_label_info(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str
     """What ``mcs_label_info`` returns."""
     require_root()
     options = normalise(INFO_OPTIONS, parameters)
-    in_use = levels_in_use.observe()
+    in_use = observe({*resting(options), *options["search"]})
+    here = levels_in_use.declared() | {use.holder for use in in_use if use.kind == "domain"}
+    return {**info(options, in_use, here), "in_use": [shown(use) for use in in_use], "here": sorted(here)}
+
+
+def shown(use: InUse) -> dict[str, str]:
+    """What carries a level, as ``mcs_label_info`` returns it."""
+    return {"level": str(use.level), "kind": use.kind, "holder": use.holder}
+
+
+def owned(options: Mapping[str, Any]) -> dict[str, Level]:
+    """The levels that a registry has given."""
+    with level_store.open_store(options["registry"], create=False) as store:
+        return Registry(store).owners()
+
+
+def resting(options: Mapping[str, Any], prefix: str = "") -> list[Level]:
+    """The levels in a registry's quarantine, of the owners with this prefix."""
+    with level_store.open_store(options["registry"], create=False) as store:
+        return [level for level, owner in Registry(store).quarantine().items() if owner.startswith(prefix)]
+
+
+def info(options: Mapping[str, Any], in_use: list[InUse], here: Collection[str], prefix: str = "") -> dict[str, Any]:
+    """What a registry says beside what was observed on a host, whose owners have this prefix."""
     with level_store.open_store(options["registry"], create=False) as store:
         registry = Registry(store, None, options["range"])
         owners, quarantine, free = registry.owners(), registry.quarantine(), registry.free_count()
-    carriers = in_use + _left_behind(quarantine)
-    here = levels_in_use.declared() | {use.holder for use in in_use if use.kind == "domain"}
     return {
         "changed": False,
         "owners": _texts(owners),
@@ -68,37 +117,39 @@ def run_label_info(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str
                 "other_level": str(found.other.level),
                 "message": str(found),
             }
-            for found in conflicts(owners, in_use)
+            for found in conflicts(owners, _beside_leftovers(in_use))
         ],
         "quarantine": [
             {
                 "level": str(level),
                 "owner": owner,
-                "carried_by": [f"{use.kind} {use.holder}" for use in carriers if use.level == level],
+                "carried_by": [f"{use.kind} {use.holder}" for use in in_use if use.level == level],
             }
             for level, owner in quarantine.items()
         ],
-        "stale": sorted(owner for owner in owners if owner not in here),
+        "stale": sorted(owner for owner in owners if owner.startswith(prefix) and owner not in here),
         "free": free,
     }
 
 
-def _left_behind(levels: Iterable[Level]) -> list[InUse]:
-    return leftovers(levels, levels_in_use.content_roots().values())
+def _beside_leftovers(in_use: Iterable[InUse]) -> list[InUse]:
+    """What is left of a released level in content stands in nobody's way but that of who is to have it next."""
+    return [use for use in in_use if use.kind != "file"]
 
 
 def _texts(levels: Mapping[str, Level | None]) -> dict[str, str]:
     return {owner: str(level) for owner, level in levels.items() if level is not None}
 
 
-def _actions(steps: Iterable[LevelStep]) -> dict[str, list[str]]:
+def actions(steps: Iterable[LevelStep]) -> dict[str, list[str]]:
+    """What is done for each owner."""
     found: dict[str, list[str]] = {}
     for step in steps:
         found.setdefault(step.owner, []).append(step.action)
     return found
 
 
-def _diff(steps: Iterable[LevelStep]) -> dict[str, Any]:
+def diff(steps: Iterable[LevelStep]) -> dict[str, Any]:
     """The levels of the owners that change, and of the quarantine what comes and goes."""
     before: dict[str, Any] = {"labels": {}, "quarantine": {}}
     after: dict[str, Any] = {"labels": {}, "quarantine": {}}

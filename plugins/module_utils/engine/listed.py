@@ -51,7 +51,7 @@ def chosen(name: str | None, known: Collection[str]) -> list[str]:
 
 def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:
     """Fill in the levels that the registry knows and the play does not name; returns who has which level."""
-    with level_store.open_store(url, create=False) as store:
+    with level_store.open_store(level_store.on_host(url), create=False) as store:
         owners = {name: str(level) for name, level in Registry(store, None, POLICY_RANGE).owners().items()}
     taken = dict(owners)
     for spec in specs:

@@ -17,10 +17,15 @@ from typing import Any, Protocol
 from ..model.errors import ConflictError, OptionError
 from ..model.mcs import POLICY_RANGE, CategoryRange, InUse, Level
 from ..model.options import Option, normalise
+from ..model.spec import REGISTRY
 from ..model.spec import name as sandbox_name
 
 DEFAULT_CATEGORIES = 2
 MOST_CATEGORIES = 8
+
+
+def _levels(values: list[str]) -> list[Level]:
+    return [Level.for_sandbox(value) for value in values]
 
 
 def _size(value: int) -> int:
@@ -37,9 +42,9 @@ OWNER_OPTIONS = (
 REGISTRY_OPTIONS = (
     Option("categories", type="int", normalise=_size),
     Option("range", default=str(POLICY_RANGE), normalise=CategoryRange.parse),
-    Option("registry", default="sqlite:////var/lib/virt-sandbox/labels.db"),
+    Option("registry", default=REGISTRY),
 )
-INFO_OPTIONS = REGISTRY_OPTIONS[1:]
+INFO_OPTIONS = (*REGISTRY_OPTIONS[1:], Option("search", type="list", elements="str", default=[], normalise=_levels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +176,16 @@ class Registry:
                 self._store.write(draft.changes)
             return draft.steps
 
-    def to_search(self, requests: Iterable[Request]) -> set[Level]:
-        """The levels in quarantine, if one of the requests asks for a level that its owner does not have yet."""
+    def to_search(self, requests: Iterable[Request], prefix: str = "") -> set[Level]:
+        """The levels in quarantine, if one of the requests asks for a level that its owner does not have yet.
+
+        ``prefix``: of the owners whose content can be searched, those of this host.
+        """
         with self._store.transaction(write=False):
             for request in requests:
                 held = self._store.level_of(request.owner)
                 if request.present and (held is None or request.level not in (None, held)):
-                    return {level for level, _owner in self._store.quarantine()}
+                    return {level for level, owner in self._store.quarantine() if owner.startswith(prefix)}
             return set()
 
     def owners(self) -> dict[str, Level]:

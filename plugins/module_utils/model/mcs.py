@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 CATEGORIES = 1024
 """How many categories the distributions' policies declare: c0 to c1023."""
@@ -134,6 +135,20 @@ class Level:
                 runs.append([category])
         names = (f"c{run[0]}.c{run[-1]}" if len(run) > 2 else ",".join(f"c{c}" for c in run) for run in runs)
         return ":".join(["s0", *filter(None, [",".join(names)])])
+
+
+def conflicting(levels: Mapping[str, Level]) -> list[tuple[str, str]]:
+    """The pairs of owners whose levels are not separate. Levels of one size conflict only where they are the same."""
+    owners: dict[Level, list[str]] = {}
+    for owner, level in levels.items():
+        owners.setdefault(level, []).append(owner)
+    found = [pair for same in owners.values() for pair in itertools.combinations(same, 2)]
+    for one, other in itertools.combinations(owners, 2) if len({len(level) for level in owners}) > 1 else ():
+        if one.conflicts(other):
+            found += itertools.product(owners[one], owners[other])
+    place = {owner: number for number, owner in enumerate(levels)}
+    pairs = [(one, other) if place[one] < place[other] else (other, one) for one, other in found]
+    return sorted(pairs, key=lambda pair: [place[owner] for owner in pair])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,8 @@ from .unit_file import instance_of
 from .values import READ_OTHERWISE, absolute, size, whole
 
 FORMAT = 1
+# where a host keeps which of its sandboxes has which level
+REGISTRY = "sqlite:////var/lib/virt-sandbox/labels.db"
 FILESYSTEMS = "/var/lib/libvirt/filesystems"
 PROCESS_TYPE = "virt_sandbox_t"
 FILE_TYPE = "virt_sandbox_file_t"
@@ -159,7 +161,7 @@ SEPARATION: tuple[Option, ...] = tuple(
 
 # what holds for a run, whichever object it is about
 COMMON: tuple[Option, ...] = (
-    Option("registry", default="sqlite:////var/lib/virt-sandbox/labels.db"),
+    Option("registry", default=REGISTRY),
     Option("require_enforcing", type="bool", default=True),
 )
 

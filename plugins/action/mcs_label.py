@@ -1,0 +1,65 @@
+# Copyright (c) 2026, virt.sandbox contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Levels for the sandboxes of a host, from its own registry, or from one that hosts have between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run, listed
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import OWNER_OPTIONS, REGISTRY_OPTIONS, Request, requests_of
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, normalise
+from ansible_collections.virt.sandbox.plugins.plugin_utils.shared_labels import SharedLabels
+
+
+class ActionModule(SharedLabels):
+    keywords: ClassVar = listed.arguments(OWNER_OPTIONS, argument_spec(REGISTRY_OPTIONS))
+
+    def decide(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Decide in the shared registry, and have the host record the levels that its sandboxes have there."""
+        options, requests = normalise(REGISTRY_OPTIONS, arguments), requests_of(arguments)
+        known = label_run.owned(options)
+        in_use, _here, held = self.ask()
+        ours = [self._shared(request, known, held) for request in requests]
+
+        def observe(search: Collection[Level]) -> list[InUse]:
+            return self.ask(search)[0] if search else in_use
+
+        decided = label_run.decide(options, ours, observe, self._task.check_mode, self.prefix)
+        levels = {request.owner: decided.levels.get(self.prefix + request.owner) for request in requests}
+        recorded = self.module("virt.sandbox.mcs_label", {"sandboxes": [_exact(request, levels) for request in requests]})
+        if recorded.get("failed"):
+            return recorded
+        return {**recorded, **self._reported(arguments, decided.steps, recorded)}
+
+    def _shared(self, request: Request, known: Collection[str], held: Mapping[str, str]) -> Request:
+        """The request in the shared registry, which takes over what the host's own has given until then."""
+        owner, level = self.prefix + request.owner, request.level
+        if request.present and level is None and owner not in known and request.owner in held:
+            level = Level.parse(held[request.owner])
+        return dataclasses.replace(request, owner=owner, level=level)
+
+    def _reported(self, arguments: Mapping[str, Any], steps: list[Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+        there = label_run.actions(steps)
+        here = {owner: [f"record: {step}" for step in done] for owner, done in recorded["steps"].items()}
+        diffs = [label_run.diff(steps), recorded.get("diff") or {}]
+        result = {
+            "changed": bool(steps) or recorded["changed"],
+            "steps": {owner: there.get(self.prefix + owner, []) + here.get(owner, []) for owner in _owners(there, here, self.prefix)},
+            "diff": [diff for diff in diffs if diff.get("before") != diff.get("after")],
+        }
+        name = arguments.get("name")
+        return {**result, "level": recorded["labels"][name]} if name in recorded["labels"] else result
+
+
+def _exact(request: Request, levels: Mapping[str, Level | None]) -> dict[str, Any]:
+    level = levels[request.owner]
+    return {"name": request.owner, "level": str(level)} if request.present else {"name": request.owner, "state": "absent"}
+
+
+def _owners(there: Collection[str], here: Collection[str], prefix: str) -> list[str]:
+    return list(dict.fromkeys([owner[len(prefix) :] if owner.startswith(prefix) else owner for owner in there] + list(here)))

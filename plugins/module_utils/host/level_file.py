@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A registry in a YAML file: levels that a repository declares, and reviews as any change of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..engine.registry import Changes
+from ..model.errors import OptionError, SandboxError
+from ..model.mcs import Level, LevelError, conflicting
+from .level_sql import SCHEMA_VERSION, other_format
+
+_HEAD = "# Which sandbox has which level: written by virt.sandbox.mcs_label, to be kept and reviewed with what declares the sandboxes.\n"
+_ALLOWED = "a file of levels as mcs_label writes it"
+
+
+class FileStore:
+    """The levels of one file. It is read whole, and replaced whole by rename, while its directory is locked."""
+
+    def __init__(self, path: str) -> None:
+        if not os.path.isdir(os.path.dirname(path)):
+            raise OptionError("registry", path, "a file in a directory that is there")
+        self._path = path
+        self._size: int | None = None
+        self._owners: dict[str, Level] = {}
+        self._by_level: dict[Level, str] = {}
+        self._quarantine: dict[Level, str] = {}
+
+    def close(self) -> None:
+        """Nothing is held between two transactions."""
+
+    @contextlib.contextmanager
+    def transaction(self, write: bool) -> Iterator[None]:
+        """Everything or nothing; a run that only reads sees one state, and waits for nobody."""
+        with self._locked() if write else contextlib.nullcontext():
+            self._read()
+            before = self._text()
+            yield
+            if write and self._text() != before:
+                try:
+                    self._replace(self._text())
+                except OSError as error:
+                    raise OptionError("registry", self._path, f"a file that can be written ({error.strerror})") from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _read(self) -> None:
+        document = _load(self._path)
+        if document.get("format", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise other_format(self._path, document["format"])
+        size = document.get("categories")
+        if size is not None and not isinstance(size, int):
+            raise OptionError("registry", self._path, f"{_ALLOWED}; categories is a number")
+        self._size = size
+        self._owners = {owner: self._level(text, owner) for owner, text in self._mapping(document, "levels").items()}
+        self._quarantine = {self._level(text, owner): owner for text, owner in self._mapping(document, "quarantine").items()}
+        self._check_separate()
+        self._by_level = {level: owner for owner, level in self._owners.items()}
+
+    def _mapping(self, document: Mapping[str, Any], key: str) -> dict[str, str]:
+        found = document.get(key) or {}
+        if not isinstance(found, dict) or not all(isinstance(part, str) for pair in found.items() for part in pair):
+            raise OptionError("registry", self._path, f"{_ALLOWED}; {key} is a mapping of texts")
+        return found
+
+    def _level(self, text: str, owner: str) -> Level:
+        try:
+            return Level.for_sandbox(text)
+        except LevelError as error:
+            raise OptionError("registry", self._path, f"{_ALLOWED}; {owner}: {text!r}: {error}") from error
+
+    def _check_separate(self) -> None:
+        """Whoever edited it: no level dominates another's."""
+        for owner, other in conflicting(self._owners):
+            levels = f"{owner} ({self._owners[owner]}) and {other} ({self._owners[other]})"
+            raise OptionError("registry", self._path, f"{_ALLOWED}; {levels} are not separate")
+
+    def _text(self) -> str:
+        document: dict[str, Any] = {"format": SCHEMA_VERSION}
+        if self._size is not None:
+            document["categories"] = self._size
+        document["levels"] = {owner: str(level) for owner, level in sorted(self._owners.items())}
+        if self._quarantine:
+            document["quarantine"] = dict(sorted((str(level), owner) for level, owner in self._quarantine.items()))
+        return _HEAD + str(_yaml().safe_dump(document, sort_keys=False, default_flow_style=False))
+
+    def _replace(self, text: str) -> None:
+        descriptor, path = tempfile.mkstemp(dir=os.path.dirname(self._path), prefix=".levels-")
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                os.fchmod(descriptor, 0o644)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(path, self._path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            raise
+
+    def size(self) -> int | None:
+        return self._size
+
+    def level_of(self, owner: str) -> Level | None:
+        return self._owners.get(owner)
+
+    def owner_of(self, level: Level) -> str | None:
+        return self._by_level.get(level)
+
+    def owners(self, other_than: int | None = None) -> Iterator[tuple[str, Level]]:
+        """Every owner with its level, or those whose number of categories is another."""
+        yield from sorted((owner, level) for owner, level in self._owners.items() if len(level) != other_than)
+
+    def quarantine(self) -> Iterator[tuple[Level, str]]:
+        yield from self._quarantine.items()
+
+    def pools(self) -> dict[int, int]:
+        """None: numbers are tried from the first one on. A repository declares so few that this takes no time."""
+        return {}
+
+    def free(self, low: int) -> Iterator[int]:
+        del low
+        return iter(())
+
+    def write(self, changes: Changes) -> None:
+        self._size = changes.size or self._size
+        for owner, level in changes.owners.items():
+            self._owners.pop(owner, None)
+            if level is not None:
+                self._owners[owner] = level
+        for level, former in changes.quarantine.items():
+            self._quarantine.pop(level, None)
+            if former is not None:
+                self._quarantine[level] = former
+        self._check_separate()
+        self._by_level = {level: owner for owner, level in self._owners.items()}
+
+
+def _yaml() -> Any:
+    try:
+        return importlib.import_module("yaml")
+    except ImportError as error:
+        raise SandboxError(f"a registry in a YAML file needs PyYAML in the Python of the controller ({error})") from error
+
+
+def _load(path: str) -> dict[str, Any]:
+    """The document; an empty one where there is no file, and nothing of it is guessed where it is another one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = _yaml().safe_load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, _yaml().YAMLError) as error:
+        raise OptionError("registry", path, f"{_ALLOWED} ({' '.join(str(error).split())})") from error
+    if not isinstance(document, dict) or not isinstance(document.get("levels"), dict):
+        raise OptionError("registry", path, f"{_ALLOWED}; it has no mapping named levels")
+    return document

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A registry in a PostgreSQL server, for hosts that have one between them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..model.errors import OptionError, SandboxError
+from .level_sql import BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, SqlStore, other_format
+
+_ALLOWED = (
+    "a database as libpq takes it, such as postgresql://levels@db.example.org/levels, without a password, which belongs into ~/.pgpass, "
+    "the environment (PGPASSWORD) or a service file"
+)
+_CONNECT_SECONDS = 10
+
+
+def check_url(url: str) -> None:
+    """Raise ``OptionError`` for a URL with a password in it, which every log would show."""
+    parts = urlsplit(url)
+    if parts.password or "password" in parts.query:
+        raise OptionError("registry", url.replace(parts.password or "\0", "********"), _ALLOWED)
+
+
+def _driver() -> Any:
+    try:
+        return importlib.import_module("psycopg2")
+    except ImportError as error:
+        raise SandboxError(
+            f"a registry in PostgreSQL needs psycopg2 in the Python of the controller ({error}); install python3-psycopg2"
+        ) from error
+
+
+@contextlib.contextmanager
+def errors(url: str) -> Iterator[None]:
+    """What the driver says, as an error that names the registry and what to do."""
+    driver = _driver()
+    try:
+        yield
+    except driver.Error as error:
+        said = " ".join(str(error).split())
+        raise SandboxError(
+            f"registry {url}: {said}; nothing was changed there; see that the server answers and that the role may use the database"
+        ) from error
+
+
+class PostgresqlStore(SqlStore):
+    """A registry in one schema of one database. Runs wait for each other, and a cut connection rolls back what it had begun."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection = _driver().connect(url, connect_timeout=_CONNECT_SECONDS, application_name="virt.sandbox")
+        self._cursor = self._connection.cursor()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self, write: bool) -> Iterator[None]:
+        """Everything or nothing, one writer at a time; a reader sees one state, and waits for nobody."""
+        try:
+            if write:
+                self._cursor.execute("SET LOCAL lock_timeout = %s", (f"{BUSY_SECONDS:.0f}s",))
+                self._cursor.execute("SELECT pg_advisory_xact_lock(hashtext('virt.sandbox'), hashtext(current_schema()))")
+            else:
+                self._cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._check_schema()
+            yield
+        except BaseException:
+            # where the connection is gone the server has done so itself
+            with contextlib.suppress(_driver().Error):
+                self._connection.rollback()
+            raise
+        if write:
+            self._connection.commit()
+        else:
+            self._connection.rollback()
+
+    def _check_schema(self) -> None:
+        (there,) = next(iter(self._rows("SELECT to_regclass('setting') IS NOT NULL")))
+        if not there:
+            for statement in SCHEMA:
+                self._cursor.execute(statement)
+            self._many("INSERT INTO setting VALUES (?, ?)", [("format", str(SCHEMA_VERSION))])
+            return
+        version = next((text for (text,) in self._rows("SELECT value FROM setting WHERE name = 'format'")), None)
+        if version != str(SCHEMA_VERSION):
+            raise other_format(self._url, version)
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterable[Sequence[Any]]:
+        self._cursor.execute(statement.replace("?", "%s"), values)
+        rows: list[Sequence[Any]] = self._cursor.fetchall()
+        return rows
+
+    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._cursor.executemany(statement.replace("?", "%s"), list(rows))

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A registry's levels in a database of SQL: what SQLite and PostgreSQL have in common, and SQLite's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ..engine.registry import Changes
+from ..model.errors import OptionError, SandboxError
+from ..model.mcs import Level
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+SCHEMA = (
+    "CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE owner (name TEXT PRIMARY KEY, level TEXT NOT NULL UNIQUE, categories INTEGER NOT NULL)",
+    "CREATE INDEX owner_categories ON owner (categories)",
+    "CREATE TABLE quarantine (level TEXT PRIMARY KEY, owner TEXT NOT NULL)",
+    "CREATE TABLE pool (low INTEGER PRIMARY KEY, watermark INTEGER NOT NULL)",
+    "CREATE TABLE free (low INTEGER, number INTEGER, PRIMARY KEY (low, number))",
+)
+
+# Others may pass through to what is theirs in it, not list it.
+_DIRECTORY_MODE = 0o711
+_OWNERS_OF_OTHER_SIZES = """
+    SELECT name, level FROM owner WHERE categories < ?
+    UNION ALL SELECT name, level FROM owner WHERE categories > ?
+"""
+
+
+def other_format(place: str, version: object) -> SandboxError:
+    """A registry that another version of the collection wrote, or that is none."""
+    return SandboxError(
+        f"registry {place}: it is of format {version}, and this version of the collection knows format "
+        f"{SCHEMA_VERSION}; use the version of the collection that wrote it, or name another one"
+    )
+
+
+class SqlStore(ABC):
+    """The statements of a registry; how to reach the database is its own."""
+
+    @abstractmethod
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterable[Sequence[Any]]:
+        """What a query with ``?`` in place of its values finds."""
+
+    @abstractmethod
+    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """A statement for each of these rows of values."""
+
+    def size(self) -> int | None:
+        return next((int(value) for (value,) in self._rows("SELECT value FROM setting WHERE name = 'categories'")), None)
+
+    def level_of(self, owner: str) -> Level | None:
+        return next((Level.parse(text) for (text,) in self._rows("SELECT level FROM owner WHERE name = ?", (owner,))), None)
+
+    def owner_of(self, level: Level) -> str | None:
+        return next((str(name) for (name,) in self._rows("SELECT name FROM owner WHERE level = ?", (str(level),))), None)
+
+    def owners(self, other_than: int | None = None) -> Iterator[tuple[str, Level]]:
+        """Every owner with its level, or those whose number of categories is another."""
+        if other_than is None:
+            rows = self._rows("SELECT name, level FROM owner ORDER BY name")
+        else:
+            # Two searches of the index; one for "<>" would read every owner.
+            rows = self._rows(_OWNERS_OF_OTHER_SIZES, (other_than, other_than))
+        for name, level in rows:
+            yield name, Level.parse(level)
+
+    def quarantine(self) -> Iterator[tuple[Level, str]]:
+        for level, owner in self._rows("SELECT level, owner FROM quarantine ORDER BY level"):
+            yield Level.parse(level), owner
+
+    def pools(self) -> dict[int, int]:
+        return {int(low): int(watermark) for low, watermark in self._rows("SELECT low, watermark FROM pool")}
+
+    def free(self, low: int) -> Iterator[int]:
+        for (number,) in self._rows("SELECT number FROM free WHERE low = ? ORDER BY number", (low,)):
+            yield int(number)
+
+    def write(self, changes: Changes) -> None:
+        if changes.size is not None:
+            self._many(_replacing("setting", "name", "value"), [("categories", str(changes.size))])
+        self._many("DELETE FROM owner WHERE name = ?", [(owner,) for owner in changes.owners])
+        # Never replaced: should two owners ever be given one level, the database refuses the second.
+        self._many(
+            "INSERT INTO owner VALUES (?, ?, ?)",
+            [(owner, str(level), len(level)) for owner, level in changes.owners.items() if level is not None],
+        )
+        self._many("DELETE FROM quarantine WHERE level = ?", [(str(level),) for level in changes.quarantine])
+        self._many(
+            "INSERT INTO quarantine VALUES (?, ?)",
+            [(str(level), owner) for level, owner in changes.quarantine.items() if owner is not None],
+        )
+        self._many(_replacing("pool", "low", "watermark"), changes.pools.items())
+        self._many("INSERT INTO free VALUES (?, ?) ON CONFLICT DO NOTHING", [number for number, free in changes.free.items() if free])
+        self._many("DELETE FROM free WHERE low = ? AND number = ?", [number for number, free in changes.free.items() if not free])
+
+
+def _replacing(table: str, key: str, value: str) -> str:
+    return f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT ({key}) DO UPDATE SET {value} = excluded.{value}"
+
+
+def create_file(path: str, allowed: str) -> None:
+    """The file of a SQLite registry, and its directory; not the directories above."""
+    directory = os.path.dirname(path)
+    try:
+        if not os.path.isdir(directory):
+            os.mkdir(directory, _DIRECTORY_MODE)
+            os.chmod(directory, _DIRECTORY_MODE)
+        # SQLite gives its own files beside this one the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        create_file(path, allowed)
+    except OSError as error:
+        raise OptionError("registry", path, f"it cannot be opened ({error.strerror}); {allowed}") from error
+
+
+@contextlib.contextmanager
+def sqlite_errors(url: str) -> Iterator[None]:
+    """What SQLite says, as an error that names the registry and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            remedy = f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
+        else:
+            remedy = "see that the file is a registry on a sound filesystem, and that its directory is writable"
+        raise SandboxError(f"registry {url}: {error}; {remedy}") from error
+
+
+class SqliteStore(SqlStore):
+    """A registry in one SQLite file. What was committed survives a kill, and a power cut; what was not, never was."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            self._use_write_ahead_log()
+            self._database.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _use_write_ahead_log(self) -> None:
+        """SQLite does not wait for others while it changes the journal's mode, so this does."""
+        limit = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > limit:
+                    raise
+                time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def transaction(self, write: bool) -> Iterator[None]:
+        """Everything or nothing; a transaction that only reads leaves nothing behind, not even in a new file."""
+        self._database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            self._check_schema()
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT" if write else "ROLLBACK")
+
+    def _check_schema(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version == 0 and tables == 0:
+            for statement in (*SCHEMA, f"PRAGMA user_version = {SCHEMA_VERSION}"):
+                self._database.execute(statement)
+        elif version != SCHEMA_VERSION:
+            raise other_format(self._path, version)
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterable[Sequence[Any]]:
+        return self._database.execute(statement, values)
+
+    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._database.executemany(statement, rows)

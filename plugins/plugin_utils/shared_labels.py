@@ -1,0 +1,57 @@
+# Copyright (c) 2026, virt.sandbox contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Levels in a registry that hosts have between them: decided on the controller, with what the sandbox host says it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
+
+
+class SharedLabels(ActionBase):
+    """An action that asks the module of its name on the host, unless the registry is one that only the controller reaches."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+    # the arguments of AnsibleModule by which the module of this name checks its options
+    keywords: ClassVar[Mapping[str, Any]]
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        self.task_vars = task_vars or {}
+        if not level_store.is_shared(str(self._task.args.get("registry") or "")):
+            return self._execute_module(task_vars=task_vars)
+        _validated, arguments = self.validate_argument_spec(
+            **{key: value for key, value in self.keywords.items() if key != "supports_check_mode"}
+        )
+        try:
+            return self.decide(arguments)
+        except SandboxError as error:
+            return {"failed": True, "msg": str(error)}
+
+    def decide(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What the action returns where the registry is shared."""
+        raise NotImplementedError
+
+    @property
+    def prefix(self) -> str:
+        """What the owners of this host begin with in a registry that knows other hosts too."""
+        return f"{self.task_vars['inventory_hostname']}/"
+
+    def ask(self, search: Collection[Level] = ()) -> tuple[list[InUse], set[str], dict[str, str]]:
+        """What carries a level on the host, its sandboxes, and the levels that its own registry gives them."""
+        said = self.module("virt.sandbox.mcs_label_info", {"search": [str(level) for level in search]})
+        if said.get("failed"):
+            raise SandboxError(said.get("msg", "the host could not be asked for the levels in use"))
+        in_use = [InUse(Level.parse(use["level"]), use["kind"], self.prefix + use["holder"]) for use in said["in_use"]]
+        return in_use, {self.prefix + name for name in said["here"]}, said["owners"]
+
+    def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a module on the host with its own registry."""
+        return self._execute_module(module_name=name, module_args=dict(arguments), task_vars=self.task_vars)

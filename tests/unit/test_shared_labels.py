@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Levels that hosts decide between them: what the action plugins make of what hosts say. The hosts here are registries in files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.virt.sandbox.plugins.action import mcs_label, mcs_label_info
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Request
+from ansible_collections.virt.sandbox.plugins.module_utils.host import levels_in_use
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, InUse, Level
+
+MODULES = {"virt.sandbox.mcs_label": label_run.run_label, "virt.sandbox.mcs_label_info": label_run.run_label_info}
+ACTIONS = {"mcs_label": mcs_label.ActionModule, "mcs_label_info": mcs_label_info.ActionModule}
+CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+DEFAULTS = {"range": "c0.c1023", "state": "present"}
+
+
+class Task:
+    """As much of a task as an action looks at."""
+
+    action = "mcs_label"
+    async_val = 0
+    collections: tuple[str, ...] = ()
+
+    def __init__(self, arguments: dict[str, Any], check_mode: bool) -> None:
+        self.args, self.check_mode, self.diff = arguments, check_mode, True
+
+
+Act = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def lock_file(tmp_path: Path) -> Path:
+    return tmp_path / "levels.lock.yml"
+
+
+@pytest.fixture
+def act(tmp_path: Path, lock_file: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
+    """An action for a host, of which ``in_use`` is what it carries."""
+    monkeypatch.setattr(label_run, "require_root", lambda: None)
+    monkeypatch.setattr(levels_in_use, "declared", lambda: set[str]())
+
+    def call(
+        host: str, action: str = "mcs_label", in_use: tuple[InUse, ...] = (), check_mode: bool = False, **arguments: Any
+    ) -> dict[str, Any]:
+        monkeypatch.setattr(label_run, "observe", lambda search: list(in_use))
+        task = Task({"registry": f"yaml://{lock_file}", **arguments}, check_mode)
+        plugin = ACTIONS[action](task, CONNECTION, None, None, None, None)
+
+        def module(name: str, given: dict[str, Any]) -> dict[str, Any]:
+            (tmp_path / host).mkdir(exist_ok=True)
+            return MODULES[name]({**DEFAULTS, "registry": f"sqlite:///{tmp_path}/{host}/labels.db", **given}, check_mode)
+
+        monkeypatch.setattr(plugin, "module", module)
+        return plugin.run(task_vars={"inventory_hostname": host})
+
+    return call
+
+
+def test_hosts_have_no_level_between_them_twice_and_each_records_its_own(act: Act, lock_file: Path) -> None:
+    assert act("one", name="web")["level"] == "s0:c0,c1"
+    assert act("two", sandboxes=[{"name": "web"}, {"name": "db"}])["labels"] == {"web": "s0:c0,c2", "db": "s0:c1,c2"}
+    assert yaml.safe_load(lock_file.read_text())["levels"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
+    assert act("two", "mcs_label_info")["owners"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
+
+
+def test_check_mode_foresees_it_and_a_second_run_changes_nothing(act: Act, lock_file: Path) -> None:
+    foreseen = act("one", name="web", check_mode=True)
+    assert not lock_file.exists()
+    done = act("one", name="web")
+    assert {key: foreseen[key] for key in ("changed", "level", "steps", "diff")} == {
+        key: done[key] for key in ("changed", "level", "steps", "diff")
+    }
+    assert done["steps"] == {"web": ["allocate", "record: assign"]}
+    again = act("one", name="web")
+    assert (again["changed"], again["steps"], again["diff"]) == (False, {}, [])
+
+
+def test_a_level_that_the_host_had_given_is_kept(act: Act, tmp_path: Path) -> None:
+    own = f"sqlite:///{tmp_path}/one/labels.db"
+    (tmp_path / "one").mkdir()
+    label_run.decide(
+        {"registry": own, "categories": None, "range": POLICY_RANGE},
+        [Request("web", True, Level.parse("s0:c7,c8"))],
+        lambda search: [],
+        False,
+    )
+    assert act("one", name="web")["level"] == "s0:c7,c8"
+    assert act("one", name="other", level="s0:c7,c9")["level"] == "s0:c7,c9"
+
+
+def test_what_was_edited_in_the_file_holds_on_the_host(act: Act, lock_file: Path) -> None:
+    act("one", name="web")
+    lock_file.write_text(lock_file.read_text().replace("s0:c0,c1", "s0:c40,c41"))
+    result = act("one", name="web")
+    assert (result["level"], result["steps"]) == ("s0:c40,c41", {"web": ["record: assign"]})
+
+
+def test_what_the_host_carries_is_not_given(act: Act) -> None:
+    machine = InUse(Level.parse("s0:c0"), "machine", "vm")
+    assert act("one", name="web", in_use=(machine,))["level"] == "s0:c1,c2"
+    refused = act("one", name="db", level="s0:c0,c5", in_use=(machine,))
+    assert refused["failed"]
+    assert "in use on this host by machine one/vm (s0:c0)" in refused["msg"]
+
+
+def test_a_released_level_rests_until_its_own_host_was_searched(act: Act) -> None:
+    act("one", name="web")
+    assert act("one", name="web", state="absent")["steps"] == {"web": ["release", "record: release"]}
+    # only the host that had it can say that nothing there carries it any more
+    assert act("two", name="web")["level"] == "s0:c0,c2"
+    carried = InUse(Level.parse("s0:c0,c1"), "file", "/var/lib/libvirt/filesystems/web/x")
+    assert act("one", name="db", in_use=(carried,))["level"] == "s0:c1,c2"
+    assert act("one", name="mail")["level"] == "s0:c0,c1"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("levels: {one/a: 's0:c1,c2', one/b: 's0:c1'}", r"one/a \(s0:c1,c2\) and one/b \(s0:c1\) are not separate"),
+        ("levels: {one/a: 's0:c2000'}", "one/a: 's0:c2000'"),
+        ("levels: {one/a: 5}", "levels is a mapping of texts"),
+        ("levels: []", "it has no mapping named levels"),
+        ("format: 9\nlevels: {}", "format 9"),
+        ("a: [", "a file of levels as mcs_label writes it"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_fails_before_a_host_is_asked(act: Act, lock_file: Path, text: str, says: str) -> None:
+    lock_file.write_text(text)
+    refused = act("one", name="web")
+    assert not (lock_file.parent / "one").exists()
+    assert refused["failed"]
+    assert re.search(says, refused["msg"])
+    assert lock_file.read_text() == text
