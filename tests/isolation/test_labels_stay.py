@@ -14,7 +14,7 @@ LEVELS = {NAME: "s0:c951,c952", OTHER: "s0:c953,c954"}
 TREES = "/var/lib/libvirt/filesystems"
 SOURCE = "/srv/it-stay"
 # without the SELinux user, which separates nothing: it is that of whoever made the file
-LABELS = f"cd {TREES} && find {NAME} {OTHER} -printf '%Z %p\n' | sed 's/^[a-z_]*://' | sort"
+LABELS = f"cd {TREES} && find {NAME} {OTHER} -printf '%Z %p\\n' | sed 's/^[a-z_]*://' | sort"
 # what goes over a host's labels, by administrators, packages and boots
 WIPES = {
     "restorecon": "restorecon -RF /var/lib/libvirt",
