@@ -59,11 +59,11 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
 # What has passed on both distributions in one run from plain hosts; the rest is hosts-more until it has.
-SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py playbook_example.py) tests/isolation/test_guards.py tests/faults
+SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py playbook_example.py) tests/isolation tests/faults
 hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first)
-	VSBX_STEPS="$(addprefix S,$(shell seq 19) $(shell seq 21 25))" pytest --durations=20 $(SETTLED)
+	pytest --durations=20 $(SETTLED)
 
-hosts-more: setup ## all steps and all tests on the lab's hosts
+hosts-more: setup ## all tests on the lab's hosts
 	pytest --durations=20 tests/integration tests/isolation tests/faults
 
 # Each scenario has a host of its own, from create to destroy. One that fails does not keep the next from running.

@@ -16,6 +16,7 @@ import socket
 import stat
 import struct
 import sys
+import zlib
 from typing import Any, Callable
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -24,6 +25,8 @@ CGROUPS = "/sys/fs/cgroup"
 MACHINES = CGROUPS + "/machine.slice"
 # of x86_64
 INIT_MODULE, SYSLOG, ADD_KEY, KEYCTL = 175, 103, 248, 250
+SHMGET, SEMGET, MSGGET, PIDFD_OPEN, IPC_CREAT = 29, 64, 68, 434, 0o1000
+PTRACE_SEIZE, PTRACE_DETACH = 0x4206, 17
 OPEN_BY_HANDLE_AT, BPF, FSOPEN, MOUNT_SETATTR, SWAPON = 304, 321, 430, 442, 167
 MS_RDONLY, MS_REMOUNT, MS_BIND = 1, 32, 4096
 AT_FDCWD = -100
@@ -261,12 +264,53 @@ def processes() -> None:
 
 ATTEMPTS["signal the other sandbox's first process"] = lambda: os.kill(GIVEN["other_pid"], 0)
 ATTEMPTS["signal the host's sshd"] = lambda: os.kill(GIVEN["host_pid"], 0)
+ATTEMPTS["have a descriptor of the other's first process"] = lambda: os.close(syscall(PIDFD_OPEN, GIVEN["other_pid"], 0))
+ATTEMPTS["open the other's network namespace"] = lambda: os.close(os.open(f"/proc/{GIVEN['other_pid']}/ns/net", os.O_RDONLY))
+
+
+def trace(pid: int) -> None:
+    for request in (PTRACE_SEIZE, PTRACE_DETACH):
+        if LIBC.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, None) and request == PTRACE_SEIZE:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+ATTEMPTS["trace the other's first process"] = lambda: in_child(lambda: trace(GIVEN["other_pid"]))
+ATTEMPTS["trace the host's sshd"] = lambda: in_child(lambda: trace(GIVEN["host_pid"]))
 ATTEMPTS["signal an own process"] = lambda: os.kill(1, 0)
 ATTEMPTS["read the memory of the other's first process"] = lambda: write(f"/proc/{GIVEN['other_pid']}/mem")
 
 
+# ---- IPC objects and sockets
+
+IPC = {"shared memory": SHMGET, "semaphores": SEMGET, "message queue": MSGGET}
+
+
+def ipc(number: int, name: str, flags: int) -> None:
+    """Objects of IPC have numbers for names; every kind has its own."""
+    key = zlib.crc32(name.encode()) & 0x7FFFFFFF
+    arguments = (key, flags) if number == MSGGET else (key, 1, flags)
+    syscall(number, *map(ctypes.c_long, arguments))
+
+
+for kind, number in IPC.items():
+    ATTEMPTS[f"keep {kind}"] = lambda number=number: ipc(number, GIVEN["own"], IPC_CREAT | 0o666)
+    ATTEMPTS[f"find the other's {kind}"] = lambda number=number: ipc(number, GIVEN["other"], 0)
+    ATTEMPTS[f"find the host's {kind}"] = lambda number=number: ipc(number, "vsbx-host", 0)
+
+
+def reach(family: int, address: Any) -> None:
+    with socket.socket(family) as client:
+        client.settimeout(5)
+        client.connect(address)
+
+
+ATTEMPTS["reach a service on the host's loopback"] = lambda: reach(socket.AF_INET, ("127.0.0.1", GIVEN["host_port"]))
+ATTEMPTS["reach an abstract socket of the host"] = lambda: reach(socket.AF_UNIX, "\0vsbx-host")
+
+
 # ---- the kernel
 
+ATTEMPTS["read the kernel's memory"] = lambda: os.close(os.open("/proc/kcore", os.O_RDONLY))
 for path in (
     "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
     "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/sys/fs/selinux/enforce", "/sys/fs/selinux/load", "/sys/kernel/uevent_helper",

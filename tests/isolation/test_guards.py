@@ -28,6 +28,9 @@ ABSENT = ("ENOENT",)
 # the mount is read-only, and the label says so too: which one answers first is the kernel's
 READ_ONLY = ("EROFS", "EACCES")
 UNREACHABLE = ("ESRCH",)
+REFUSED = ("ECONNREFUSED",)
+IPC = ("shared memory", "semaphores", "message queue")
+HOST_PORT = 18999
 MOUNTS = ("/usr", "/", "/etc/alternatives")
 
 CGROUP_KEYS = (
@@ -66,6 +69,14 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "signal the other sandbox's first process": UNREACHABLE,
     "signal the host's sshd": UNREACHABLE,
     "read the memory of the other's first process": ABSENT,
+    "have a descriptor of the other's first process": UNREACHABLE,
+    "open the other's network namespace": ABSENT,
+    "trace the other's first process": UNREACHABLE,
+    "trace the host's sshd": UNREACHABLE,
+    # IPC objects and sockets
+    **{f"find {whose} {kind}": ABSENT for kind in IPC for whose in ("the other's", "the host's")},
+    "reach a service on the host's loopback": REFUSED,
+    "reach an abstract socket of the host": REFUSED,
     # the kernel
     **{f"write {path}": (*DENIED, "EROFS") for path in (
         "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
@@ -73,7 +84,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     )},
     **dict.fromkeys((
         "load a kernel module", "read the kernel's log", "clear the kernel's log", "set the host name", "swap", "create a bpf map",
-        "set the clock",
+        "set the clock", "read the kernel's memory",
     ), DENIED),
     # refused for the namespace already, on some kernels
     "ask the audit system for its settings": (*DENIED, "ECONNREFUSED"),
@@ -88,6 +99,22 @@ OWN = (
     "signal an own process",
     "keep a secret in the process's keyring",
 )
+# what the host and the other sandbox have, for the attempts to look for
+KEPT = ("keep a secret in the user's keyring", *(f"keep {kind}" for kind in IPC))
+LISTENER = f"""
+systemctl stop vsbx-listen 2>/dev/null
+cat >/run/vsbx-listen.py <<'END'
+import socket, time
+kept = [socket.socket(socket.AF_UNIX), socket.socket()]
+kept[0].bind("\\0vsbx-host")
+kept[1].bind(("127.0.0.1", {HOST_PORT}))
+for one in kept:
+    one.listen()
+time.sleep(3600)
+END
+systemd-run --quiet --unit=vsbx-listen python3 /run/vsbx-listen.py
+"""
+KEPT_NO_LONGER = "systemctl stop vsbx-listen; rm -f /run/vsbx-listen.py; ipcrm --all=shm --all=sem --all=msg"
 # on the host, where nothing of the above stands in the way
 CONTROLS = (
     *(f"write {key} of the {whose} slice" for key in ("cgroup.procs", "memory.max") for whose in ("own", "other")),
@@ -110,6 +137,12 @@ CONTROLS = (
     "see a process of the host",
     "signal the other sandbox's first process",
     "signal the host's sshd",
+    "have a descriptor of the other's first process",
+    "open the other's network namespace",
+    "trace the other's first process",
+    *(f"find the host's {kind}" for kind in IPC),
+    "reach a service on the host's loopback",
+    "reach an abstract socket of the host",
     "write /proc/sys/kernel/core_pattern",
     "write /sys/fs/selinux/enforce",
     "read the kernel's log",
@@ -148,6 +181,7 @@ def tasks() -> list[dict[str, Any]]:
         {"name": "content", CONTENT: {"sandboxes": [{"name": name} for name in LEVELS]}},
         {"name": "service", SERVICE: {"sandboxes": [{"name": name, "units": ["systemd-tmpfiles-clean.timer"]} for name in LEVELS]}},
         shell_task("scene", SCENE),
+        shell_task("listener", LISTENER),
         shell_task("handle", f"python3 - <<'EOF'\n{HANDLE}EOF\n"),
     ]
 
@@ -182,11 +216,11 @@ def given(lab: Lab, scene: Played) -> Iterator[dict[str, dict[str, Any]]]:
         lab.ssh(host, f"touch {' '.join(places)}")
         found[host] = {
             "own": A, "other": B, "other_level": LEVELS[B], "other_pid": int(seen["leader"]), "host_pid": int(seen["sshd"]),
-            "other_scope": seen["scope"], "secrets": places, "handle": scene.on(host)["handle"].stdout.strip(),
+            "other_scope": seen["scope"], "secrets": places, "handle": scene.on(host)["handle"].stdout.strip(), "host_port": HOST_PORT,
         }  # fmt: skip
     yield found
     for host in lab.hosts:
-        lab.ssh(host, f"rm -f {' '.join(found[host]['secrets'])}")
+        lab.ssh(host, f"rm -f {' '.join(found[host]['secrets'])}; {KEPT_NO_LONGER}")
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +228,9 @@ def outcomes(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     """How each attempt ended in A, by host. B keeps its secret first, for A to look for."""
     found = {}
     for host in lab.hosts:
-        keep = ["keep a secret in the user's keyring"]
-        run_attempts(lab, host, inside(B), {**given[host], "own": B, "other": A, "attempts": keep})
-        run_attempts(lab, host, "python3 - ", {**given[host], "own": "vsbx-host", "attempts": keep})
+        for way, own in ((inside(B), B), ("python3 - ", "vsbx-host")):
+            kept = run_attempts(lab, host, way, {**given[host], "own": own, "other": A, "attempts": KEPT})
+            assert set(kept.values()) == {"ok"}, kept
         found[host] = run_attempts(lab, host, inside(A), {**given[host], "attempts": [*EXPECTED, *OWN]})
     return found
 

@@ -20,8 +20,11 @@ class PolicyFile:
         try:
             with open(path, "rb"):
                 status = self._sepol.init(path)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise OptionError("policy", path, f"a compiled policy that can be read ({error})") from error
+        # the binding has more than one way to say so
+        except (ValueError, SystemError):
+            status = -1
         if status:
             raise OptionError("policy", path, "a compiled policy of a version that this libsepol reads")
 
