@@ -10,7 +10,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run, listed
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import OWNER_OPTIONS, REGISTRY_OPTIONS, Request, requests_of
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import (
+    OWNER_OPTIONS,
+    REGISTRY_OPTIONS,
+    LevelStep,
+    Request,
+    host_of,
+    requests_of,
+)
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, normalise
 from ansible_collections.virt.sandbox.plugins.plugin_utils.shared_labels import SharedLabels
@@ -29,37 +36,40 @@ class ActionModule(SharedLabels):
         def observe(search: Collection[Level]) -> list[InUse]:
             return self.ask(search)[0] if search else in_use
 
-        decided = label_run.decide(options, ours, observe, self._task.check_mode, self.prefix)
-        levels = {request.owner: decided.levels.get(self.prefix + request.owner) for request in requests}
+        decided = label_run.decide(options, ours, observe, self._task.check_mode, self.host)
+        levels = {request.owner: decided.levels.get(self.owner(request.owner)) for request in requests}
         recorded = self.module("virt.sandbox.mcs_label", {"sandboxes": [_exact(request, levels) for request in requests]})
         if recorded.get("failed"):
-            return recorded
+            return {**recorded, "changed": bool(decided.steps) and not self._task.check_mode, "steps": self._steps(decided.steps, {})}
         return {**recorded, **self._reported(arguments, decided.steps, recorded)}
 
     def _shared(self, request: Request, known: Collection[str], held: Mapping[str, str]) -> Request:
         """The request in the shared registry, which takes over what the host's own has given until then."""
-        owner, level = self.prefix + request.owner, request.level
+        owner, level = self.owner(request.owner), request.level
         if request.present and level is None and owner not in known and request.owner in held:
             level = Level.parse(held[request.owner])
         return dataclasses.replace(request, owner=owner, level=level)
 
-    def _reported(self, arguments: Mapping[str, Any], steps: list[Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
-        there = label_run.actions(steps)
-        here = {owner: [f"record: {step}" for step in done] for owner, done in recorded["steps"].items()}
+    def _reported(self, arguments: Mapping[str, Any], steps: list[LevelStep], recorded: Mapping[str, Any]) -> dict[str, Any]:
         diffs = [label_run.diff(steps), recorded.get("diff") or {}]
         result = {
             "changed": bool(steps) or recorded["changed"],
-            "steps": {owner: there.get(self.prefix + owner, []) + here.get(owner, []) for owner in _owners(there, here, self.prefix)},
+            "steps": self._steps(steps, recorded["steps"]),
             "diff": [diff for diff in diffs if diff.get("before") != diff.get("after")],
         }
         name = arguments.get("name")
         return {**result, "level": recorded["labels"][name]} if name in recorded["labels"] else result
 
+    def _steps(self, steps: list[LevelStep], recorded: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        """What was done in the shared registry, then what the host recorded of it, by the names of its sandboxes."""
+        found: dict[str, list[str]] = {}
+        for owner, done in label_run.actions(steps).items():
+            found.setdefault(owner.rpartition("/")[2] if host_of(owner) == self.host else owner, []).extend(done)
+        for name, done in recorded.items():
+            found.setdefault(name, []).extend(f"record: {one}" for one in done)
+        return found
+
 
 def _exact(request: Request, levels: Mapping[str, Level | None]) -> dict[str, Any]:
     level = levels[request.owner]
     return {"name": request.owner, "level": str(level)} if request.present else {"name": request.owner, "state": "absent"}
-
-
-def _owners(there: Collection[str], here: Collection[str], prefix: str) -> list[str]:
-    return list(dict.fromkeys([owner[len(prefix) :] if owner.startswith(prefix) else owner for owner in there] + list(here)))

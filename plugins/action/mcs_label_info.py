@@ -19,5 +19,5 @@ class ActionModule(SharedLabels):
     def decide(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What the shared registry says, beside what this host carries."""
         options = normalise(INFO_OPTIONS, arguments)
-        in_use, here, _held = self.ask([*label_run.resting(options, self.prefix), *options["search"]])
-        return {**label_run.info(options, in_use, here, self.prefix), "in_use": list(map(label_run.shown, in_use)), "here": sorted(here)}
+        in_use, here, _held = self.ask([*label_run.resting(options, self.host), *options["search"]])
+        return {**label_run.info(options, in_use, here, self.host), "in_use": list(map(label_run.shown, in_use)), "here": sorted(here)}

@@ -34,7 +34,8 @@ def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list
     """Of each declared sandbox, the options that one of the modules takes."""
     if module not in _OBJECTS:
         raise AnsibleFilterError(f"sandbox_options: {module!r} is not allowed; one of {', '.join(_OBJECTS)}")
-    return [{key: value for key, value in item.items() if key in _OBJECTS[module] and _taken(key, item, module)} for item in sandboxes]
+    there = [item for item in sandboxes if module != "isolation" or item.get("state") != "absent"]
+    return [{key: value for key, value in item.items() if key in _OBJECTS[module] and _taken(key, item, module)} for item in there]
 
 
 def _taken(key: str, item: Mapping[str, Any], module: str) -> bool:

@@ -103,7 +103,9 @@ quarantine:
       description: Who had it.
       type: str
     carried_by:
-      description: What still carries it. A level that nothing carries is freed by the next run that allocates.
+      description:
+        - What still carries it. A level that nothing carries is freed by the next run that allocates.
+        - None where it was on another host, of which only a run there can tell.
       type: list
       elements: str
 stale:

@@ -19,38 +19,51 @@ class SharedLabels(ActionBase):
 
     _supports_check_mode = True
     _supports_diff = True
+    _supports_async = True
     # the arguments of AnsibleModule by which the module of this name checks its options
     keywords: ClassVar[Mapping[str, Any]]
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         self.task_vars = task_vars or {}
-        if not level_store.is_shared(str(self._task.args.get("registry") or "")):
-            return self._execute_module(task_vars=task_vars)
-        _validated, arguments = self.validate_argument_spec(
-            **{key: value for key, value in self.keywords.items() if key != "supports_check_mode"}
-        )
         try:
-            return self.decide(arguments)
+            if not level_store.is_shared(str(self._task.args.get("registry") or "")):
+                in_background = bool(self._task.async_val) and not self._connection.has_native_async
+                return self._execute_module(task_vars=task_vars, wrap_async=in_background)
+            if self._task.async_val:
+                raise SandboxError("async: it is decided on the controller in a registry that hosts share; leave async out")
+            return self.decide(self._arguments())
         except SandboxError as error:
             return {"failed": True, "msg": str(error)}
+
+    def _arguments(self) -> dict[str, Any]:
+        keywords = {key: value for key, value in self.keywords.items() if key != "supports_check_mode"}
+        _validated, arguments = self.validate_argument_spec(**keywords)
+        return dict(arguments)
 
     def decide(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What the action returns where the registry is shared."""
         raise NotImplementedError
 
     @property
-    def prefix(self) -> str:
-        """What the owners of this host begin with in a registry that knows other hosts too."""
-        return f"{self.task_vars['inventory_hostname']}/"
+    def host(self) -> str:
+        """The host whose sandboxes these are, by its name in the inventory: where the module runs."""
+        return str(self._task.delegate_to or self.task_vars["inventory_hostname"])
+
+    def owner(self, name: str) -> str:
+        """A sandbox of this host in a registry that knows other hosts too."""
+        return f"{self.host}/{name}"
 
     def ask(self, search: Collection[Level] = ()) -> tuple[list[InUse], set[str], dict[str, str]]:
         """What carries a level on the host, its sandboxes, and the levels that its own registry gives them."""
         said = self.module("virt.sandbox.mcs_label_info", {"search": [str(level) for level in search]})
         if said.get("failed"):
-            raise SandboxError(said.get("msg", "the host could not be asked for the levels in use"))
-        in_use = [InUse(Level.parse(use["level"]), use["kind"], self.prefix + use["holder"]) for use in said["in_use"]]
-        return in_use, {self.prefix + name for name in said["here"]}, said["owners"]
+            more = said.get("module_stderr") or said.get("module_stdout") or ""
+            raise SandboxError(f"{said.get('msg', 'the host could not be asked for the levels in use')} {more}".rstrip())
+        in_use = [InUse(Level.parse(use["level"]), use["kind"], self.owner(use["holder"])) for use in said["in_use"]]
+        # what its own registry still records is the sandbox's, whatever became of that
+        in_use += [InUse(Level.parse(text), "content", self.owner(name)) for name, text in said["owners"].items()]
+        return in_use, {self.owner(name) for name in said["here"]}, said["owners"]
 
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Run a module on the host with its own registry."""

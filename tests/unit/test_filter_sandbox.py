@@ -34,6 +34,7 @@ def test_content_is_found_from_units_only_where_a_sandbox_says_so(discover: dict
     assert FILTERS["sandbox_options"](declared, "service") == [{"name": "a", "units": ["x"]}]
     assert FILTERS["sandbox_options"](declared, "role") == declared
     assert FILTERS["sandbox_options"]([{**declared[0], "process_type": "a_t"}], "isolation") == [{"name": "a", "process_type": "a_t"}]
+    assert FILTERS["sandbox_options"]([{"name": "a", "state": "absent"}], "isolation") == []
 
 
 def test_what_is_not_declared_is_not_given() -> None:

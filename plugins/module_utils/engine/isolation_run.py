@@ -42,7 +42,9 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     path = parameters["policy"]
     policy = _of_the_kernel() if path is None else _of_a_file(path)
     subjects = _subjects(parameters)
-    names = listed.chosen(parameters["name"], [one.name for one in subjects])
+    names = listed.chosen(
+        parameters["name"], [one.name for one in subjects], "this host" if parameters["sandboxes"] is None else "the play"
+    )
     chosen = [one for one in subjects if one.name in names]
     for one in chosen:
         _require_known(one, policy)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from ..host import level_store, levels_in_use
+from ..model.errors import SandboxError
 from ..model.mcs import InUse, Level
 from ..model.options import normalise
 from .apply import require_root
 from .leftovers import leftovers
-from .registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, Request, conflicts, requests_of
+from .registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, Request, conflicts, host_of, requests_of
 
 # levels to look for in all content -> what carries any level on the host
 Observe = Callable[[Collection[Level]], list[InUse]]
@@ -31,11 +32,11 @@ class Decided:
     in_use: list[InUse]
 
 
-def decide(options: Mapping[str, Any], requests: list[Request], observe: Observe, check_mode: bool, prefix: str = "") -> Decided:
-    """Plan, and unless in check mode write, what the requests ask of a registry; ``prefix``: of the owners on the observed host."""
+def decide(options: Mapping[str, Any], requests: list[Request], observe: Observe, check_mode: bool, host: str = "") -> Decided:
+    """Plan, and unless in check mode write, what the requests ask of a registry; ``host``: the one that is observed."""
     with level_store.open_store(options["registry"], create=False) as store:
         registry = Registry(store, options["categories"], options["range"])
-        to_search = registry.to_search(requests, prefix)
+        to_search = registry.to_search(requests, host)
         in_use = observe(to_search)
         steps = registry.plan(requests, in_use, to_search)
         owners = registry.owners()
@@ -44,7 +45,11 @@ def decide(options: Mapping[str, Any], requests: list[Request], observe: Observe
             registry = Registry(store, options["categories"], options["range"])
             steps = registry.apply(requests, in_use, to_search)
             owners = registry.owners()
-    return Decided(steps, {**owners, **{step.owner: step.after for step in steps if step.action != "free"}}, in_use)
+    levels = {**owners, **{step.owner: step.after for step in steps if step.action != "free"}}
+    for request in requests:
+        if request.present and levels.get(request.owner) is None:
+            raise SandboxError(f"{request.owner}: another run released its level at the same time; run again")
+    return Decided(steps, levels, in_use)
 
 
 def observe(search: Iterable[Level]) -> list[InUse]:
@@ -94,17 +99,18 @@ def owned(options: Mapping[str, Any]) -> dict[str, Level]:
         return Registry(store).owners()
 
 
-def resting(options: Mapping[str, Any], prefix: str = "") -> list[Level]:
-    """The levels in a registry's quarantine, of the owners with this prefix."""
+def resting(options: Mapping[str, Any], host: str = "") -> list[Level]:
+    """The levels in a registry's quarantine, of the owners on this host."""
     with level_store.open_store(options["registry"], create=False) as store:
-        return [level for level, owner in Registry(store).quarantine().items() if owner.startswith(prefix)]
+        return [level for level, owner in Registry(store).quarantine().items() if host_of(owner) == host]
 
 
-def info(options: Mapping[str, Any], in_use: list[InUse], here: Collection[str], prefix: str = "") -> dict[str, Any]:
-    """What a registry says beside what was observed on a host, whose owners have this prefix."""
+def info(options: Mapping[str, Any], in_use: list[InUse], here: Collection[str], host: str = "") -> dict[str, Any]:
+    """What a registry says beside what was observed on one of its hosts."""
     with level_store.open_store(options["registry"], create=False) as store:
         registry = Registry(store, None, options["range"])
         owners, quarantine, free = registry.owners(), registry.quarantine(), registry.free_count()
+    ours = {owner: level for owner, level in owners.items() if host_of(owner) == host}
     return {
         "changed": False,
         "owners": _texts(owners),
@@ -117,17 +123,18 @@ def info(options: Mapping[str, Any], in_use: list[InUse], here: Collection[str],
                 "other_level": str(found.other.level),
                 "message": str(found),
             }
-            for found in conflicts(owners, _beside_leftovers(in_use))
+            for found in conflicts(ours, _beside_leftovers(in_use))
         ],
         "quarantine": [
             {
                 "level": str(level),
                 "owner": owner,
-                "carried_by": [f"{use.kind} {use.holder}" for use in in_use if use.level == level],
+                # of another host's nobody here knows
+                "carried_by": [f"{use.kind} {use.holder}" for use in in_use if use.level == level] if host_of(owner) == host else None,
             }
             for level, owner in quarantine.items()
         ],
-        "stale": sorted(owner for owner in owners if owner.startswith(prefix) and owner not in here),
+        "stale": sorted(owner for owner in ours if owner not in here),
         "free": free,
     }
 

@@ -42,10 +42,10 @@ def check_once(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def chosen(name: str | None, known: Collection[str]) -> list[str]:
+def chosen(name: str | None, known: Collection[str], place: str = "this host") -> list[str]:
     """The one sandbox that is named, or all; raises ``OptionError`` for a name that is not known."""
     if name is not None and name not in known:
-        raise OptionError("name", name, f"a sandbox of this host ({', '.join(known) or 'it has none'})")
+        raise OptionError("name", name, f"a sandbox of {place} ({', '.join(known) or 'it has none'})")
     return list(known) if name is None else [name]
 
 

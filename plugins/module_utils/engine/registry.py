@@ -56,6 +56,11 @@ class Request:
     level: Level | None = None
 
 
+def host_of(owner: str) -> str:
+    """The host of an owner in a registry that hosts share, ``HOST/NAME``; nothing in a host's own."""
+    return owner.rpartition("/")[0]
+
+
 def requests_of(parameters: Mapping[str, Any]) -> list[Request]:
     """The requests of a module's parameters, in the form ``name`` or ``sandboxes``."""
     if parameters.get("name") is not None:
@@ -176,16 +181,16 @@ class Registry:
                 self._store.write(draft.changes)
             return draft.steps
 
-    def to_search(self, requests: Iterable[Request], prefix: str = "") -> set[Level]:
+    def to_search(self, requests: Iterable[Request], host: str = "") -> set[Level]:
         """The levels in quarantine, if one of the requests asks for a level that its owner does not have yet.
 
-        ``prefix``: of the owners whose content can be searched, those of this host.
+        Content can be searched on one host, so of the owners only those of this one.
         """
         with self._store.transaction(write=False):
             for request in requests:
                 held = self._store.level_of(request.owner)
                 if request.present and (held is None or request.level not in (None, held)):
-                    return {level for level, owner in self._store.quarantine() if owner.startswith(prefix)}
+                    return {level for level, owner in self._store.quarantine() if host_of(owner) == host}
             return set()
 
     def owners(self) -> dict[str, Level]:

@@ -7,11 +7,12 @@ import contextlib
 import fcntl
 import importlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..engine.registry import Changes
+from ..engine.registry import MOST_CATEGORIES, Changes
 from ..model.errors import OptionError, SandboxError
 from ..model.mcs import Level, LevelError, conflicting
 from .level_sql import SCHEMA_VERSION, other_format
@@ -24,9 +25,10 @@ class FileStore:
     """The levels of one file. It is read whole, and replaced whole by rename, while its directory is locked."""
 
     def __init__(self, path: str) -> None:
-        if not os.path.isdir(os.path.dirname(path)):
+        # the file itself where the path is a link to it: others have other links
+        self._path = os.path.realpath(path)
+        if not os.path.isdir(os.path.dirname(self._path)):
             raise OptionError("registry", path, "a file in a directory that is there")
-        self._path = path
         self._size: int | None = None
         self._owners: dict[str, Level] = {}
         self._by_level: dict[Level, str] = {}
@@ -50,7 +52,10 @@ class FileStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        descriptor = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise OptionError("registry", self._path, f"a file in a directory that can be read ({error.strerror})") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -62,8 +67,8 @@ class FileStore:
         if document.get("format", SCHEMA_VERSION) != SCHEMA_VERSION:
             raise other_format(self._path, document["format"])
         size = document.get("categories")
-        if size is not None and not isinstance(size, int):
-            raise OptionError("registry", self._path, f"{_ALLOWED}; categories is a number")
+        if size is not None and size not in range(1, MOST_CATEGORIES + 1):
+            raise OptionError("registry", self._path, f"{_ALLOWED}; categories is a number from 1 to {MOST_CATEGORIES}")
         self._size = size
         self._owners = {owner: self._level(text, owner) for owner, text in self._mapping(document, "levels").items()}
         self._quarantine = {self._level(text, owner): owner for text, owner in self._mapping(document, "quarantine").items()}
@@ -102,7 +107,7 @@ class FileStore:
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
-                os.fchmod(descriptor, 0o644)
+                os.fchmod(descriptor, self._mode())
                 file.flush()
                 os.fsync(descriptor)
             os.replace(path, self._path)
@@ -110,6 +115,12 @@ class FileStore:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             raise
+
+    def _mode(self) -> int:
+        try:
+            return stat.S_IMODE(os.stat(self._path).st_mode)
+        except FileNotFoundError:
+            return 0o644
 
     def size(self) -> int | None:
         return self._size

@@ -22,8 +22,8 @@ _CONNECT_SECONDS = 10
 def check_url(url: str) -> None:
     """Raise ``OptionError`` for a URL with a password in it, which every log would show."""
     parts = urlsplit(url)
-    if parts.password or "password" in parts.query:
-        raise OptionError("registry", url.replace(parts.password or "\0", "********"), _ALLOWED)
+    if parts.password is not None or "password" in parts.query:
+        raise OptionError("registry", f"{parts.scheme}://{parts.hostname or ''}{parts.path}", _ALLOWED)
 
 
 def _driver() -> Any:
@@ -43,9 +43,10 @@ def errors(url: str) -> Iterator[None]:
         yield
     except driver.Error as error:
         said = " ".join(str(error).split())
-        raise SandboxError(
-            f"registry {url}: {said}; nothing was changed there; see that the server answers and that the role may use the database"
-        ) from error
+        remedy = "see that the server answers and that the role may use the database"
+        if isinstance(error, driver.errors.LockNotAvailable):
+            remedy = f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
+        raise SandboxError(f"registry {url}: {said}; what was not committed was not changed there; {remedy}") from error
 
 
 class PostgresqlStore(SqlStore):
@@ -55,6 +56,7 @@ class PostgresqlStore(SqlStore):
         self._url = url
         self._connection = _driver().connect(url, connect_timeout=_CONNECT_SECONDS, application_name="virt.sandbox")
         self._cursor = self._connection.cursor()
+        self._there = False
 
     def close(self) -> None:
         self._connection.close()
@@ -63,12 +65,7 @@ class PostgresqlStore(SqlStore):
     def transaction(self, write: bool) -> Iterator[None]:
         """Everything or nothing, one writer at a time; a reader sees one state, and waits for nobody."""
         try:
-            if write:
-                self._cursor.execute("SET LOCAL lock_timeout = %s", (f"{BUSY_SECONDS:.0f}s",))
-                self._cursor.execute("SELECT pg_advisory_xact_lock(hashtext('virt.sandbox'), hashtext(current_schema()))")
-            else:
-                self._cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            self._check_schema()
+            self._begin(write)
             yield
         except BaseException:
             # where the connection is gone the server has done so itself
@@ -80,18 +77,30 @@ class PostgresqlStore(SqlStore):
         else:
             self._connection.rollback()
 
-    def _check_schema(self) -> None:
-        (there,) = next(iter(self._rows("SELECT to_regclass('setting') IS NOT NULL")))
-        if not there:
+    def _begin(self, write: bool) -> None:
+        """The tables come with the first run that writes; until then a reader finds nothing, and needs no right to make any."""
+        if write:
+            # so that what is read was written before the lock was had, whatever the server's default is
+            self._cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            self._cursor.execute("SET LOCAL lock_timeout = %s", (f"{BUSY_SECONDS:.0f}s",))
+            self._cursor.execute("SELECT pg_advisory_xact_lock(hashtext('virt.sandbox'))")
+        else:
+            self._cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        self._cursor.execute("SELECT to_regclass('setting') IS NOT NULL")
+        (self._there,) = self._cursor.fetchone()
+        if self._there:
+            version = next((text for (text,) in self._rows("SELECT value FROM setting WHERE name = 'format'")), None)
+            if version != str(SCHEMA_VERSION):
+                raise other_format(self._url, version)
+        elif write:
             for statement in SCHEMA:
                 self._cursor.execute(statement)
+            self._there = True
             self._many("INSERT INTO setting VALUES (?, ?)", [("format", str(SCHEMA_VERSION))])
-            return
-        version = next((text for (text,) in self._rows("SELECT value FROM setting WHERE name = 'format'")), None)
-        if version != str(SCHEMA_VERSION):
-            raise other_format(self._url, version)
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterable[Sequence[Any]]:
+        if not self._there:
+            return ()
         self._cursor.execute(statement.replace("?", "%s"), values)
         rows: list[Sequence[Any]] = self._cursor.fetchall()
         return rows

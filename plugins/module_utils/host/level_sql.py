@@ -13,7 +13,7 @@ from typing import Any
 
 from ..engine.registry import Changes
 from ..model.errors import OptionError, SandboxError
-from ..model.mcs import Level
+from ..model.mcs import Level, LevelError
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
@@ -42,6 +42,15 @@ def other_format(place: str, version: object) -> SandboxError:
     )
 
 
+def _level(text: str) -> Level:
+    try:
+        return Level.parse(text)
+    except LevelError as error:
+        raise SandboxError(
+            f"registry: {text!r}, which it has for a level, is none ({error}); nothing but mcs_label writes there"
+        ) from error
+
+
 class SqlStore(ABC):
     """The statements of a registry; how to reach the database is its own."""
 
@@ -57,7 +66,7 @@ class SqlStore(ABC):
         return next((int(value) for (value,) in self._rows("SELECT value FROM setting WHERE name = 'categories'")), None)
 
     def level_of(self, owner: str) -> Level | None:
-        return next((Level.parse(text) for (text,) in self._rows("SELECT level FROM owner WHERE name = ?", (owner,))), None)
+        return next((_level(text) for (text,) in self._rows("SELECT level FROM owner WHERE name = ?", (owner,))), None)
 
     def owner_of(self, level: Level) -> str | None:
         return next((str(name) for (name,) in self._rows("SELECT name FROM owner WHERE level = ?", (str(level),))), None)
@@ -70,11 +79,11 @@ class SqlStore(ABC):
             # Two searches of the index; one for "<>" would read every owner.
             rows = self._rows(_OWNERS_OF_OTHER_SIZES, (other_than, other_than))
         for name, level in rows:
-            yield name, Level.parse(level)
+            yield name, _level(level)
 
     def quarantine(self) -> Iterator[tuple[Level, str]]:
         for level, owner in self._rows("SELECT level, owner FROM quarantine ORDER BY level"):
-            yield Level.parse(level), owner
+            yield _level(level), owner
 
     def pools(self) -> dict[int, int]:
         return {int(low): int(watermark) for low, watermark in self._rows("SELECT low, watermark FROM pool")}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..engine.registry import Store
 from ..model.errors import OptionError
@@ -16,36 +16,47 @@ from .level_file import FileStore
 from .level_sql import SqliteStore, create_file, sqlite_errors
 
 # kinds that hosts have between them; the controller is who reaches these
-_SHARED = ("yaml", "postgresql")
+_DATABASE = ("postgresql", "postgres")
+_SHARED = ("yaml", *_DATABASE)
 _ALLOWED = (
     f"a registry is the URL of a file on the host, such as {REGISTRY}, of one on the controller, such as "
     "yaml:////srv/infra/levels.lock.yml, or of a database, such as postgresql://levels@db.example.org/levels"
 )
 
 
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise OptionError("registry", url, f"{_ALLOWED} ({error})") from error
+
+
 def is_shared(url: str) -> bool:
     """Whether hosts have a registry between them, which the controller reaches and they do not."""
-    return urlsplit(url).scheme in _SHARED
+    return _parts(url).scheme in _SHARED
 
 
 def on_host(url: str) -> str:
     """The registry on the host that knows the levels of its sandboxes: what is decided elsewhere is recorded there too."""
+    if _parts(url).scheme in _DATABASE:
+        level_postgresql.check_url(url)
     return REGISTRY if is_shared(url) else url
 
 
 def store_path(url: str) -> str:
     """The file of a ``sqlite:`` or ``yaml:`` URL; it is absolute however many slashes it begins with."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     name = parts.path.lstrip("/")
     if parts.scheme not in ("sqlite", "yaml") or parts.netloc or parts.query or parts.fragment or not name or "\0" in url:
-        raise OptionError("registry", url, _ALLOWED)
+        # what stands before an @ may be a password
+        raise OptionError("registry", url if "@" not in url else f"{parts.scheme}://{parts.hostname or ''}{parts.path}", _ALLOWED)
     return "/" + name
 
 
 @contextlib.contextmanager
 def open_store(url: str, create: bool) -> Iterator[Store]:
     """The store at a URL. Without ``create`` nothing comes into being: one that is not there yet is shown as empty."""
-    if urlsplit(url).scheme == "postgresql":
+    if _parts(url).scheme in _DATABASE:
         level_postgresql.check_url(url)
         with level_postgresql.errors(url), contextlib.closing(level_postgresql.PostgresqlStore(url)) as database:
             yield database

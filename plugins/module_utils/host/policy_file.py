@@ -37,6 +37,8 @@ class PolicyFile:
         if types in self._without_rule:
             return False
         answer = self._sepol.analyze(source, target, tclass, [permission])[0]
+        if answer in (self._sepol.BADCOMPUTE, self._sepol.NOPOLICY):
+            raise SandboxError(f"policy: it did not say whether {source} may {permission} {target} ({tclass}); libsepol answers {answer}")
         if answer == self._sepol.TERULE:
             self._without_rule.add(types)
         return bool(answer == self._sepol.ALLOW)

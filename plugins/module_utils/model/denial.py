@@ -171,8 +171,9 @@ def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> It
     if record.tclass in ("capability", "capability2", "cap_userns", "cap2_userns"):
         yield _capability(record)
     if record.tclass == "security" or target == "security_t":
-        yield ("no sandbox may see or change SELinux itself", f"systemd inside looks for it at each start and does without; {ATTACK}")
-    if _LABELLING & set(record.permissions):
+        looks = "systemd inside looks for it at each start and does without; " if set(record.permissions) <= _LOOKING else ""
+        yield ("no sandbox may see or change SELinux itself", looks + ATTACK)
+    if _LABELLING & set(record.permissions) and level in (None, own):
         yield (
             "no sandbox changes labels, those of its own neither",
             "programs that restore labels, such as tar with --selinux, are to be told not to: what is made inside has its label from the "
@@ -188,13 +189,14 @@ def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> It
         )
     if target == layout.SLICE_TYPE and level == own:
         yield ("a sandbox's limits are set from the host alone", f"declare memory, cpus, tasks_max or io of sandbox_service; {ATTACK}")
-    if target == "container_file_t":
+    if target == "container_file_t" and level == own:
         yield ("only libvirt makes files of this type, for the /dev of a sandbox", ATTACK)
     yield from _of_another(record, own, level, owners)
     yield from _of_the_host(record, target, level)
     yield (f"the policy grants {_type(record.source)} no {', '.join(record.permissions)} on {target} ({record.tclass})", ATTACK)
 
 
+_LOOKING = {"getattr", "search", "read", "open"}
 _LABELLING = {"relabelfrom", "relabelto", "setfscreate", "setcurrent", "setexec", "setkeycreate", "setsockcreate"}
 _OF_THE_KERNEL = (
     "bpf", "user_namespace", "system", "module_request", "io_uring", "perf_event", "lockdown", "netlink_audit_socket",
