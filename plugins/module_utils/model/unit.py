@@ -240,8 +240,8 @@ def host_unit(spec: Mapping[str, Any]) -> str:
 Description=Sandbox {spec["name"]}
 Documentation=https://docs.ansible.com/ansible/latest/collections/virt/sandbox/
 Requires={paths.slice}
-Wants=libvirtd.service systemd-machined.service
-After={paths.slice} libvirtd.service virtlxcd.service systemd-machined.service network.target auditd.service
+Wants=libvirtd.service systemd-machined.service virt-sandbox-machines.target
+After={paths.slice} libvirtd.service virtlxcd.service systemd-machined.service network.target auditd.service virt-sandbox-machines.target
 RequiresMountsFor={needed}
 
 [Service]
