@@ -33,7 +33,7 @@ name=%s; tree=/var/lib/libvirt/filesystems/$name
 pid=$(pgrep -o -P "$(cat /run/libvirt/lxc/$name.pid)")
 echo "machine=$(cat $tree/etc/machine-id)"
 echo "host=$(cat $tree/etc/hostname)"
-echo "mac=$(nsenter -n -t $pid cat /sys/class/net/eth0/address)"
+echo "mac=$(nsenter -n -t $pid ip -brief link show dev eth0 | awk '{print $3}')"
 echo "address=$(nsenter -n -t $pid ip -4 -o address show dev eth0 | awk '{print $4}')"
 echo "uuid=$(virsh -c lxc:///system domuuid $name | head -n 1)"
 echo "key=$(ssh-keygen -lf $tree/etc/ssh/ssh_host_ed25519_key.pub | cut -d' ' -f2)"
