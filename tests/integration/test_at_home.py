@@ -56,7 +56,10 @@ TASKS: dict[str, str] = {
         journalctl --directory=/var/lib/libvirt/filesystems/{NAME}/var/log/journal --no-pager --output=cat | grep -c 'Stopped apache2.service'
     """,
     "start": f'systemctl start {UNIT}; for n in $(seq 60); do test "$({CODE})" = 200 && break; sleep 1; done; {CODE}',
-    "crash": f"kill -9 $(cat /run/libvirt/lxc/{NAME}.pid); for n in $(seq 30); do systemctl -q is-failed {UNIT} && break; sleep 1; done; systemctl is-active {UNIT}; systemctl reset-failed {UNIT}; systemctl start {UNIT}",
+    "crash": f"""
+        kill -9 $(cat /run/libvirt/lxc/{NAME}.pid); for n in $(seq 30); do systemctl -q is-failed {UNIT} && break; sleep 1; done
+        systemctl is-active {UNIT}; systemctl reset-failed {UNIT}; systemctl start {UNIT}
+    """,
 }
 AFTER_BOOT = f"""
 for n in $(seq 120); do test "$({CODE})" = 200 && break; sleep 1; done; {CODE}; echo

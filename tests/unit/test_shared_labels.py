@@ -48,7 +48,7 @@ def lock_file(tmp_path: Path) -> Path:
 def act(tmp_path: Path, lock_file: Path, monkeypatch: pytest.MonkeyPatch) -> Act:
     """An action for a host, of which ``in_use`` is what it carries."""
     monkeypatch.setattr(label_run, "require_root", lambda: None)
-    monkeypatch.setattr(levels_in_use, "declared", lambda: set[str]())
+    monkeypatch.setattr(levels_in_use, "declared", set)
 
     def call(
         host: str,

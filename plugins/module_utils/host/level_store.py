@@ -63,7 +63,8 @@ def open_store(url: str, create: bool) -> Iterator[Store]:
         return
     path = store_path(url)
     if is_shared(url):
-        yield FileStore(path)
+        with contextlib.closing(FileStore(path)) as file:
+            yield file
         return
     if create:
         create_file(path, _ALLOWED)
