@@ -34,9 +34,6 @@ class FileStore:
         self._by_level: dict[Level, str] = {}
         self._quarantine: dict[Level, str] = {}
 
-    def close(self) -> None:
-        """Nothing is held between two transactions."""
-
     @contextlib.contextmanager
     def transaction(self, write: bool) -> Iterator[None]:
         """Everything or nothing; a run that only reads sees one state, and waits for nobody."""

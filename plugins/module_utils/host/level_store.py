@@ -56,19 +56,21 @@ def store_path(url: str) -> str:
 @contextlib.contextmanager
 def open_store(url: str, create: bool) -> Iterator[Store]:
     """The store at a URL. Without ``create`` nothing comes into being: one that is not there yet is shown as empty."""
+    with contextlib.ExitStack() as held:
+        yield _opened(url, create, held)
+
+
+def _opened(url: str, create: bool, held: contextlib.ExitStack) -> Store:
     if _parts(url).scheme in _DATABASE:
         level_postgresql.check_url(url)
-        with level_postgresql.errors(url), contextlib.closing(level_postgresql.PostgresqlStore(url)) as database:
-            yield database
-        return
+        held.enter_context(level_postgresql.errors(url))
+        return held.enter_context(contextlib.closing(level_postgresql.PostgresqlStore(url)))
     path = store_path(url)
     if is_shared(url):
-        with contextlib.closing(FileStore(path)) as file:
-            yield file
-        return
+        return FileStore(path)
     if create:
         create_file(path, _ALLOWED)
     elif not os.path.exists(path) or os.path.getsize(path) == 0:
         path = ":memory:"
-    with sqlite_errors(url), contextlib.closing(SqliteStore(path)) as store:
-        yield store
+    held.enter_context(sqlite_errors(url))
+    return held.enter_context(contextlib.closing(SqliteStore(path)))
