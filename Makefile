@@ -10,7 +10,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(STATE)/collections
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts hosts-more molecule molecule-one env bench clean
+.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts hosts-more molecule molecule-one env soak bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -76,6 +76,11 @@ molecule-one: setup ## the scenario of the role beneath the others, which change
 
 env: ## after "make setup", what a shell needs to run molecule, pytest or ansible-playbook itself: eval "$$(make -s env)"
 	@printf 'export LC_ALL=C.UTF-8 PATH=%s:$$PATH ANSIBLE_COLLECTIONS_PATH=%s PYTHONDONTWRITEBYTECODE=1\n' $(STATE)/venv/bin $(STATE)/collections
+
+SOAK ?= 300
+soak: setup ## at length what the tests sample: races that last SOAK seconds each, and a hundred thousand levels ("make lab-prepared" first)
+	SOAK=$(SOAK) pytest --durations=5 -rP tests/threats/test_threat_02_directory_is_swapped.py
+	VSBX_LEVELS=100000 pytest tests/isolation/test_levels.py
 
 bench: lab-prepared ## measure, on this machine and on the lab's hosts
 	for bench in tests/bench/bench_*.py; do PYTHONPATH=$(STATE)/collections python $$bench || exit 1; done

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level, LevelError
@@ -11,7 +12,7 @@ from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-COUNT = 6000
+COUNT = int(os.environ.get("VSBX_LEVELS", "6000"))
 CONTEXT = "system_u:object_r:virt_sandbox_file_t:"
 # asks the kernel of each: its canonical spelling, or null where it takes none
 ASK = f"""

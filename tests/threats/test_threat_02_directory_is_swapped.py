@@ -89,7 +89,9 @@ def race(scene: Scene, seconds: float) -> int:
 
 def test_a_real_race_is_lost(scene: Scene) -> None:
     with exchanging(scene):
-        assert race(scene, SOAK) < -5
+        passes = -race(scene, SOAK)
+    print(f"{passes} passes in {SOAK:g} s")
+    assert passes > 5
 
 
 def test_without_the_defence_a_real_race_is_won(scene: Scene, no_nofollow: None) -> None:
