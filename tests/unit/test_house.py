@@ -15,7 +15,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLUGINS = CHECKOUT / "plugins"
-IMPORTERS = ("__import__", "import_module", "importlib.import_module")
+IMPORTERS = ("__import__", "import_module", "importlib.import_module", "required", "binding.required")
 UTILS = "ansible_collections.virt.sandbox.plugins.module_utils"
 LONGEST_FUNCTION = 60
 

@@ -679,7 +679,7 @@ def test_which_daemon_serves(tmp_path: Path, installed: list[str], uri: str, ans
 def test_libvirt_without_its_binding_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
     monkeypatch.setattr(libvirt_lxc, "serves", lambda uri: True)
-    with pytest.raises(SandboxError, match="no Python on this host has its binding"):
+    with pytest.raises(SandboxError, match="no Python on this host has libvirt"):
         libvirt_lxc.domain_labels("lxc:///system")
 
 

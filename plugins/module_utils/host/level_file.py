@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib
 import os
 import stat
 import tempfile
@@ -13,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..engine.registry import MOST_CATEGORIES, Changes
-from ..model.errors import OptionError, SandboxError
+from ..model.errors import OptionError
 from ..model.mcs import Level, LevelError, conflicting
+from .binding import required
 from .level_sql import SCHEMA_VERSION, other_format
 
 _HEAD = "# Which sandbox has which level: written by virt.sandbox.mcs_label, to be kept and reviewed with what declares the sandboxes.\n"
@@ -158,10 +158,7 @@ class FileStore:
 
 
 def _yaml() -> Any:
-    try:
-        return importlib.import_module("yaml")
-    except ImportError as error:
-        raise SandboxError(f"a registry in a YAML file needs PyYAML in the Python of the controller ({error})") from error
+    return required("yaml", "PyYAML on the controller")
 
 
 def _load(path: str) -> dict[str, Any]:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..model.errors import OptionError, SandboxError
+from .binding import required
 from .level_sql import BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, SqlStore, other_format
 
 _ALLOWED = (
@@ -27,12 +27,7 @@ def check_url(url: str) -> None:
 
 
 def _driver() -> Any:
-    try:
-        return importlib.import_module("psycopg2")
-    except ImportError as error:
-        raise SandboxError(
-            f"a registry in PostgreSQL needs psycopg2 in the Python of the controller ({error}); install python3-psycopg2"
-        ) from error
+    return required("psycopg2", "python3-psycopg2 on the controller")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import ipaddress
 import os
 import time
@@ -14,6 +13,7 @@ from xml.etree import ElementTree
 
 from ..model.addresses import Entry, LibvirtNetwork
 from ..model.errors import SandboxError
+from .binding import required
 
 LXC_URI = "lxc:///system"
 
@@ -28,12 +28,7 @@ def serves(uri: str, daemons: str = _DAEMONS) -> bool:
 
 
 def binding() -> Any:
-    try:
-        return importlib.import_module("libvirt")
-    except ImportError as error:
-        raise SandboxError(
-            f"libvirt is installed, but no Python on this host has its binding ({error}); install python3-libvirt (Debian, Fedora)"
-        ) from error
+    return required("libvirt", "python3-libvirt (Debian, Fedora)")
 
 
 def connect(uri: str = LXC_URI) -> Any:

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from typing import Any
 
 from ..model.errors import OptionError, SandboxError
+from .binding import required
 
 
 class PolicyFile:
     """The policy of one file. libsepol holds one policy to a process; booleans are as the file has them."""
 
     def __init__(self, path: str) -> None:
-        self._sepol = _binding()
+        self._sepol = required("selinux.audit2why", "python3-selinux (Debian) or python3-libselinux (Fedora)")
         # what no rule of types grants is granted at no level, and libsepol takes milliseconds to say so, for it tries every boolean
         self._without_rule: set[tuple[str, str, str, str]] = set()
         try:
@@ -51,13 +50,3 @@ class PolicyFile:
 
 def _type(context: str) -> str:
     return context.split(":")[2]
-
-
-def _binding() -> Any:
-    try:
-        return importlib.import_module("selinux.audit2why")
-    except ImportError as error:
-        raise SandboxError(
-            f"no Python here has the binding of libselinux that reads policies ({error}); "
-            "install python3-selinux (Debian) or python3-libselinux (Fedora)"
-        ) from error

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from ansible.module_utils.common.respawn import has_respawned, probe_interpreter
 
 from ..model.errors import OptionError, SandboxError
 from ..model.layout import object_context, process_context
+from .binding import required
 
 SYSTEM_INTERPRETERS = ("/usr/libexec/platform-python", "/usr/bin/python3")
 _REMEDY = "run the role virt.sandbox.host, or set require_enforcing: false to have sandboxes that are not separated"
@@ -28,12 +28,7 @@ def respawn_with_bindings(*modules: str) -> None:
 
 
 def binding() -> Any:
-    try:
-        return importlib.import_module("selinux")
-    except ImportError as error:
-        raise SandboxError(
-            f"no Python on this host has the SELinux binding ({error}); install python3-selinux (Debian) or python3-libselinux (Fedora)"
-        ) from error
+    return required("selinux", "python3-selinux (Debian) or python3-libselinux (Fedora)")
 
 
 def require(process_type: str, file_type: str, level: str | None = None) -> None:
