@@ -230,7 +230,8 @@ def outcomes(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     for host in lab.hosts:
         for way, own in ((inside(B), B), ("python3 - ", "vsbx-host")):
             kept = run_attempts(lab, host, way, {**given[host], "own": own, "other": A, "attempts": KEPT})
-            assert set(kept.values()) == {"ok"}, kept
+            # a sandbox may have no keyring of its user to keep one in
+            assert {kept[f"keep {kind}"] for kind in IPC} == {"ok"}, kept
         found[host] = run_attempts(lab, host, inside(A), {**given[host], "attempts": [*EXPECTED, *OWN]})
     return found
 
