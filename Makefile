@@ -59,7 +59,8 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
 # What has passed on both distributions in one run from plain hosts; the rest is hosts-more until it has.
-SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py playbook_example.py) tests/isolation tests/faults
+SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py playbook_example.py) \
+	$(addprefix tests/isolation/test_,guards.py isolation_info.py labels_stay.py levels.py) tests/faults
 hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first)
 	pytest --durations=20 $(SETTLED)
 
@@ -78,9 +79,9 @@ env: ## after "make setup", what a shell needs to run molecule, pytest or ansibl
 	@printf 'export LC_ALL=C.UTF-8 PATH=%s:$$PATH ANSIBLE_COLLECTIONS_PATH=%s PYTHONDONTWRITEBYTECODE=1\n' $(STATE)/venv/bin $(STATE)/collections
 
 SOAK ?= 300
-soak: setup ## at length what the tests sample: races that last SOAK seconds each, and a hundred thousand levels ("make lab-prepared" first)
+soak: setup ## at length what the tests sample: races that last SOAK seconds each, on the hosts too, and many levels ("make lab-prepared" first)
 	SOAK=$(SOAK) pytest --durations=5 -rP tests/threats/test_threat_02_directory_is_swapped.py
-	VSBX_LEVELS=100000 pytest tests/isolation/test_levels.py
+	VSBX_LEVELS=100000 pytest tests/isolation/test_levels.py tests/isolation/test_threats_inside.py
 
 bench: lab-prepared ## measure, on this machine and on the lab's hosts
 	for bench in tests/bench/bench_*.py; do PYTHONPATH=$(STATE)/collections python $$bench || exit 1; done
