@@ -21,7 +21,7 @@ from typing import BinaryIO
 from xml.etree import ElementTree
 
 BESIDE_EACH_OTHER = (("lab",), ("lint", "unit", "threats", "sanity"))
-ON_HOSTS = ("hosts",)
+ON_HOSTS = ("hosts", "molecule-one")
 AFTERWARDS = ("lab-down",)
 LIMIT = 70 * 60.0
 PLAIN = {"VSBX_PLAIN": "true", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
