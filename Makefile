@@ -79,7 +79,7 @@ env: ## after "make setup", what a shell needs to run molecule, pytest or ansibl
 	@printf 'export LC_ALL=C.UTF-8 PATH=%s:$$PATH ANSIBLE_COLLECTIONS_PATH=%s PYTHONDONTWRITEBYTECODE=1\n' $(STATE)/venv/bin $(STATE)/collections
 
 SOAK ?= 300
-soak: setup ## at length what the tests sample: races that last SOAK seconds each, on the hosts too, and many levels ("make lab-prepared" first)
+soak: setup ## at length what the tests sample: races of SOAK seconds each, many levels, and a race inside sandboxes ("make lab-prepared" first)
 	SOAK=$(SOAK) pytest --durations=5 -rP tests/threats/test_threat_02_directory_is_swapped.py
 	VSBX_LEVELS=100000 pytest tests/isolation/test_levels.py tests/isolation/test_threats_inside.py
 

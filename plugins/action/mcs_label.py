@@ -37,8 +37,7 @@ class ActionModule(SharedLabels):
             return self.ask(search)[0] if search else in_use
 
         decided = label_run.decide(options, ours, observe, self._task.check_mode, self.host)
-        levels = {request.owner: decided.levels.get(self.owner(request.owner)) for request in requests}
-        recorded = self.module("virt.sandbox.mcs_label", {"sandboxes": [_exact(request, levels) for request in requests]})
+        recorded = self.module("virt.sandbox.mcs_label", {"sandboxes": [self._exact(request, decided.levels) for request in requests]})
         if recorded.get("failed"):
             return {**recorded, "changed": bool(decided.steps) and not self._task.check_mode, "steps": self._steps(decided.steps, {})}
         return {**recorded, **self._reported(arguments, decided.steps, recorded)}
@@ -49,6 +48,12 @@ class ActionModule(SharedLabels):
         if request.present and level is None and owner not in known and request.owner in held:
             level = Level.parse(held[request.owner])
         return dataclasses.replace(request, owner=owner, level=level)
+
+    def _exact(self, request: Request, levels: Mapping[str, Level | None]) -> dict[str, Any]:
+        """What the host is to record: the level that was decided, or that there is none any more."""
+        if not request.present:
+            return {"name": request.owner, "state": "absent"}
+        return {"name": request.owner, "level": str(levels[self.owner(request.owner)])}
 
     def _reported(self, arguments: Mapping[str, Any], steps: list[LevelStep], recorded: Mapping[str, Any]) -> dict[str, Any]:
         diffs = [label_run.diff(steps), recorded.get("diff") or {}]
@@ -68,8 +73,3 @@ class ActionModule(SharedLabels):
         for name, done in recorded.items():
             found.setdefault(name, []).extend(f"record: {one}" for one in done)
         return found
-
-
-def _exact(request: Request, levels: Mapping[str, Level | None]) -> dict[str, Any]:
-    level = levels[request.owner]
-    return {"name": request.owner, "level": str(level)} if request.present else {"name": request.owner, "state": "absent"}

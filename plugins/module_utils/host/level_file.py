@@ -39,13 +39,10 @@ class FileStore:
         """Everything or nothing; a run that only reads sees one state, and waits for nobody."""
         with self._locked() if write else contextlib.nullcontext():
             self._read()
-            before = self._text()
+            before = self._text() if write else ""
             yield
-            if write and self._text() != before:
-                try:
-                    self._replace(self._text())
-                except OSError as error:
-                    raise OptionError("registry", self._path, f"a file that can be written ({error.strerror})") from error
+            if write:
+                self._save(before)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -69,8 +66,7 @@ class FileStore:
         self._size = size
         self._owners = {owner: self._level(text, owner) for owner, text in self._mapping(document, "levels").items()}
         self._quarantine = {self._level(text, owner): owner for text, owner in self._mapping(document, "quarantine").items()}
-        self._check_separate()
-        self._by_level = {level: owner for owner, level in self._owners.items()}
+        self._index()
 
     def _mapping(self, document: Mapping[str, Any], key: str) -> dict[str, str]:
         found = document.get(key) or {}
@@ -84,11 +80,12 @@ class FileStore:
         except LevelError as error:
             raise OptionError("registry", self._path, f"{_ALLOWED}; {owner}: {text!r}: {error}") from error
 
-    def _check_separate(self) -> None:
-        """Whoever edited it: no level dominates another's."""
+    def _index(self) -> None:
+        """Owners by level; whoever edited it, no level dominates another's."""
         for owner, other in conflicting(self._owners):
             levels = f"{owner} ({self._owners[owner]}) and {other} ({self._owners[other]})"
             raise OptionError("registry", self._path, f"{_ALLOWED}; {levels} are not separate")
+        self._by_level = {level: owner for owner, level in self._owners.items()}
 
     def _text(self) -> str:
         document: dict[str, Any] = {"format": SCHEMA_VERSION}
@@ -98,6 +95,15 @@ class FileStore:
         if self._quarantine:
             document["quarantine"] = dict(sorted((str(level), owner) for level, owner in self._quarantine.items()))
         return _HEAD + str(_yaml().safe_dump(document, sort_keys=False, default_flow_style=False))
+
+    def _save(self, before: str) -> None:
+        text = self._text()
+        if text == before:
+            return
+        try:
+            self._replace(text)
+        except OSError as error:
+            raise OptionError("registry", self._path, f"a file that can be written ({error.strerror})") from error
 
     def _replace(self, text: str) -> None:
         descriptor, path = tempfile.mkstemp(dir=os.path.dirname(self._path), prefix=".levels-")
@@ -153,8 +159,7 @@ class FileStore:
             self._quarantine.pop(level, None)
             if former is not None:
                 self._quarantine[level] = former
-        self._check_separate()
-        self._by_level = {level: owner for owner, level in self._owners.items()}
+        self._index()
 
 
 def _yaml() -> Any:

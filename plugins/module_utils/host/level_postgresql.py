@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..model.errors import OptionError, SandboxError
 from .binding import required
-from .level_sql import BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, SqlStore, other_format
+from .level_sql import BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, SqlStore, held, other_format
 
 _ALLOWED = (
     "a database as libpq takes it, such as postgresql://levels@db.example.org/levels, without a password, which belongs into ~/.pgpass, "
@@ -19,11 +19,16 @@ _ALLOWED = (
 _CONNECT_SECONDS = 10
 
 
+def without_secrets(parts: SplitResult) -> str:
+    """A URL as a message may show it: what stands before an @ or in a query may be a password."""
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
+
 def check_url(url: str) -> None:
     """Raise ``OptionError`` for a URL with a password in it, which every log would show."""
     parts = urlsplit(url)
     if parts.password is not None or "password" in parts.query:
-        raise OptionError("registry", f"{parts.scheme}://{parts.hostname or ''}{parts.path}", _ALLOWED)
+        raise OptionError("registry", without_secrets(parts), _ALLOWED)
 
 
 def _driver() -> Any:
@@ -40,7 +45,7 @@ def errors(url: str) -> Iterator[None]:
         said = " ".join(str(error).split())
         remedy = "see that the server answers and that the role may use the database"
         if isinstance(error, driver.errors.LockNotAvailable):
-            remedy = f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
+            remedy = held()
         raise SandboxError(f"registry {url}: {said}; what was not committed was not changed there; {remedy}") from error
 
 

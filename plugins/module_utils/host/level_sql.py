@@ -51,6 +51,11 @@ def _level(text: str) -> Level:
         ) from error
 
 
+def held() -> str:
+    """What to do where another run has the registry for too long."""
+    return f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
+
+
 class SqlStore(ABC):
     """The statements of a registry; how to reach the database is its own."""
 
@@ -137,7 +142,7 @@ def sqlite_errors(url: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         if "locked" in str(error):
-            remedy = f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
+            remedy = held()
         else:
             remedy = "see that the file is a registry on a sound filesystem, and that its directory is writable"
         raise SandboxError(f"registry {url}: {error}; {remedy}") from error

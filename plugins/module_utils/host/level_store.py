@@ -48,8 +48,7 @@ def store_path(url: str) -> str:
     parts = _parts(url)
     name = parts.path.lstrip("/")
     if parts.scheme not in ("sqlite", "yaml") or parts.netloc or parts.query or parts.fragment or not name or "\0" in url:
-        # what stands before an @ may be a password
-        raise OptionError("registry", url if "@" not in url else f"{parts.scheme}://{parts.hostname or ''}{parts.path}", _ALLOWED)
+        raise OptionError("registry", url if "@" not in url else level_postgresql.without_secrets(parts), _ALLOWED)
     return "/" + name
 
 
