@@ -58,7 +58,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         host, task, said = self._parts(result)
         if self._current and self._steps and not ignore_errors and (self._current, host) not in self._verdicts:
-            details = " ".join(str(said.get(key, "")) for key in ("msg", "stderr", "stdout")).strip()
+            # of an assertion, the condition that does not hold before all that was seen
+            details = " ".join(str(said.get(key, "")) for key in ("assertion", "msg", "stderr", "stdout")).strip()
             self._say(host, False, details if task == self._current else f"{task}: {details}")
 
     def v2_runner_on_unreachable(self, result: Any) -> None:

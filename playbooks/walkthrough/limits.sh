@@ -5,7 +5,7 @@
 set -u
 cgroup=/sys/fs/cgroup/machine.slice/machine-limited.slice
 neighbour=/sys/fs/cgroup/machine.slice/machine-container1.slice
-seconds=4 # that each load lasts
+seconds=10 # that the loop lasts: longer than what is measured beside it
 
 limited() { timeout 120 virt-sandbox exec limited -- "$@"; }
 # kernels before 6.11 count where the task was, and not where its limit is
@@ -37,18 +37,17 @@ limited sh -c 'head -c 100000000 /dev/zero | tail -c 100000000 | wc -c' 2>/dev/n
 echo "memory_after $(kills)"
 echo "memory_peak $(cat $cgroup/memory.peak)"
 
-# a loop without end
-before=$(figure $cgroup/cpu.stat usage_usec) throttled=$(figure $cgroup/cpu.stat throttled_usec)
+# a loop without end: its share while nothing else wants the processor, and the work of others beside it
 echo "work_idle $(work)"
+throttled=$(figure $cgroup/cpu.stat throttled_usec)
 timeout $((seconds + 20)) virt-sandbox exec limited -- timeout $seconds sh -c 'while :; do :; done' &
 sleep 1
 begin=$(milliseconds) used=$(figure $cgroup/cpu.stat usage_usec)
+sleep 2
+echo "cpu_percent $((($(figure $cgroup/cpu.stat usage_usec) - used) / 10 / ($(milliseconds) - begin)))"
 echo "work_beside_cpu $(work)"
 echo "page_beside_cpu $(page)"
-sleep 1
-echo "cpu_percent $((($(figure $cgroup/cpu.stat usage_usec) - used) / 10 / ($(milliseconds) - begin)))"
 wait
-echo "cpu_milliseconds $((($(figure $cgroup/cpu.stat usage_usec) - before) / 1000))"
 echo "cpu_throttled_milliseconds $((($(figure $cgroup/cpu.stat throttled_usec) - throttled) / 1000))"
 
 # 200 processes at once
