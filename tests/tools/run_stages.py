@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-BESIDE_EACH_OTHER = (("lab",), ("lint", "unit", "threats", "sanity"))
+BESIDE_EACH_OTHER = (("lab",), ("lint", "unit"), ("threats", "sanity"))
 ON_HOSTS = ("hosts", "molecule-one")
 AFTERWARDS = ("lab-down",)
 LIMIT = 70 * 60.0

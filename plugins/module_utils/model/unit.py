@@ -156,6 +156,11 @@ begin() {{
     flock --close "{layout.RUN}/.start" timeout -k 5 {START_SECONDS} virsh -q -c "$uri" start "$name"
 }}
 
+# whether it runs although libvirt has not said so
+runs() {{
+    leader >/dev/null && test "$(timeout 10 virsh -q -c "$uri" domstate "$name")" = running
+}}
+
 # the code with which the command of the sandbox ended, as it says
 code() {{
     code=$(dd if="$run{command.EXIT}" iflag=nofollow,nonblock bs=4 count=1 status=none 2>/dev/null) || :
@@ -170,6 +175,10 @@ start)
     for try in 1 2 3; do
         prepare "$@"
         begin && exit 0
+        ! runs || {{
+            echo "libvirt did not answer for $name, which runs" >&2
+            exit 0
+        }}
         echo "libvirt did not start $name (attempt $try of 3)" >&2
         # it may count as active though its processes have ended, and an interface may be left, whose name is taken then
         virsh -q -c "$uri" destroy "$name" 2>/dev/null || :
