@@ -124,7 +124,10 @@ leaks:
       elements: str
       sample: [read, open]
     why:
-      description: Whether the levels are not apart, or the policy holds the type to no level there, or it grants the type itself.
+      description:
+        - Whether the levels are not apart (V(dominance)), or the policy holds the type to no level there (V(unconstrained)), or it
+          grants the type what is the host's (V(type)), or grants what it does only while a boolean is as it is (V(boolean)). For
+          the last it needs setools, in Debian C(python3-setools), which comes with C(semanage).
       type: str
       sample: "dominance: s0:c1,c2 dominates s0:c1"
 matrix:

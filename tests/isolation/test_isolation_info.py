@@ -26,6 +26,9 @@ DECLARED = [
     {"name": "init", "level": "s0:c948,c949", "process_type": "init_t", "file_type": "var_lib_t"},
     {"name": "administrator", "level": "s0:c950", "process_type": "sysadm_t", "file_type": "user_home_t"},
 ]
+# a type of the host's own web server, which reads what users have only while a boolean says so
+WEB = [{"name": "web", "level": "s0:c951", "process_type": "httpd_t", "file_type": "httpd_sys_content_t"}]
+BOOLEAN = "httpd_read_user_content"
 ANSWERS = ("separate", "leaks", "matrix", "questions")
 
 
@@ -60,6 +63,10 @@ def played(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playe
             "delegate_to": "localhost",
             "become": False,
         },
+        question("a boolean is off", sandboxes=WEB),
+        shell_task("turn it on", f"setsebool {BOOLEAN} 1"),
+        question("a boolean is on", sandboxes=WEB),
+        shell_task("turn it off", f"setsebool {BOOLEAN} 0"),
         question("none such", sandboxes=DECLARED, policy="/nosuch"),
         question("no policy", sandboxes=DECLARED, policy="/etc/hostname"),
         question("an unknown type", sandboxes=[{"name": "a", "level": "s0:c1", "process_type": "nosuch_t"}], policy=POLICY),
@@ -126,6 +133,18 @@ def test_types_that_are_held_to_no_level_and_levels_that_dominate_leak(played: P
     assert reasons["init", "apart"] == "unconstrained"
     # a sandbox has nothing of a level that its own dominates either
     assert not {("apart", "part"), ("apart", "machine")} & set(reasons)
+
+
+def test_a_boolean_is_named_that_lets_a_type_in(played: Played, host: str) -> None:
+    off, on = (
+        {(leak["context"], leak["class"]): leak["why"] for leak in played.on(host)[f"a boolean is {state}"].result["leaks"]}
+        for state in ("off", "on")
+    )
+    content = ("system_u:object_r:user_home_t:s0", "file")
+    assert content not in off
+    assert on[content] == f"boolean: it is granted while {BOOLEAN}; setsebool changes that"
+    # what the type has in any case is no boolean's doing
+    assert [why for key, why in off.items() if on[key] != why] == []
 
 
 def test_a_controller_answers_for_a_host(played: Played) -> None:

@@ -107,3 +107,17 @@ def test_a_host_process_and_the_content() -> None:
         "dir add_name",
     ]
     assert isolation.content_for("system_u:system_r:httpd_t:s0", WEB, judge_by(same)) == []
+
+
+@pytest.mark.parametrize(
+    ("expressions", "why"),
+    [
+        (["a", "a && !b"], "boolean: it is granted while a and a && !b; setsebool changes that"),
+        (["a", ""], "type: web_t"),
+        ([], "type: web_t"),
+    ],
+)
+def test_booleans_are_the_reason_where_everything_hangs_on_them(expressions: list[str], why: str) -> None:
+    leak = isolation.Leak("web", "host", "system_u:object_r:shadow_t:s0", "file", ("read", "write"), "type: web_t")
+    assert leak.while_booleans(expressions).why == why
+    assert leak.grants("web_t") == [("web_t", "shadow_t", "file", "read"), ("web_t", "shadow_t", "file", "write")]

@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..host import processes, selinux
+from ..host import policy_rules, processes, selinux
 from ..host.policy_file import PolicyFile
 from ..model import isolation
 from ..model.errors import SandboxError
-from ..model.isolation import Judge, Subject
+from ..model.isolation import Judge, Leak, Subject
 from ..model.options import Option, normalise
 from ..model.spec import SEPARATION
 from . import listed
@@ -51,6 +51,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     leaks = [leak for one in subjects for other in subjects if one is not other and (one in chosen or other in chosen)
              for leak in isolation.between(one, other, policy.granted)]  # fmt: skip
     leaks += [leak for one in chosen for leak in isolation.against_host(one, policy.granted, policy.knows)]
+    leaks = _with_booleans(leaks, subjects, path or policy_rules.LOADED)
     return {
         "changed": False,
         "sandboxes": {one.name: _shown(one, policy) for one in chosen},
@@ -84,6 +85,14 @@ def _subjects(parameters: Mapping[str, Any]) -> list[Subject]:
         specs = normalise(OPTIONS, parameters)["sandboxes"]
     listed.check_once(spec["name"] for spec in specs)
     return [Subject.of(spec) for spec in specs]
+
+
+def _with_booleans(leaks: Sequence[Leak], subjects: Sequence[Subject], path: str) -> list[Leak]:
+    """Those that types grant, and these only while a boolean is as it is, say so."""
+    sources = {one.name: one.process_type for one in subjects}
+    grants = {leak: leak.grants(sources[leak.source]) for leak in leaks if leak.of_types}
+    conditions = policy_rules.conditions(path, {grant for found in grants.values() for grant in found}) if grants else {}
+    return [leak.while_booleans([conditions.get(grant, "") for grant in grants.get(leak, ())]) for leak in leaks]
 
 
 def _require_known(subject: Subject, policy: Policy) -> None:

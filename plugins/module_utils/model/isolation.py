@@ -95,8 +95,20 @@ class Leak:
     target: str  # whose it is: a sandbox, or the host's context
     label: str
     tclass: str
-    permissions: Sequence[str]
+    permissions: tuple[str, ...]
     why: str
+    of_types: bool = True  # and not of levels
+
+    def grants(self, process_type: str) -> list[tuple[str, str, str, str]]:
+        """What the types grant: the type of who acts, that of what is acted on, class and permission."""
+        return [(process_type, self.label.split(":")[2], self.tclass, one) for one in self.permissions]
+
+    def while_booleans(self, expressions: Sequence[str]) -> Leak:
+        """The same with booleans as the reason, if each of the permissions hangs on some."""
+        if not expressions or not all(expressions):
+            return self
+        states = " and ".join(sorted(set(expressions)))
+        return dataclasses.replace(self, why=f"boolean: it is granted while {states}; setsebool changes that")
 
     def shown(self) -> dict[str, Any]:
         return {
@@ -115,15 +127,15 @@ def between(source: Subject, target: Subject, judge: Judge) -> Iterator[Leak]:
         label = target.label(which)
         granted = judge(source.label("process"), label, tclass, permissions)
         if granted:
-            why = _why(source, target, which, tclass, granted, judge)
-            yield Leak(source.name, target.name, label, tclass, tuple(granted), why)
+            # the levels, or the types: these are asked at levels that have nothing of each other
+            apart = judge(source.label("process", _APART[0]), target.label(which, _APART[1]), tclass, granted)
+            of_types = list(apart) == list(granted)
+            unconstrained = f"unconstrained: the policy holds {source.process_type} to no level in class {tclass}"
+            why = unconstrained if of_types else _levels(source, target)
+            yield Leak(source.name, target.name, label, tclass, tuple(granted), why, of_types)
 
 
-def _why(source: Subject, target: Subject, which: str, tclass: str, granted: Sequence[str], judge: Judge) -> str:
-    """The levels, or the types: these are asked at levels that have nothing of each other."""
-    apart = judge(source.label("process", _APART[0]), target.label(which, _APART[1]), tclass, granted)
-    if list(apart) == list(granted):
-        return f"unconstrained: the policy holds {source.process_type} to no level in class {tclass}"
+def _levels(source: Subject, target: Subject) -> str:
     mine, theirs = Level.parse(source.level), Level.parse(target.level)
     relation = "is" if mine == theirs else "dominates" if mine > theirs else "is dominated by" if mine < theirs else "is apart from"
     return f"dominance: {source.level} {relation} {target.level}"

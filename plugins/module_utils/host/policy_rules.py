@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rules of a policy, which say why its decisions are what they are. Read by setools, where that is installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Iterator
+from typing import Any
+
+LOADED = "/sys/fs/selinux/policy"
+
+# type of who acts, type of what is acted on, class, permission
+Grant = tuple[str, str, str, str]
+
+
+def conditions(path: str, grants: Collection[Grant]) -> dict[Grant, str]:
+    """Of what the policy grants, that which it grants only while booleans say so, each with the expression of the booleans.
+
+    Empty without setools: the decisions are known without it, and only this reason is not.
+    """
+    try:
+        policy = importlib.import_module("setools").SELinuxPolicy(path)
+    except ImportError:
+        return {}
+    expressions: dict[Grant, set[str]] = {grant: set() for grant in grants}
+    for grant, expression in _granting(policy, grants):
+        expressions[grant].add(expression)
+    return {grant: " or ".join(sorted(found)) for grant, found in expressions.items() if found and "" not in found}
+
+
+def _granting(policy: Any, grants: Collection[Grant]) -> Iterator[tuple[Grant, str]]:
+    """Each rule in force that grants one of these, with its condition: none is no text."""
+    named = {name: _names(policy, name) for grant in grants for name in grant[:2]}
+    classes = {grant[2] for grant in grants}
+    for rule in policy.terules():
+        if str(rule.ruletype) != "allow" or str(rule.tclass) not in classes:
+            continue
+        source, target = str(rule.source), str(rule.target)
+        for grant in grants:
+            if grant[2] == str(rule.tclass) and source in named[grant[0]] and target in named[grant[1]] and grant[3] in rule.perms:
+                conditional = _conditional(rule)
+                if conditional == "" or rule.enabled():
+                    yield grant, conditional
+
+
+def _names(policy: Any, name: str) -> set[str]:
+    """A type, and the attributes by which rules may name it."""
+    found = policy.lookup_type(name)
+    return {str(found), *map(str, found.attributes())}
+
+
+def _conditional(rule: Any) -> str:
+    # setools has an exception for a rule without a condition, whose name is not the same in all its versions
+    try:
+        return str(rule.conditional)
+    except Exception as error:
+        if type(error).__name__ != "RuleNotConditional":
+            raise
+        return ""
