@@ -93,6 +93,7 @@ compose:
 # The command:  ansible -i inventory web1_container1 -m ansible.builtin.ping
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -118,7 +119,7 @@ display = Display()
 
 HOSTNAME = "{{ sandbox_host }}_{{ sandbox_name }}"
 CONNECTION = "virt.sandbox.sandbox"
-ITS_OWN = ("ansible_connection", "ansible_host", "ansible_become", "ansible_sandbox_")
+ITS_OWN = re.compile(r"ansible_(connection|host|become(_.*)?|sandbox_.*)\Z")
 # what is told of a sandbox. The rest of what is declared of it may be secret, or a template that is not for now.
 TOLD = ("name", "role", "state", "level", "units", "command", "network", "memory", "cpus", "tasks_max", "autostart")
 
@@ -245,7 +246,7 @@ def _way(host: str, sandbox: str, variables: Mapping[str, Any]) -> dict[str, str
     """The variables of the connection: those of the host by reference, for they are templates of what it knows, or secrets."""
     of_host = f"hostvars[{host!r}]"
     address = f"{of_host}.ansible_host | default({host!r}, true)"
-    way = {key: f"{{{{ {of_host}[{key!r}] }}}}" for key in variables if key.startswith("ansible_") and not key.startswith(ITS_OWN)}
+    way = {key: f"{{{{ {of_host}[{key!r}] }}}}" for key in variables if key.startswith("ansible_") and not ITS_OWN.match(key)}
     way["ansible_sandbox_host"] = f"{{{{ 'localhost' if {of_host}.ansible_connection | default('') in ({_LOCAL}) else {address} }}}}"
     way = {key: trust_as_template(value) for key, value in way.items()}
     return {**way, "ansible_connection": CONNECTION, "ansible_sandbox_name": sandbox, "ansible_become_method": "ansible.builtin.su"}

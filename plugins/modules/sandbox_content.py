@@ -113,8 +113,8 @@ options:
         type: str
         default: ''
       mode:
-        description: The permissions, in octal.
-        type: str
+        description: The permissions, in octal digits and in quotes.
+        type: raw
         default: '0644'
   sandboxes:
     description:

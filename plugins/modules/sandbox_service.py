@@ -183,8 +183,9 @@ options:
         description: The most that memory of O(mounts[].type=ram) holds, such as V(64M). Required for it.
         type: str
       mode:
-        description: The mode of the directory of O(mounts[].type=ram), in octal digits. It is root's. The default is V(0755).
-        type: str
+        description: The mode of the directory of O(mounts[].type=ram), in octal digits and in quotes. It is root's. The default is
+          V(0755).
+        type: raw
   network:
     description:
       - The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback.

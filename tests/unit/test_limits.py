@@ -36,10 +36,10 @@ LINE_A, LINE_B = "254:0 rbps=1048576 wbps=max riops=max wiops=9", "254:16 rbps=m
     ("options", "files"),
     [
         ({}, {}),
-        ({"memory": "5000"}, {"memory.max": "4096", "memory.swap.max": "0"}),
+        ({"memory": "20000000"}, {"memory.max": "19996672", "memory.swap.max": "0"}),
         ({"cpus": 0.25}, {"cpu.max": "25000 100000"}),
         ({"cpu_shares": 7}, {"cpu.weight": "7"}),
-        ({"tasks_max": 7}, {"pids.max": "7"}),
+        ({"tasks_max": 70}, {"pids.max": "70"}),
         ({"io": {"weight": 7}}, {"io.weight": "default 7"}),
         (io(VDB, VDA), {"io.max": f"{LINE_A}\n{LINE_B}"}),
     ],

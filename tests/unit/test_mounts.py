@@ -128,7 +128,7 @@ DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
         ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: True is not allowed; a directory as source"),
         (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a file inside, or nothing; there is a directory"),
         (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; a file that is a raw"),
-        (IMAGE, {"source": "image", "real": "/data/disk.img", "used_by": "other"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "an image of one sandbox only; other has it"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an"),
     ],
 )  # fmt: skip
 def test_what_the_host_or_the_content_forbids(service: MakeSpec, mount: dict[str, Any], seen: dict[str, Any], message: str) -> None:
@@ -183,3 +183,25 @@ def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
         "",
         "device",
     )
+
+
+@pytest.mark.parametrize(
+    ("mount", "theirs", "allowed"),
+    [
+        pytest.param(BIND, BIND, "", id="a source of both"),
+        pytest.param({**BIND, "relabel": True}, BIND, "", id="one relabels"),
+        pytest.param({**BIND, "relabel": True}, {**BIND, "source": "/data", "relabel": True}, "a source of one sandbox only where relabel is true; db has /data", id="both"),
+        pytest.param(IMAGE, IMAGE, "", id="an image that both read"),
+        pytest.param(IMAGE, {**IMAGE, "read_only": False}, "an image of one sandbox only, unless all have it read-only; db has it", id="one writes"),
+        pytest.param({**BIND, "source": "/srv/boxes/db/var/www"}, RAM, "a path that is not above or below the content of db", id="content"),
+    ],
+)  # fmt: skip
+def test_what_is_another_sandboxs(service: MakeSpec, mount: dict[str, Any], theirs: dict[str, Any], allowed: str) -> None:
+    spec = service(mounts=[mount])
+    assert mounts.taken(spec["mounts"][0], [service(name="db", path="/srv/boxes", mounts=[theirs])]) == allowed
+
+
+@pytest.mark.parametrize("mode", [493, 0o1777])
+def test_a_mode_that_yaml_has_made_a_number_of_is_refused(service: MakeSpec, mode: int) -> None:
+    with pytest.raises(OptionError, match=r"mounts\[0\].mode: [0-9]+ is not allowed; a mode in quotes, such as '0644'"):
+        service(mounts=[{**RAM, "mode": mode}])

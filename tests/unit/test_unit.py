@@ -76,7 +76,7 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
         pytest.param({"cpus": 0.0125}, ["CPUQuota=1.25%"], id="fraction of a percent"),
         pytest.param({"cpus": 1234.5678}, ["CPUQuota=123456.78%"], id="many processors"),
         pytest.param({"cpus": 10000}, ["CPUQuota=1000000%"], id="no exponent"),
-        pytest.param({"tasks_max": 5}, ["TasksMax=5"], id="tasks"),
+        pytest.param({"tasks_max": 50}, ["TasksMax=50"], id="tasks"),
         pytest.param({"cpu_shares": 50}, ["CPUWeight=50"], id="share of the processors"),
         pytest.param({"io": {"weight": 7}}, ["IOWeight=7"], id="share of the disks"),
         pytest.param(

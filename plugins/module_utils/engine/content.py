@@ -14,8 +14,9 @@ from typing import Any, Callable
 from ..host import image as images
 from ..host import ssh, systemd
 from ..model import layout
-from ..model.content_plan import Image, Labelled, Observed, Source, foreign, level_of
+from ..model.content_plan import Image, Labelled, Observed, Source, foreign, level_of, no_longer_declared
 from ..model.errors import OptionError, SandboxError
+from ..model.private_paths import below
 from . import outdated, tree
 from .apply import Action
 from .discover import NOTHING, Discovered
@@ -33,12 +34,14 @@ def observe(
     text = systemd.read(paths.manifest)
     image = observe_image(paths)
     there = os.path.lexists(paths.image if image else paths.root)
+    manifest = json.loads(text) if text else None
+    gone = no_longer_declared(spec, manifest)
     seen = Observed(
-        manifest=json.loads(text) if text else None,
+        manifest=manifest,
         exists=there,
         half_made=os.path.lexists(paths.building) or os.path.lexists(paths.building_image),
         image=image,
-        unknown=[path for path in spec["private"] if not os.path.lexists(path) and not _has(paths.root, path)],
+        unknown=[path for path in spec["private"] if not os.path.lexists(path) and (path in gone or not _has(paths.root, path))],
         running=running,
         owners=owners,
         source=source,
@@ -63,6 +66,7 @@ def observe(
         outdated=files,
         accounts=accounts,
         files=_files(paths.root, [file["path"] for file in spec["files"]]),
+        directories=[file["path"] for file in spec["files"] if _kind(paths.root, file["path"].lstrip("/")) == "directory"],
     )
 
 
@@ -80,11 +84,12 @@ def _to_be_built(spec: Mapping[str, Any], seen: Observed) -> Observed:
     """What is known of content before it is there."""
     origin = seen.source.root if seen.source else None
     unknown = [path for path in seen.unknown if not (origin and _has(origin, path))]
+    copied = [file["path"] for file in spec["files"] if below(file["path"], spec["private"]) or file["path"] in spec["private"]]
     needed = 0
     if spec["method"] == "image":
         base = [origin] if origin else [f"/etc/{path}" for path in layout.BASE_ETC]
         needed = sum(_blocks(path) for path in [*base, *spec["private"]] if path and os.path.lexists(path))
-    return dataclasses.replace(seen, unknown=unknown, needed=needed)
+    return dataclasses.replace(seen, unknown=unknown, needed=needed, directories=[path for path in copied if os.path.isdir(path)])
 
 
 def _blocks(top: str) -> int:
@@ -355,8 +360,7 @@ def _write_files(top: int, files: Iterable[Mapping[str, str]], expected: Any) ->
         parent = os.path.dirname(path)
         if not tree.exists(top, parent):
             tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=expected(parent, 0), parents=True)
-        status = tree.lstat(top, path)
-        if status is not None and tree.kind_of(status.st_mode) != "file":
+        if _kind(top, path) not in ("", "file", "directory"):
             tree.remove(top, path)
         tree.write_file(top, path, file["content"].encode(), mode=int(file["mode"], 8), uid=0, gid=0, context=expected(path, 0))
 
@@ -365,9 +369,17 @@ def remove_files(root: str, paths: Iterable[str], **_ignored: Any) -> None:
     top = tree.open_top(root)
     try:
         for path in paths:
-            tree.remove(top, path.lstrip("/"))
+            # a directory that stands there by now is not what was declared
+            if _kind(top, path.lstrip("/")) not in ("", "directory"):
+                tree.remove(top, path.lstrip("/"))
     finally:
         os.close(top)
+
+
+def _kind(top: tree.Top, path: str) -> str:
+    """What stands at a path of a tree; no text where nothing does."""
+    status = tree.lstat(top, path)
+    return tree.kind_of(status.st_mode) if status is not None else ""
 
 
 def accounts(root: str, file_type: str, level: str, users: Any, groups: Any, members: Any, **_ignored: Any) -> None:

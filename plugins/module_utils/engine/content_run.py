@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from ..host import selinux
 from ..host.libvirt_lxc import Lxc
 from ..model import content_plan, layout
 from ..model.content_plan import Source
+from ..model.errors import OptionError
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
 from . import content, listed
@@ -21,7 +23,7 @@ from .discover import NOTHING, Discovered, discover
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_content`` returns."""
     require_root()
-    wanted = [(content_spec(item), item["state"]) for item in listed.items(parameters)]
+    wanted = [(listed.about(item["name"], parameters, content_spec, item), item["state"]) for item in listed.items(parameters)]
     specs = [spec for spec, _state in wanted]
     owners = _levels(wanted, parameters["registry"])
     if parameters["require_enforcing"]:
@@ -32,7 +34,17 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     # In check mode a task before this one has not stopped what is to be absent, and would have.
     stopped = {spec["name"] for spec, state in wanted if check_mode and state == "absent"}
     sources = _sources(wanted, running, owners)
-    discovered = {spec["name"]: _discover(spec) if state == "present" else NOTHING for spec, state in wanted}
+    discovered = {}
+    not_yet = []  # what a run that is only predicted cannot know
+    for spec, state in wanted:
+        discovered[spec["name"]] = NOTHING
+        if state == "present":
+            try:
+                discovered[spec["name"]] = listed.about(spec["name"], parameters, _discover, spec)
+            except OptionError as error:
+                if not _to_come(spec, check_mode):
+                    raise
+                not_yet.append(str(error))
     seen = {
         name: content.observe(spec, name in running - stopped, owners, sources.get(name), discovered[name])
         for name, spec in ((spec["name"], spec) for spec in specs)
@@ -41,7 +53,10 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     plan = Plan()
     for spec, state in wanted:
         if state == "present":
-            content_plan.check(spec, seen[spec["name"]], mode)
+            if seen[spec["name"]].unknown and _to_come(spec, check_mode):
+                not_yet.append(f"{spec['name']}: private: {', '.join(seen[spec['name']].unknown)} not on the host")
+                seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], unknown=())
+            listed.about(spec["name"], parameters, content_plan.check, spec, seen[spec["name"]], mode)
         plan.extend(content_plan.plan_content(spec, state, seen[spec["name"]], mode, update))
     failures = [] if check_mode else apply(plan, content.actions(_running))
     strangers = {
@@ -59,11 +74,17 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "left_out": {name: list(one.left_out) for name, one in seen.items() if one.left_out},
         "paths": {spec["name"]: layout.of(spec).root for spec in specs},
     }
-    result["warnings"] = [_outdated(name, entries) for name, entries in result["outdated"].items()]
+    result["warnings"] = [f"this would fail, unless a task before it brings what is missing: {reason}" for reason in not_yet]
+    result["warnings"] += [_outdated(name, entries) for name, entries in result["outdated"].items()]
     result["warnings"] += [_changed(name, path) for name, one in seen.items() for path in one.changed]
     if mode == "report":
         result["warnings"] += [_warning(name, entry) for name, entries in result["foreign"].items() for entry in entries[:5]]
     return report_failures(result, failures)
+
+
+def _to_come(spec: Mapping[str, Any], check_mode: bool) -> bool:
+    """Whether a task before may only have announced the package from which the content is to be built."""
+    return check_mode and not os.path.lexists(layout.of(spec).root)
 
 
 def _discover(spec: dict[str, Any]) -> Discovered:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from ..host import level_store
 from ..model.errors import ConflictError, OptionError
 from ..model.mcs import POLICY_RANGE, Level
 from ..model.options import Option, argument_spec
 from .registry import Registry
+
+T = TypeVar("T")
 
 
 def arguments(options: Iterable[Option], common: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,6 +33,16 @@ def items(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = [dict(parameters)] if parameters.get("name") is not None else [dict(item) for item in parameters.get("sandboxes") or ()]
     check_once(item["name"] for item in found)
     return found
+
+
+def about(name: str, parameters: Mapping[str, Any], function: Callable[..., T], *arguments: Any) -> T:
+    """What the function returns; in a run over many sandboxes its refusal says which of them it is about."""
+    try:
+        return function(*arguments)
+    except OptionError as error:
+        if parameters["name"] is not None:
+            raise
+        raise OptionError(f"{name}: {error.option}", error.value, error.allowed) from error
 
 
 def check_once(names: Iterable[str]) -> None:

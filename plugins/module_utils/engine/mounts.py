@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..host import selinux
 from ..model import layout
-from ..model.mounts import Seen
+from ..model.mounts import Seen, taken
 from . import tree
-from .declared import declared_specs
 
 # where ext4 says what it is
 _MAGIC_AT, _MAGIC = 1024 + 56, b"\x53\xef"
@@ -21,13 +20,13 @@ _READ = {"directory": ("dir search", "dir read", "file open", "file read"), "fil
 _WRITE = {"directory": ("dir write", "dir add_name", "file write"), "file": ("file write",)}
 
 
-def observe(spec: Mapping[str, Any], root: str) -> dict[str, Seen]:
-    """Each mount of a spec as the host and the sandbox's content have it, by its target."""
-    others = _images_of_others(spec) if any(mount["type"] == "image" for mount in spec["mounts"]) else {}
+def observe(spec: Mapping[str, Any], root: str, everyone: Iterable[Mapping[str, Any]]) -> dict[str, Seen]:
+    """Each mount of a spec as the host and the sandbox's content have it, by its target; ``everyone``: all that are declared."""
+    others = [other for other in everyone if other["name"] != spec["name"]]
     return {mount["target"]: _one(spec, mount, root, others) for mount in spec["mounts"]}
 
 
-def _one(spec: Mapping[str, Any], mount: Mapping[str, Any], root: str, others: Mapping[str, str]) -> Seen:
+def _one(spec: Mapping[str, Any], mount: Mapping[str, Any], root: str, others: Iterable[Mapping[str, Any]]) -> Seen:
     point = _point(root, mount["target"].lstrip("/")) if os.path.isdir(root) else ""
     if mount["type"] == "ram":
         return Seen(point=point)
@@ -42,7 +41,7 @@ def _one(spec: Mapping[str, Any], mount: Mapping[str, Any], root: str, others: M
         denied="" if mount["relabel"] or mount["type"] == "image" else _denied(spec, mount, kind, context),
         mislabelled=_mislabelled(spec, source) if relabelled else 0,
         point=point,
-        used_by="" if mount["read_only"] else others.get(source, ""),
+        taken=taken(mount, others),
     )
 
 
@@ -93,12 +92,6 @@ def _point(root: str, path: str) -> str:
         return found
     finally:
         os.close(top)
-
-
-def _images_of_others(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The images that other declared sandboxes have, and which of them."""
-    others = [other for name, other in declared_specs().items() if name != spec["name"]]
-    return {mount["source"]: other["name"] for other in others for mount in other["mounts"] if mount["type"] == "image"}
 
 
 def _mislabelled(spec: Mapping[str, Any], source: str) -> int:

@@ -14,6 +14,7 @@ from ..model import capabilities, layout, limits, network_filter, unit
 from ..model.observed import Host, Observed
 from ..model.spec import load
 from . import hosts_file, mounts, tree
+from .declared import declared_specs
 
 # the files inside that the spec determines: these, and what stands in these directories
 _FILES = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf", "etc/tmpfiles.d/systemd-nologin.conf")
@@ -62,6 +63,8 @@ def sandboxes(
     """Each sandbox as the host has it, by name; whether it is stale only where its name is in ``stale``."""
     paths = {spec["name"]: layout.of(spec) for spec in specs}
     states = systemd.show([entry.unit for entry in paths.values()])
+    # what is declared now and what this run makes of it
+    everyone = {**declared_specs(), **{spec["name"]: spec for spec in specs}} if any(spec["mounts"] for spec in specs) else {}
     found = {}
     for spec in specs:
         name, entry = spec["name"], paths[spec["name"]]
@@ -80,8 +83,10 @@ def sandboxes(
             stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
             journal=link(entry.journal_link),
             inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
-            drop_ins=drop_ins(entry.root, spec["units"]) if facts and os.path.isdir(entry.root) else {},
-            mounts=mounts.observe(spec, entry.root),
+            drop_ins=drop_ins(entry.root, [one.name for one in facts.systemd.brought_by(spec["units"])])
+            if facts and os.path.isdir(entry.root)
+            else {},
+            mounts=mounts.observe(spec, entry.root, everyone.values()),
             **ports(entry, known is not None and known.active is not None),
             **(command(entry.root, spec["command"][0]) if spec["command"] and os.path.isdir(entry.root) else {}),
         )
@@ -89,7 +94,7 @@ def sandboxes(
 
 
 def ports(entry: layout.Layout, running: bool) -> dict[str, Any]:
-    """The units of a sandbox's published ports, and which of them are as they are to be: enabled, and active while it runs."""
+    """The units of a sandbox's published ports, which of them are as they are to be, enabled and active while it runs, and which listen."""
     prefix = f"{entry.name}_sandbox-"
     names = [name for name in systemd.names(layout.UNITS) if name.startswith(prefix) and name.endswith((".socket", ".service"))]
     texts = {name: systemd.read(os.path.join(layout.UNITS, name)) or "" for name in names}
@@ -100,7 +105,7 @@ def ports(entry: layout.Layout, running: bool) -> dict[str, Any]:
         for name, state in states.items()
         if state.get("UnitFileState") == "enabled" and (not running or state.get("ActiveState") == "active")
     ]
-    return {"ports": ours, "ports_up": up}
+    return {"ports": ours, "ports_up": up, "ports_open": [name for name, state in states.items() if state.get("ActiveState") == "active"]}
 
 
 def link(path: str) -> str | None:

@@ -28,7 +28,7 @@ LASTING = 3
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_service`` returns."""
     require_root()
-    wanted = [(_spec(item), item["state"]) for item in listed.items(parameters)]
+    wanted = [(listed.about(item["name"], parameters, _spec, item), item["state"]) for item in listed.items(parameters)]
     present = [spec for spec, state in wanted if state != "absent"]
     listed.with_levels(present, parameters["registry"])
     if parameters["require_enforcing"]:
@@ -55,9 +55,8 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     stale = {item["name"] for item in listed.items(parameters) if item["stale"] == "restart"}
     seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, stale)
     others = [spec for name, spec in declared.items() if name not in seen]
-    active = {socket for one in seen.values() if one.running for socket in one.ports_up}
-    ports.check(present, others, sockets.listening(), active)
-    refused = _check(present, seen, facts, check_mode)
+    ports.check(present, others, sockets.listening(), [socket for one in seen.values() for socket in one.ports_open])
+    refused = _check(present, seen, facts, parameters, check_mode)
     for spec, state in wanted:
         if spec["units"] and state in ("started", "reloaded") and seen[spec["name"]].active is not None:
             seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], down=down(spec))
@@ -79,15 +78,17 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     return report_failures(result, failures)
 
 
-def _check(present: Sequence[Mapping[str, Any]], seen: Mapping[str, Observed], facts: Host, predicted: bool) -> dict[str, StepError]:
+def _check(
+    present: Sequence[Mapping[str, Any]], seen: Mapping[str, Observed], facts: Host, parameters: Mapping[str, Any], predicted: bool
+) -> dict[str, StepError]:
     """Refuse what cannot work; what only the content of one sandbox stands in the way of is that one's failure, not the run's."""
     refused = {}
     for spec in present:
         one = seen[spec["name"]]
         try:
-            check(spec, one, facts, predicted)
+            listed.about(spec["name"], parameters, check, spec, one, facts, predicted)
         except OptionError as error:
-            check(spec, one.without_content(), facts, predicted=True)
+            listed.about(spec["name"], parameters, check, spec, one.without_content(), facts, True)
             if one.content_context is None or one.without_content() == one:
                 raise
             refused[spec["name"]] = StepError(spec["name"], "check", str(error))

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable
 
 from ..model.errors import SandboxError
-from ..model.layout import CONTENT, SPECS
+from ..model.layout import CONTENT, FILESYSTEMS, SPECS
 from ..model.mcs import POLICY_RANGE, InUse, Level, LevelError, LevelRange
-from ..model.spec import FILESYSTEMS
 from . import libvirt_lxc
 
 _SPEC_SUFFIX = ".sandbox"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -27,6 +28,10 @@ class Packages(Protocol):
 
     def files(self, names: Collection[str]) -> Files:
         """The files and directories of packages below /etc and /var and their like."""
+
+
+# what dpkg takes for more than itself in a path
+_GLOB = re.compile(r"[\\*?[]")
 
 
 def manager() -> Packages:
@@ -56,7 +61,8 @@ class Dpkg:
         # dpkg knows some files by the place that they had before /lib became a link
         asked = [name for path in paths for name in (path, path.removeprefix("/usr"))]
         found: dict[str, set[str]] = {path: set() for path in paths}
-        for line in run(["dpkg-query", "--search", "--", *dict.fromkeys(asked)], accept=(0, 1)).splitlines():
+        patterns = [_GLOB.sub(r"\\\g<0>", path) for path in dict.fromkeys(asked)]
+        for line in run(["dpkg-query", "--search", "--", *patterns], accept=(0, 1)).splitlines():
             names, separator, path = line.partition(": ")
             if not separator or names.startswith(("diversion by", "local diversion")):
                 continue

@@ -60,6 +60,7 @@ class Observed:
     left_out: Sequence[str] = ()  # paths of the host that stay outside, for they may be secrets
     changed: Sequence[str] = ()  # of these, the configuration that was changed since its package brought it
     files: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # declared files that are there: content, mode
+    directories: Sequence[str] = ()  # declared files where a directory stands
     unmounted: Sequence[str] = ()  # paths of the host that it follows and has no place for
     unknown: Sequence[str] = ()  # private paths that the host does not have
     mislabelled: Sequence[Labelled] = ()
@@ -78,6 +79,11 @@ def manifest(spec: Mapping[str, Any]) -> dict[str, Any]:
     # what a play declared and no longer does is removed
     files = {"files": sorted(file["path"] for file in spec["files"])} if spec["files"] else {}
     return {**record, **files}
+
+
+def no_longer_declared(spec: Mapping[str, Any], record: Mapping[str, Any] | None) -> list[str]:
+    """The files that a play declared before."""
+    return sorted(set((record or {}).get("files", ())) - {file["path"] for file in spec["files"]})
 
 
 def foreign(
@@ -120,6 +126,9 @@ def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
     _check_method(spec, seen)
     if seen.unknown:
         raise OptionError("private", list(seen.unknown), "paths that the host has; is the package installed?")
+    if seen.directories:
+        number = [file["path"] for file in spec["files"]].index(seen.directories[0])
+        raise OptionError(f"files[{number}].path", seen.directories[0], "a path at which no directory stands inside")
     relabelled = seen.top_context not in (None, layout.object_context(layout.ROOT_TYPE, spec["level"]))
     if seen.exists and relabelled and seen.running and level_of(seen.top_context):
         raise OptionError(
@@ -182,7 +191,7 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
     plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     record = manifest(spec)
-    gone = sorted(set((seen.manifest or {}).get("files", ())) - set(record.get("files", ())))
+    gone = no_longer_declared(spec, seen.manifest)
     if gone and seen.exists:
         plan.add(name, "remove files that are no longer declared", "remove_files", root=paths.root, paths=gone, before=gone)
     if seen.manifest != record:
@@ -206,7 +215,8 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
         _plan_image(plan, spec, seen.image)
         if not seen.image.mounted:
             return plan  # what is in it shows when it is mounted
-    for path in seen.missing:
+    # what was a file of the play and is a private path too is the host's again
+    for path in sorted({*seen.missing, *gone} & {*seen.missing, *spec["private"]}):
         plan.add(
             name,
             f"copy {path}",
@@ -266,7 +276,8 @@ def _plan_image(plan: Plan, spec: Mapping[str, Any], seen: Image) -> None:
     if not (seen.mounted and seen.enabled):
         before = "not mounted" if not seen.mounted else "not mounted at boot"
         plan.add(name, "mount the content", "mount", unit=paths.mount, root=paths.root, before=before, after="mounted")
-    if seen.size and size is not None and size > seen.size:
+    # a last group of blocks that is too small for its own tables stays unused
+    if seen.size and size is not None and size - seen.size >= image.UNUSED:
         plan.add(
             name, "grow the image", "grow", image=paths.image, root=paths.root, size=size, before=seen.size, after=size
         )  # fmt: skip

@@ -9,12 +9,10 @@ from typing import Any
 from .errors import OptionError
 from .mcs import Level
 from .network import fixed, place, published, same_port
+from .spec import content_spec, service_spec
 from .spec import name as valid_name
-from .spec import service_spec
 
 ROLE = "service"
-# what is a role's own to say where a sandbox does not; any value that a sandbox may have will do for a check
-_LEFT_TO_THE_ROLE = {"units": ["role.service"], "network": [{"type": "dhcp"}]}
 
 
 def listed(value: Any, where: str) -> list[dict[str, Any]]:
@@ -56,8 +54,11 @@ def check(sandboxes: Iterable[Mapping[str, Any]], where: str) -> None:
 
 def _spec(item: Mapping[str, Any], where: str) -> dict[str, Any]:
     given = {key: value for key, value in item.items() if value is not None}
+    # what is a role's own to say where a sandbox does not; any value that a sandbox may have will do for a check
+    role = {} if given.get("command") else {"units": ["role.service"], "network": [{"type": "dhcp"}]}
     try:
-        return service_spec({**_LEFT_TO_THE_ROLE, **given})
+        content_spec({**role, **given})
+        return service_spec({**role, **given})
     except OptionError as error:
         raise OptionError(f"{where}: {error.option}", error.value, error.allowed) from error
 

@@ -7,6 +7,8 @@ from . import layout
 
 BLOCK = 4096
 SMALLEST = 32 << 20
+# what ext4 may leave unused at the end: too little for a group's own tables, which at this many inodes are 4 MiB
+UNUSED = 5 << 20
 # content is mostly small files
 BYTES_PER_INODE = 8192
 _INODE = 256

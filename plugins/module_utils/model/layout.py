@@ -12,6 +12,7 @@ from typing import Any, Callable
 SPECS = "/etc/libvirt-sandbox/services"
 UNITS = "/etc/systemd/system"
 CONTENT = "/var/lib/virt-sandbox/content"
+FILESYSTEMS = "/var/lib/libvirt/filesystems"
 RUN = "/run/virt-sandbox"
 JOURNALS = "/var/log/journal"
 HELPER = "/usr/local/libexec/virt-sandbox-unit"

@@ -11,12 +11,24 @@ from .options import Option
 from .values import plain_path, size, whole
 
 _WEIGHT = whole("a weight", 1, 10_000)
+# below these a sandbox does not run, whatever was meant: a systemd with one small unit has some ten tasks and megabytes
+_LEAST_MEMORY = {True: 16 << 20, False: 1 << 20}
+_LEAST_TASKS = 16
+_SLOWEST = 4 << 10
 _OPERATIONS = whole("operations a second", 1, 1_000_000_000)
+
+
+def _bandwidth(value: str) -> int:
+    number = size(value)
+    if number < _SLOWEST:
+        raise ValueError("bytes a second from 4K, such as 10M (units K, M, G, T of 1024)")
+    return number
+
 
 IO_DEVICE: tuple[Option, ...] = (
     Option("device", required=True, normalise=plain_path),
-    Option("read_bandwidth", normalise=size),
-    Option("write_bandwidth", normalise=size),
+    Option("read_bandwidth", normalise=_bandwidth),
+    Option("write_bandwidth", normalise=_bandwidth),
     Option("read_operations", type="int", normalise=_OPERATIONS),
     Option("write_operations", type="int", normalise=_OPERATIONS),
 )
@@ -41,7 +53,17 @@ _DEFAULT_WEIGHT = 100
 FILES = ("memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max", "io.max", "io.weight")
 
 
-def check_io(io: Mapping[str, Any]) -> None:
+def check(spec: Mapping[str, Any]) -> None:
+    """Enough to run with, and of disks each once."""
+    least = _LEAST_MEMORY[bool(spec["units"])]
+    if spec["memory"] is not None and spec["memory"] < least:
+        raise OptionError("memory", spec["memory"], f"from {least >> 20}M on, such as 512M (a number alone is bytes)")
+    if spec["units"] and spec["tasks_max"] is not None and spec["tasks_max"] < _LEAST_TASKS:
+        raise OptionError("tasks_max", spec["tasks_max"], f"from {_LEAST_TASKS} on, for a systemd and its units")
+    _check_io(spec["io"])
+
+
+def _check_io(io: Mapping[str, Any]) -> None:
     """Each device once, and something said of it."""
     names = [device["device"] for device in io["devices"]]
     for number, device in enumerate(io["devices"]):

@@ -11,7 +11,7 @@ from typing import Any
 from . import layout
 from .errors import OptionError
 from .options import Option
-from .values import plain_path, size
+from .values import plain_path, quoted_mode, size
 
 # directories that may be covered as a whole, and those only below which something may be mounted
 _OPEN = ("/mnt", "/media", "/opt", "/home", "/root", "/srv")
@@ -21,7 +21,16 @@ _TAKEN = (
     *layout.FOLLOWED, "/etc/systemd", "/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc/resolv.conf", "/etc/tmpfiles.d",
     "/etc/passwd", "/etc/group", "/etc/shadow", "/var/run", "/var/lock",
 )  # fmt: skip
-_NOT_A_SOURCE = ("/proc", "/sys", "/dev", "/usr/local/libexec/virt-sandbox-unit", layout.RUN, layout.SPECS, layout.CONTENT)
+_NOT_A_SOURCE = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/usr/local/libexec/virt-sandbox-unit",
+    layout.RUN,
+    layout.SPECS,
+    layout.CONTENT,
+    layout.FILESYSTEMS,
+)
 _MODE = re.compile(r"0?[01]?[0-7]{3}\Z")
 
 
@@ -35,10 +44,11 @@ def _target(value: str) -> str:
     return path
 
 
-def _mode(value: str) -> str:
-    if not _MODE.match(value):
+def _mode(value: Any) -> str:
+    text = quoted_mode(value)
+    if not _MODE.match(text):
         raise ValueError("a mode in octal digits, such as '0755' or '1777'")
-    return value.lstrip("0").rjust(3, "0")
+    return text.lstrip("0").rjust(3, "0")
 
 
 MOUNT: tuple[Option, ...] = (
@@ -48,7 +58,7 @@ MOUNT: tuple[Option, ...] = (
     Option("read_only", type="bool", default=False),
     Option("relabel", type="bool", default=False),
     Option("size", normalise=size),
-    Option("mode", normalise=_mode),
+    Option("mode", type="raw", normalise=_mode),
 )
 # which suboptions each type has beside its target; those that it must have first
 _REQUIRED = {"bind": ("source",), "image": ("source",), "ram": ("size",)}
@@ -113,8 +123,23 @@ class Seen:
     mislabelled: int = 0
     # "directory", "file" or what else stands there; "" if there is nothing
     point: str = ""
-    # which other sandbox has the image, as it declares itself
-    used_by: str = ""
+    # what it would have to be, for the sake of another sandbox; "" where none is in the way
+    taken: str = ""
+
+
+def taken(mount: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> str:
+    """What a source would have to be, for the sake of the other sandboxes; no text where none is in the way."""
+    for other in others:
+        if overlap(mount["source"], layout.of(other).root):
+            return f"a path that is not above or below the content of {other['name']}"
+        for one in other["mounts"]:
+            if not one["source"] or not overlap(mount["source"], one["source"]):
+                continue
+            if mount["type"] == one["type"] == "image" and not (mount["read_only"] and one["read_only"]):
+                return f"an image of one sandbox only, unless all have it read-only; {other['name']} has it"
+            if mount["relabel"] and one["relabel"]:
+                return f"a source of one sandbox only where relabel is true; {other['name']} has {one['source']}"
+    return ""
 
 
 def point_kind(seen: Seen) -> str:
@@ -145,8 +170,8 @@ def _check_source(mount: Mapping[str, Any], seen: Seen) -> None:
         raise OptionError(name, source, "a file that is a raw ext4 file system, as mkfs.ext4 makes it")
     if mount["type"] == "bind" and seen.source not in ("directory", "file", "image"):
         raise OptionError(name, source, f"a directory or a file; it is a {seen.source}")
-    if seen.used_by:
-        raise OptionError(name, source, f"an image of one sandbox only, unless all have it read-only; {seen.used_by} has it")
+    if seen.taken:
+        raise OptionError(name, source, seen.taken)
 
 
 def _check_label(spec: Mapping[str, Any], mount: Mapping[str, Any], seen: Seen) -> None:

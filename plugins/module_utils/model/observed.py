@@ -42,6 +42,7 @@ class Observed:
     # the units of its published ports: name -> text, and those that are enabled and active
     ports: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ports_up: Collection[str] = ()
+    ports_open: Collection[str] = ()  # those that listen
     # unit -> its state, of those that should be active in a sandbox that runs and are not
     down: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

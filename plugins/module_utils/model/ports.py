@@ -27,9 +27,13 @@ def leading_to(spec: Mapping[str, Any], resolved: Resolved) -> list[tuple[Mappin
 
 
 def check(
-    specs: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]], listening: Collection[tuple[str, int]], ours: Collection[str]
+    specs: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]], listening: Collection[tuple[str, int]], ours: Iterable[str]
 ) -> None:
-    """No port of the host for two sandboxes, nor one on which something else listens; ``ours``: the sockets of ours that are active."""
+    """No port of the host for two sandboxes, nor one on which something else listens.
+
+    ``ours``: the units that listen for the sandboxes of this run; one that another of them is to have is closed first.
+    """
+    free = {socket.partition("_sandbox-")[2].partition(".socket")[0].partition("-")[0] for socket in ours}
     owners = [(port, spec["name"]) for spec in others for _number, port in published(spec)]
     for spec in specs:
         for number, port in published(spec):
@@ -37,7 +41,7 @@ def check(
             owner = next((name for other, name in owners if same_port(port, other) and name != spec["name"]), "")
             if owner:
                 raise OptionError(option, port["host"], f"a port of the host that {owner} has not")
-            if socket_name(spec["name"], port) not in ours and any(_meets(port, one) for one in listening):
+            if str(port["host"]) not in free and any(_meets(port, one) for one in listening):
                 raise OptionError(option, port["host"], "a port of the host on which nothing listens yet")
             owners.append((port, spec["name"]))
 

@@ -20,17 +20,9 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
     ``predicted``: in check mode the content may be what an earlier task has only announced.
     """
     _check_ours(spec, seen)
-    for name in spec["units"]:
-        if not host.systemd.unit_paths.get(name):
-            raise OptionError("units", name, f"a unit that the host has in {unit_directories()}; is its package installed?")
-    units = {
-        name: unit_file.with_drop_ins(one, [text for text in seen.drop_ins.get(name, ()) if not text.startswith(unit.MARK)])
-        for name, one in host.systemd.units.items()
-    }
-    for name in spec["units"]:
-        reason = unit_file.obstacle(name, units)
-        if reason:
-            raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
+    # before there is content, its package may not be there either, nor what the content will say of its units
+    if not (predicted and seen.content_context is None):
+        _check_units(spec, seen, host)
     if spec["network"] and spec["units"] and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
         sources = [one["source"] or one["bridge"] for one in spec["network"]]
         raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
@@ -54,6 +46,20 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
         command.check_inside(spec, seen.users, seen.groups)
         if not seen.program:
             raise OptionError("command", spec["command"][0], "a program that the host's /usr or the content of the sandbox has")
+
+
+def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+    for name in spec["units"]:
+        if not host.systemd.unit_paths.get(name):
+            raise OptionError("units", name, f"a unit that the host has in {unit_directories()}; is its package installed?")
+    units = {
+        name: unit_file.with_drop_ins(one, [text for text in seen.drop_ins.get(name, ()) if not text.startswith(unit.MARK)])
+        for name, one in host.systemd.units.items()
+    }
+    for name in spec["units"]:
+        reason = unit_file.obstacle(name, units)
+        if reason:
+            raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
 
 
 def unit_directories() -> str:

@@ -6,26 +6,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import capabilities, command, image, mounts, network
+from . import capabilities, command, image, layout, limits, mounts, network, unit
 from .errors import OptionError
-from .limits import IO, check_io, cpu_shares
+from .limits import IO, cpu_shares
 from .mcs import Level
 from .options import Option, differences, normalise
 from .unit_file import instance_of
-from .values import READ_OTHERWISE, absolute, size, whole
+from .values import READ_OTHERWISE, absolute, quoted_mode, size, whole
 
 FORMAT = 1
 # where a host keeps which of its sandboxes has which level
 REGISTRY = "sqlite:////var/lib/virt-sandbox/labels.db"
-FILESYSTEMS = "/var/lib/libvirt/filesystems"
 PROCESS_TYPE = "virt_sandbox_t"
 FILE_TYPE = "virt_sandbox_file_t"
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
+# virsh would take a number alone for the ID of another domain
+_NAME = re.compile(r"(?![0-9-]*\Z)[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
 _UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|timer|path)\Z")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
 # a sandbox's private content lives there; everything else of the host is /usr, or not inside
@@ -38,15 +39,15 @@ PRIVATE_ROOTS = ("/etc", "/var", "/home", "/root", "/srv")
 
 def name(value: str) -> str:
     """A sandbox's name: a host name, a file name, a unit name and a libvirt name at once."""
-    if not _NAME.match(value):
-        raise ValueError("1 to 50 lower-case letters, digits and inner dashes")
+    if not _NAME.match(value) or value == "localhost":
+        raise ValueError("1 to 50 lower-case letters, digits and inner dashes; not digits alone, nor localhost")
     return value
 
 
 def _base(value: str) -> str:
     path = absolute(value)
     if path.count("/") < 2 or READ_OTHERWISE.search(path):
-        raise ValueError(f"a directory below another one, such as {FILESYSTEMS}, without spaces, quotes, '$', '%' and '\\'")
+        raise ValueError(f"a directory below another one, such as {layout.FILESYSTEMS}, without spaces, quotes, '$', '%' and '\\'")
     return path
 
 
@@ -61,9 +62,9 @@ def _private(values: list[str]) -> list[str]:
 
 def _units(values: list[str]) -> list[str]:
     units = sorted({value if "." in value else value + ".service" for value in values})
-    for unit in units:
-        if not _UNIT.match(unit):
-            raise ValueError(f"names of systemd units, such as httpd.service; {unit!r} is none")
+    for one in units:
+        if not _UNIT.match(one):
+            raise ValueError(f"names of systemd units, such as httpd.service; {one!r} is none")
     return units
 
 
@@ -72,16 +73,19 @@ def _instances(spec: dict[str, Any]) -> None:
     spec["units"] = sorted({instance_of(unit, spec["name"]) for unit in spec["units"]})
 
 
-def _mode(value: str) -> str:
-    if not re.fullmatch("0?[0-7]{3}", value):
+def _mode(value: Any) -> str:
+    text = quoted_mode(value)
+    if not re.fullmatch("0?[0-7]{3}", text):
         raise ValueError("a mode as three digits, such as 0644")
-    return value[-3:].zfill(4)
+    return text[-3:].zfill(4)
 
 
 def _file(value: str) -> str:
     (path,) = _private([value])
-    if path.count("/") < 2:
-        raise ValueError("a path below " + ", ".join(PRIVATE_ROOTS))
+    if path in unit.WRITTEN or posixpath.basename(path) in (unit.DROP_IN, unit.SETTINGS):
+        raise ValueError("a path that sandbox_service does not write itself")
+    if any(mounts.overlap(path, place) for place in layout.FOLLOWED):
+        raise ValueError(f"a path outside {', '.join(layout.FOLLOWED)}, which the sandbox has from its host")
     return path
 
 
@@ -117,7 +121,7 @@ def _no_idmap(value: Any) -> None:
 # what both modules and the label registry know a sandbox by
 IDENTITY: tuple[Option, ...] = (
     Option("name", required=True, normalise=name),
-    Option("path", type="path", default=FILESYSTEMS, normalise=_base, effect="restart"),
+    Option("path", type="path", default=layout.FILESYSTEMS, normalise=_base, effect="restart"),
     Option("level", normalise=_level, effect="restart"),
     Option("file_type", default=FILE_TYPE, normalise=_type, effect="restart"),
 )
@@ -125,7 +129,7 @@ IDENTITY: tuple[Option, ...] = (
 FILE: tuple[Option, ...] = (
     Option("path", required=True, normalise=_file),
     Option("content", default=""),
-    Option("mode", default="0644", normalise=_mode),
+    Option("mode", type="raw", default="0644", normalise=_mode),
 )
 
 CONTENT: tuple[Option, ...] = IDENTITY + (
@@ -187,7 +191,7 @@ def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
     _instances(spec)
     command.check(spec)
     network.check(spec)
-    check_io(spec["io"])
+    limits.check(spec)
     capabilities.check(spec)
     spec["mounts"] = mounts.ordered(spec["mounts"], spec["path"])
     return spec

@@ -28,6 +28,9 @@ BASE_UNITS = frozenset(
 LOGROTATE_UNIT = "logrotate.timer"
 NETWORK_UNIT = "systemd-networkd.service"
 DROP_IN = "50-sandbox.conf"
+SETTINGS = "10-sandbox.conf"
+# what of /etc is the sandbox's identity on its network
+WRITTEN = frozenset({"/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc/resolv.conf"})
 SYSUSERS = "etc/sysusers.d/50-sandbox.conf"
 
 # The sandbox is the mount namespace: the services inside get no further ones, because what they
@@ -328,9 +331,9 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, networks: addresses.Netwo
 def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
     files = [
         Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
-        Inside("etc/systemd/system/service.d/10-sandbox.conf", text=f"{MARK}\n{CONFINEMENT}"),
-        Inside("etc/systemd/system.conf.d/10-sandbox.conf", text=f"{MARK}\n{command.manager_environment(spec)}"),
-        Inside("etc/systemd/journald.conf.d/10-sandbox.conf", text=JOURNAL),
+        Inside(f"etc/systemd/system/service.d/{SETTINGS}", text=f"{MARK}\n{CONFINEMENT}"),
+        Inside(f"etc/systemd/system.conf.d/{SETTINGS}", text=f"{MARK}\n{command.manager_environment(spec)}"),
+        Inside(f"etc/systemd/journald.conf.d/{SETTINGS}", text=JOURNAL),
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
     ]

@@ -28,6 +28,14 @@ def plain_path(value: str) -> str:
     return path
 
 
+def quoted_mode(value: object) -> str:
+    """A mode as it was written, and not as the number that YAML makes of one without quotes."""
+    text = str(value)
+    if text != value:
+        raise ValueError("a mode in quotes, such as '0644': without them YAML makes another number of it")
+    return text
+
+
 def size(value: str) -> int:
     """Bytes from ``512M``, ``1G``, ``4096``."""
     match = _SIZE.match(str(value).strip())
