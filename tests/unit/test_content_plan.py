@@ -143,6 +143,19 @@ def test_a_file_that_is_no_longer_declared_goes_before_it_is_forgotten(content: 
     assert json.loads(plan.steps[1].arguments["text"])["files"] == [FILE["path"]]
 
 
+def test_a_private_path_that_was_a_file_of_the_play_is_the_hosts_again(content: MakeSpec, built: Built) -> None:
+    spec = content(private=["/etc/app.conf"])
+    record = {**manifest(spec), "files": ["/etc/app.conf", "/etc/other.conf"]}
+    plan = plan_content(spec, "present", built(manifest=record), "report")
+    assert names(plan) == ["remove files that are no longer declared", "record the content as ours", "copy /etc/app.conf"]
+
+
+def test_a_directory_where_a_declared_file_is_to_be_is_named(content: MakeSpec, built: Built) -> None:
+    spec = content(files=[{"path": "/etc/a"}, {"path": "/var/lib/mysql"}])
+    with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is not allowed; a path at which no directory stands"):
+        check(spec, built(directories=["/var/lib/mysql"]), "report")
+
+
 def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeSpec) -> None:
     build = plan_content(content(files=[FILE]), "present", Observed(left_out=["/etc/httpd/key"]), "report").steps[1]
     assert (build.arguments["files"], build.arguments["without"]) == ([FILE], ["/etc/httpd/key"])
@@ -426,6 +439,7 @@ def test_an_image_is_built_before_it_is_mounted_in_its_place(content: MakeSpec) 
         pytest.param(MOUNTED, "64M", [], id="as declared"),
         pytest.param(MOUNTED, None, [], id="the size that it has"),
         pytest.param(MOUNTED, "128M", ["grow the image"], id="larger"),
+        pytest.param(MOUNTED, "66M", [], id="larger by what ext4 leaves unused"),
         pytest.param(dataclasses.replace(MOUNTED, mounted=False), "64M", ["mount the content"], id="unmounted"),
         pytest.param(dataclasses.replace(MOUNTED, enabled=False), "64M", ["mount the content"], id="not mounted at boot"),
         pytest.param(

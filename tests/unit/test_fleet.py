@@ -43,6 +43,7 @@ def static(*addresses: str, **more: str) -> list[Item]:
         pytest.param([{"name": "a", "level": "s0:c1,c2"}, {"name": "b", "level": "s0:c2,c1", "state": "absent"}], id="one is absent"),
         pytest.param([{"name": "a", "level": "s0:c1,c2"}, {"name": "b"}], id="one has no level yet"),
         pytest.param([{"name": "a", "network": static("10.0.0.2/24")}, {"name": "b", "network": static("10.0.0.3/24")}], id="addresses"),
+        pytest.param([{"name": "a", "command": ["/usr/bin/true"], "network": []}], id="a command"),
     ],
 )
 def test_what_can_come_true(items: list[Item]) -> None:
@@ -69,6 +70,7 @@ def test_what_can_come_true(items: list[Item]) -> None:
         pytest.param([{"name": "a", "state": "up"}], "lab1: role virt.sandbox.service: value of state must be one of", id="a bad choice"),
         pytest.param([{"name": "a", "cpus": "many"}], "lab1: role virt.sandbox.service: ", id="a bad type"),
         pytest.param([{"name": "a", "memory": "1 furlong"}], "lab1: a: memory: '1 furlong' is not allowed; a size", id="a bad value"),
+        pytest.param([{"name": "a", "size": "512M"}], "lab1: a: size: '512M' is not allowed; none where the content is", id="content"),
         pytest.param([{"name": "a", "level": "s0"}], "lab1: a: level: 's0' is not allowed", id="a bad level"),
         pytest.param(
             [{"name": "a", "role": "httpd", "level": "s0:c1,c2"}, {"name": "b", "level": "s0:c2,c1"}],

@@ -25,7 +25,12 @@ WEB1 = {
 HOSTS = {
     "sandbox_hosts": {
         "hosts": {"web1": WEB1, "web2": {"sandboxes": "{{ common + [{'name': 'own', 'level': own_level}] }}", "own_level": "s0:c7,c8"}},
-        "vars": {"ansible_user": "{{ who }}", "who": "alice", "common": [{"name": "page", "role": "httpd"}]},
+        "vars": {
+            "ansible_user": "{{ who }}",
+            "ansible_host_key_checking": False,
+            "who": "alice",
+            "common": [{"name": "page", "role": "httpd"}],
+        },
     },
     "here": {"hosts": {"laptop": {"ansible_connection": "local", "httpd_sandboxes": [{"name": "test"}]}}},
 }
@@ -129,6 +134,7 @@ def test_the_way_in_is_that_of_the_host_by_reference(shown: Inventory) -> None:
         "ansible_connection": "virt.sandbox.sandbox",
         "ansible_become_method": "ansible.builtin.su",
         "ansible_sandbox_name": "page",
+        "ansible_host_key_checking": "{{ hostvars['web1']['ansible_host_key_checking'] }}",
         "ansible_user": "{{ hostvars['web1']['ansible_user'] }}",
     }
     assert "hostvars['web1'].ansible_host" in address

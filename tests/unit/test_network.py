@@ -226,6 +226,10 @@ def test_a_port_of_the_host_is_one_sandboxes(service: MakeSpec) -> None:
     ports.check([db], [], {("127.0.0.1", 80)}, set())
     # what listens is its own socket
     ports.check([web], [], {("::", 80)}, {"web_sandbox-80.socket"})
+    # or one of a sandbox that gives the port up in the same run
+    ports.check([db], [], {("0.0.0.0", 80)}, {"web_sandbox-80.socket"})
+    with pytest.raises(OptionError, match="on which nothing listens yet"):
+        ports.check([db], [], {("0.0.0.0", 80)}, {"web_sandbox-8080.socket"})
 
 
 def test_a_change_of_what_a_port_leads_to_closes_it_meanwhile(service: MakeSpec, host: Host, declared: Any) -> None:
