@@ -92,6 +92,8 @@ def check(spec: Mapping[str, Any]) -> None:
         for name in ("user", "group", "home"):
             if spec[name] is not None:
                 raise OptionError(name, spec[name], "none for units, which say it themselves; it is for a command")
+    if spec["command"] and "" in spec["environment"].values():
+        raise OptionError("environment", spec["environment"], "a value for each variable of a command; libvirt hands on none that is empty")
     for number, network in enumerate(spec["network"]):
         if spec["command"] and network["type"] == "dhcp":
             raise OptionError(f"network[{number}].type", "dhcp", "static for a command, beside which no DHCP client runs")
