@@ -107,3 +107,31 @@ def test_a_sandbox_whose_own_unit_failed_is_not_waited_for(wait: Wait) -> None:
 )
 def test_at_the_end_it_says_what_is_missing(wait: Wait, columns: dict[str, Any], reason: str) -> None:
     assert wait(**columns) == [f"web: wait: not up after 60 s: {reason}"]
+
+
+OURS = {"pid": 7, "command": "apache2", "context": "system_u:system_r:virt_sandbox_t:s0:c1,c2"}
+ON_ITS_WAY = {"pid": 9, "command": "libvirt_lxc", "context": "system_u:system_r:virtd_lxc_t:s0"}
+
+
+@pytest.mark.parametrize(
+    ("later", "failures"),
+    [
+        pytest.param([OURS, {**OURS, "pid": 9}], [], id="it has its label now"),
+        pytest.param([OURS], [], id="it is gone"),
+        pytest.param([OURS, {**ON_ITS_WAY, "pid": 10}], [], id="another one is on its way"),
+        pytest.param(
+            [OURS, ON_ITS_WAY],
+            ["web: verify labels: process 9 (libvirt_lxc) is system_u:system_r:virtd_lxc_t:s0, not virt_sandbox_t:s0:c1,c2"],
+            id="it stays",
+        ),
+    ],
+)
+def test_a_label_that_stays_wrong_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, service: MakeSpec, later: list[dict[str, Any]], failures: list[str]
+) -> None:
+    monkeypatch.setattr(service_run.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(service_run.selinux, "mode", lambda: "enforcing")
+    monkeypatch.setattr(service_run.processes, "of_sandbox", lambda *_ignored: later)
+    spec = service()
+    assert [str(one) for one in service_run.wrong_labels([spec], {spec["name"]: {"processes": [OURS, ON_ITS_WAY]}})] == failures
+    assert service_run.wrong_labels([spec], {spec["name"]: {"processes": [OURS]}}) == []
