@@ -18,6 +18,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan im
 
 MakeSpec = Callable[..., dict[str, Any]]
 BIND = {"source": "/data/pages", "target": "/srv/pages"}
+OWNED = {**BIND, "relabel": True}
 IMAGE = {"type": "image", "source": "/data/disk.img", "target": "/var/lib/big", "read_only": True}
 RAM = {"type": "ram", "target": "/var/cache/quick", "size": "8M", "mode": "1777"}
 DIRECTORY = Seen(source="directory", real="/data/pages", context="a:b:c_t:s0", point="directory")
@@ -128,7 +129,7 @@ DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
         ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: True is not allowed; a directory as source"),
         (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a file inside, or nothing; there is a directory"),
         (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; a file that is a raw"),
-        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "an image of one sandbox only; other has it"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "an image"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an"),
     ],
 )  # fmt: skip
 def test_what_the_host_or_the_content_forbids(service: MakeSpec, mount: dict[str, Any], seen: dict[str, Any], message: str) -> None:
@@ -189,8 +190,8 @@ def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
     ("mount", "theirs", "allowed"),
     [
         pytest.param(BIND, BIND, "", id="a source of both"),
-        pytest.param({**BIND, "relabel": True}, BIND, "", id="one relabels"),
-        pytest.param({**BIND, "relabel": True}, {**BIND, "source": "/data", "relabel": True}, "a source of one sandbox only where relabel is true; db has /data", id="both"),
+        pytest.param(OWNED, BIND, "", id="one relabels"),
+        pytest.param(OWNED, {**OWNED, "source": "/data"}, "a source of one sandbox only where relabel is true; db has /data", id="both"),
         pytest.param(IMAGE, IMAGE, "", id="an image that both read"),
         pytest.param(IMAGE, {**IMAGE, "read_only": False}, "an image of one sandbox only, unless all have it read-only; db has it", id="one writes"),
         pytest.param({**BIND, "source": "/srv/boxes/db/var/www"}, RAM, "a path that is not above or below the content of db", id="content"),
