@@ -60,7 +60,7 @@ SERVICES = (
     Case("one that protects itself in every way that there is", "redis-server", "redis-server.service",
          "virt-sandbox exec it-server -- redis-cli set words itself; virt-sandbox exec it-server -- redis-cli get words", "itself"),
     Case("one with filters and namespaces of its own", "memcached", "memcached.service",
-         "printf 'set w 0 0 5\\r\\nwords\\r\\nget w\\r\\nquit\\r\\n' | nc -q 2 -w 5 $address 11211", "words",
+         "bash -c \"exec 3<>/dev/tcp/$address/11211; printf 'set w 0 0 5\\r\\nwords\\r\\nget w\\r\\nquit\\r\\n' >&3; timeout 5 cat <&3\"", "words",
          {"/etc/memcached.conf": "-l 0.0.0.0\n-u memcache\n-m 16\n"}),
     Case("one that clones and jails its children", "vsftpd", "vsftpd.service", "curl -s ftp://$address/file", "words of vsftpd",
          {"/etc/vsftpd.conf": "listen=YES\nanonymous_enable=YES\nsecure_chroot_dir=/var/run/vsftpd/empty\n", "/srv/ftp/file": "words of vsftpd\n"}),
@@ -87,6 +87,7 @@ def ask(one: Case) -> Task:
     script = f"""
 address=$(nsenter -n -t {leader} ip -4 -o address show dev eth0 | awk '{{split($4, a, "/"); print a[1]}}')
 {one.ask}
+echo
 virt-sandbox exec {one.name} -- systemctl is-active {one.runs or one.unit}
 """
     return shell_task(f"ask {one.name}", script, changed_when=False)
