@@ -52,8 +52,7 @@ for round in $(seq "$rounds"); do
     begin=$(now)
     systemd-run -q --unit="$name-peer" \
         systemd-nspawn -q -b -M "$name-peer" -D "$peer" --bind-ro=/usr --network-bridge=virbr0 --link-journal=no
-    until leader=$(machinectl show "$name-peer" -p Leader --value 2>/dev/null); do sleep 0.1; done
-    answers "$(nsenter -t "$leader" -n ip -o link show host0 | grep -o 'link/ether [^ ]*' | cut -c 12-)" nspawn "$begin"
+    answers "$mac" nspawn "$begin" # its networkd gives the interface the sandbox's MAC address
     machinectl poweroff "$name-peer"; while systemctl is-active --quiet "$name-peer"; do sleep 0.2; done
 done
 """
