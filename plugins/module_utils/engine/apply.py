@@ -69,8 +69,7 @@ def _write_one(top: int, path: str, kind: str, value: str, context: str) -> None
     parent = path.rpartition("/")[0]
     if not tree.exists(top, parent):
         tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=context, parents=True)
-    status = tree.lstat(top, path)
-    if status is not None and tree.kind_of(status.st_mode) != ("symlink" if kind == "link" else "file"):
+    if tree.kind(top, path) not in ("", "symlink" if kind == "link" else "file"):
         tree.remove(top, path)
     if kind == "link":
         tree.make_symlink(top, path, value, context=context)

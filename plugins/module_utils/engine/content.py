@@ -66,7 +66,7 @@ def observe(
         outdated=files,
         accounts=accounts,
         files=_files(paths.root, [file["path"] for file in spec["files"]]),
-        directories=[file["path"] for file in spec["files"] if _kind(paths.root, file["path"].lstrip("/")) == "directory"],
+        directories=[file["path"] for file in spec["files"] if tree.kind(paths.root, file["path"].lstrip("/")) == "directory"],
     )
 
 
@@ -360,7 +360,7 @@ def _write_files(top: int, files: Iterable[Mapping[str, str]], expected: Any) ->
         parent = os.path.dirname(path)
         if not tree.exists(top, parent):
             tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=expected(parent, 0), parents=True)
-        if _kind(top, path) not in ("", "file", "directory"):
+        if tree.kind(top, path) not in ("", "file", "directory"):
             tree.remove(top, path)
         tree.write_file(top, path, file["content"].encode(), mode=int(file["mode"], 8), uid=0, gid=0, context=expected(path, 0))
 
@@ -370,16 +370,10 @@ def remove_files(root: str, paths: Iterable[str], **_ignored: Any) -> None:
     try:
         for path in paths:
             # a directory that stands there by now is not what was declared
-            if _kind(top, path.lstrip("/")) not in ("", "directory"):
+            if tree.kind(top, path.lstrip("/")) != "directory":
                 tree.remove(top, path.lstrip("/"))
     finally:
         os.close(top)
-
-
-def _kind(top: tree.Top, path: str) -> str:
-    """What stands at a path of a tree; no text where nothing does."""
-    status = tree.lstat(top, path)
-    return tree.kind_of(status.st_mode) if status is not None else ""
 
 
 def accounts(root: str, file_type: str, level: str, users: Any, groups: Any, members: Any, **_ignored: Any) -> None:

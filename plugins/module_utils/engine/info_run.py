@@ -36,7 +36,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     lxc = Lxc()
     try:
         facts = _with_addresses(observe.host(specs.values(), lxc), every)
-        seen = observe.sandboxes(list(specs.values()), lxc.domains(), facts)
+        seen = observe.sandboxes(list(specs.values()), lxc.domains(), facts, every)
     finally:
         lxc.close()
     shown = {name: _one(spec, seen[name], facts) for name, spec in specs.items()}

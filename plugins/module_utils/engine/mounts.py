@@ -83,12 +83,9 @@ def _point(root: str, path: str) -> str:
         found = ""
         parts = path.split("/")
         for number in range(1, len(parts) + 1):
-            status = tree.lstat(top, "/".join(parts[:number]))
-            if status is None:
-                return ""
-            found = tree.kind_of(status.st_mode)
+            found = tree.kind(top, "/".join(parts[:number]))
             if found != "directory":
-                return found if number == len(parts) else f"{found} in the way to it"
+                return found if not found or number == len(parts) else f"{found} in the way to it"
         return found
     finally:
         os.close(top)

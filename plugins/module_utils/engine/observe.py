@@ -14,7 +14,6 @@ from ..model import capabilities, layout, limits, network_filter, unit
 from ..model.observed import Host, Observed
 from ..model.spec import load
 from . import hosts_file, mounts, tree
-from .declared import declared_specs
 
 # the files inside that the spec determines: these, and what stands in these directories
 _FILES = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf", "etc/tmpfiles.d/systemd-nologin.conf")
@@ -58,13 +57,17 @@ def followed() -> list[str]:
 
 
 def sandboxes(
-    specs: Sequence[Mapping[str, Any]], domains: Mapping[str, Domain], facts: Host | None, stale: Collection[str] = ()
+    specs: Sequence[Mapping[str, Any]],
+    domains: Mapping[str, Domain],
+    facts: Host | None,
+    declared: Mapping[str, Mapping[str, Any]],
+    stale: Collection[str] = (),
 ) -> dict[str, Observed]:
     """Each sandbox as the host has it, by name; whether it is stale only where its name is in ``stale``."""
     paths = {spec["name"]: layout.of(spec) for spec in specs}
     states = systemd.show([entry.unit for entry in paths.values()])
-    # what is declared now and what this run makes of it
-    everyone = {**declared_specs(), **{spec["name"]: spec for spec in specs}} if any(spec["mounts"] for spec in specs) else {}
+    # what is declared now, and what this run makes of it
+    everyone = {**declared, **{spec["name"]: spec for spec in specs}}
     found = {}
     for spec in specs:
         name, entry = spec["name"], paths[spec["name"]]

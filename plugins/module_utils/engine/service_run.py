@@ -53,7 +53,7 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     present = [spec for spec, state in wanted if state != "absent"]
     facts, declared = _facts(wanted, present, lxc)
     stale = {item["name"] for item in listed.items(parameters) if item["stale"] == "restart"}
-    seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, stale)
+    seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, declared, stale)
     others = [spec for name, spec in declared.items() if name not in seen]
     ports.check(present, others, sockets.listening(), [socket for one in seen.values() for socket in one.ports_open])
     refused = _check(present, seen, facts, parameters, check_mode)

@@ -10,6 +10,7 @@ from .tree_copy import CopyReport, Skipped, copy_into
 from .tree_edit import (
     ExchangedError,
     exists,
+    kind,
     lstat,
     make_dir,
     make_symlink,
@@ -37,6 +38,7 @@ __all__ = [
     "clean_leftovers",
     "copy_into",
     "exists",
+    "kind",
     "kind_of",
     "lstat",
     "make_dir",

@@ -25,7 +25,7 @@ from .tree_fd import (
     seam,
     system_error,
 )
-from .tree_label import get_label, set_label
+from .tree_label import get_label, kind_of, set_label
 from .tree_remove import remove_entry
 
 _INHERITED = ("system.posix_acl_access", "system.posix_acl_default")
@@ -223,6 +223,12 @@ def lstat(top: Top, relpath: str) -> os.stat_result | None:
     """What is at a path of the tree, no link followed; none where there is nothing, or no way to it."""
     with opened(top) as tree:
         return tree.status(relpath)
+
+
+def kind(top: Top, relpath: str) -> str:
+    """What stands at a path of the tree, as ``kind_of`` calls it; no text where nothing does."""
+    status = lstat(top, relpath)
+    return kind_of(status.st_mode) if status is not None else ""
 
 
 def exists(top: Top, relpath: str) -> bool:

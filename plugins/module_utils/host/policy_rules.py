@@ -31,14 +31,16 @@ def conditions(path: str, grants: Collection[Grant]) -> dict[Grant, str]:
 def _granting(policy: Any, grants: Collection[Grant]) -> Iterator[tuple[Grant, str]]:
     """Each rule in force that grants one of these, with its condition: none is no text."""
     named = {name: _names(policy, name) for grant in grants for name in grant[:2]}
-    classes = {grant[2] for grant in grants}
+    by_class: dict[str, list[Grant]] = {}
+    for grant in grants:
+        by_class.setdefault(grant[2], []).append(grant)
     for rule in policy.terules():
-        if str(rule.ruletype) != "allow" or str(rule.tclass) not in classes:
-            continue
-        source, target = str(rule.source), str(rule.target)
-        for grant in grants:
-            if grant[2] == str(rule.tclass) and source in named[grant[0]] and target in named[grant[1]] and grant[3] in rule.perms:
-                conditional = _conditional(rule)
+        asked = by_class.get(str(rule.tclass), []) if str(rule.ruletype) == "allow" else []
+        source, target = (str(rule.source), str(rule.target)) if asked else ("", "")
+        for grant in asked:
+            if source in named[grant[0]] and target in named[grant[1]] and grant[3] in rule.perms:
+                # what a rule without a condition raises here is an AttributeError
+                conditional = str(getattr(rule, "conditional", ""))
                 if conditional == "" or rule.enabled():
                     yield grant, conditional
 
@@ -47,13 +49,3 @@ def _names(policy: Any, name: str) -> set[str]:
     """A type, and the attributes by which rules may name it."""
     found = policy.lookup_type(name)
     return {str(found), *map(str, found.attributes())}
-
-
-def _conditional(rule: Any) -> str:
-    # setools has an exception for a rule without a condition, whose name is not the same in all its versions
-    try:
-        return str(rule.conditional)
-    except Exception as error:
-        if type(error).__name__ != "RuleNotConditional":
-            raise
-        return ""

@@ -21,6 +21,11 @@ def socket_name(name: str, port: Mapping[str, Any]) -> str:
     return f"{name}_sandbox-{port['host']}{place}.socket"
 
 
+def _port_of(socket: str) -> str:
+    """The port in such a unit's name."""
+    return socket.partition("_sandbox-")[2].partition(".socket")[0].partition("-")[0]
+
+
 def leading_to(spec: Mapping[str, Any], resolved: Resolved) -> list[tuple[Mapping[str, Any], str]]:
     """Each published port with the address inside to which it leads."""
     return [(port, resolved[number][0]) for number, port in published(spec) if number < len(resolved) and resolved[number]]
@@ -33,7 +38,7 @@ def check(
 
     ``ours``: the units that listen for the sandboxes of this run; one that another of them is to have is closed first.
     """
-    free = {socket.partition("_sandbox-")[2].partition(".socket")[0].partition("-")[0] for socket in ours}
+    free = set(map(_port_of, ours))
     owners = [(port, spec["name"]) for spec in others for _number, port in published(spec)]
     for spec in specs:
         for number, port in published(spec):
