@@ -36,7 +36,9 @@ def plan_network_gone(plan: Plan, spec: Mapping[str, Any], seen: Observed, host:
 
 
 def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:
+    """The last first: names go before the leases by whose addresses the next run would find what an interrupted one left."""
     if entries:
+        entries = entries[::-1]
         plan.add(name, "give the addresses back", "release", entries=entries, before=[entry.text() for entry in entries])
 
 
