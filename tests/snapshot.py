@@ -84,10 +84,6 @@ def lines(path: str) -> list[str]:
         return file.read().splitlines()
 
 
-def filters() -> list[str]:
-    return [line.split()[1] for line in said(*VIRSH, "nwfilter-list") if "virt-sandbox" in line]
-
-
 def main() -> None:
     running = said(*VIRSH, "list", "--name")
     domains = {name: said(*VIRSH, "dumpxml", "--inactive", name) for name in said(*VIRSH, "list", "--all", "--name")}
@@ -98,7 +94,7 @@ def main() -> None:
         "running": running,
         "hosts": {"/etc/hosts": [*entry("/etc/hosts")[:4], *lines("/etc/hosts")]},
         "networks": {name: said(*VIRSH, "net-dumpxml", "--inactive", name) for name in said(*VIRSH, "net-list", "--name")},
-        "filters": {name: said(*VIRSH, "nwfilter-dumpxml", name) for name in filters()},
+        "filters": said("nft", "list", "table", "bridge", "virt_sandbox"),
         "units": said("systemctl", "list-units", "--plain", "--no-legend", "*_sandbox.service"),
     }
     json.dump(shown, sys.stdout, sort_keys=True)

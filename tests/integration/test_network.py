@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model.network import host_device
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE, Cycle, CycleTests, Stage
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, sandboxes_gone, shell_task, snapshot_task
 
 HERE = Path(__file__).parent
 NAME, LEVEL = "it-net", "s0:c931,c932"
 PEER, PEER_ADDRESS, PEER_MAC = "it-peer", "192.168.122.62", "52:54:00:00:77:62"
+DEVICES = [host_device(NAME, number) for number in range(2)]
+IPV6 = "fd00:77::2"
 UNITS = {"units": ["apache2.service"]}
 PRIVATE = ["/etc/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/apache2", "/var/log/apache2", "/var/www"]
 
@@ -45,7 +48,7 @@ echo "asked=$(virt-sandbox exec {PEER} -- getent ahostsv4 {NAME} | awk '$2 == "S
 echo "reserved=$(virsh -q -c lxc:///system net-dumpxml default | grep -c "name='{NAME}' ip='$address'")"
 echo "http=$(test -z "$address" || code http://$address/)"
 echo "port=$(code http://127.0.0.1:18080/) $(code http://127.0.0.1:18081/)"
-echo "filter=$(virsh -q -c lxc:///system dumpxml {NAME} | grep -o "filterref filter='[a-z0-9-]*" | cut -d"'" -f2 | paste -sd ' ')"
+echo "filter=$(for device in {" ".join(DEVICES)}; do nft list chain bridge virt_sandbox $device 2>/dev/null | grep -oE 'ip saddr [0-9.]+ accept' | cut -d' ' -f3; done | paste -sd ' ')"
 """
 
 STATIC: dict[str, Any] = {
@@ -62,9 +65,10 @@ BRIDGED: dict[str, Any] = {
     "nameservers": ["10.78.0.1"],
     "filter": False,
 }
+BOTH = {"type": "static", "addresses": ["192.168.122.79/24", f"{IPV6}/64"]}
 NAMED = ("give the addresses back", "reserve the addresses", "name it on the host")
 AGAIN = ("stop for its new interfaces", "restart")
-CHANGE = ("write the files inside", *NAMED, "define the domain", "write the spec", *AGAIN)
+CHANGE = ("write the files inside", *NAMED, "write the filter", "define the domain", "write the spec", *AGAIN)
 PORTS = ("write it-net_sandbox-18080.socket", "write it-net_sandbox-18080.service")
 OPEN = {"named": "1", "asked": "1", "http": "200"}
 
@@ -72,17 +76,17 @@ STAGES = (
     Stage(
         "create", {**UNITS, "network": [{}]},
         ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "name it on the host",
-         "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
-        True, {**OPEN, "reserved": "1", "servers": "192.168.122.1", "filter": "virt-sandbox-dhcp", "port": "000 000"},
+         "write the filter", "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
+        True, {**OPEN, "reserved": "1", "servers": "192.168.122.1", "port": "000 000"},
     ),
     Stage(
-        "a lease", {**UNITS, "network": [{"lease": "192.168.122.77"}]}, (*NAMED, "define the domain", "write the spec", *AGAIN),
-        True, {**OPEN, "eth0": "192.168.122.77/24", "routes": "default 192.168.122.1", "reserved": "1"},
+        "a lease", {**UNITS, "network": [{"lease": "192.168.122.77"}]}, (*NAMED, "write the filter", "define the domain", "write the spec", *AGAIN),
+        True, {**OPEN, "eth0": "192.168.122.77/24", "routes": "default 192.168.122.1", "reserved": "1", "filter": "192.168.122.77"},
     ),
     Stage(
         "static, and another network", {**UNITS, "network": [STATIC, OTHER]}, CHANGE, True,
         {**OPEN, "eth0": "192.168.122.78/24", "eth1": "10.79.0.15/24", "servers": "192.168.122.1 10.79.0.1", "reserved": "1",
-         "filter": "virt-sandbox-ipv4 virt-sandbox-dhcp"},
+         "filter": "192.168.122.78 10.79.0.15"},
     ),
     Stage(
         "a port", {**UNITS, "network": [{**STATIC, "ports": [{"host": 18080, "port": 80}]}, OTHER]},
@@ -98,18 +102,20 @@ STAGES = (
     Stage(
         "a bridge", {**UNITS, "network": [BRIDGED]},
         ("write the files inside", "close ports", "remove it-net_sandbox-18081-127.0.0.1.service", "remove it-net_sandbox-18081-127.0.0.1.socket",
-         "reload systemd", "give the addresses back", "name it on the host", "define the domain", "write the spec", *AGAIN),
+         "write the unit", "reload systemd", "give the addresses back", "name it on the host", "filter no more", "remove the filter",
+         "define the domain", "write the spec", *AGAIN),
         True,
         {"eth0": "10.78.0.2/24", "eth1": "", "routes": "", "servers": "10.78.0.1", "named": "1", "reserved": "0", "http": "200", "filter": "",
          "port": "000 000"},
     ),
     Stage(
         "no network", UNITS, ("write the files inside", "name it on the host", "define the domain", "write the spec", *AGAIN),
-        True, {"eth0": "", "servers": "", "http": "", "named": "0"},
+        True, {"eth0": "", "servers": "", "http": "", "named": "0", "filter": ""},
     ),
     Stage(
         "again as created", {**UNITS, "network": [{}]},
-        ("write the files inside", "reserve the addresses", "name it on the host", "define the domain", "write the spec", *AGAIN),
+        ("write the files inside", "write the unit", "reload systemd", "reserve the addresses", "name it on the host", "write the filter",
+         "define the domain", "write the spec", *AGAIN),
         True, {**OPEN, "reserved": "1"},
     ),
 )  # fmt: skip
@@ -131,7 +137,7 @@ def attack(name: str) -> Task:
     address=$(getent ahostsv4 {NAME} | awk '{{print $1; exit}}')
     python3 /run/it-listen.py virbr0 12 >/run/it-heard &
     sleep 2
-    virt-sandbox exec {NAME} -- python3 - $address {PEER_ADDRESS} {PEER_MAC} </run/it-spoof.py
+    virt-sandbox exec {NAME} -- python3 - $address {PEER_ADDRESS} {PEER_MAC} {IPV6} {IPV6}:1 </run/it-spoof.py
     wait; cat /run/it-heard
     """
     return shell_task(name, script, changed_when=False)
@@ -176,7 +182,9 @@ def played(lab: Lab) -> Iterator[Played]:
         {"name": "peer", SERVICE: PEER_OPTIONS},
         *CYCLE.tasks(),
         attack("attack with the filter"),
-        {"name": "without the filter", **service(network=[{"filter": False}])},
+        {"name": "of both families", **service(network=[BOTH])},
+        attack("attack with addresses of both families"),
+        {"name": "without the filter", **service(network=[{**BOTH, "filter": False}])},
         attack("attack without the filter"),
         *port_tasks(),
     ]
@@ -188,17 +196,20 @@ class TestNetwork(CycleTests):
     cycle = CYCLE
 
 
-OWN = {"own", "own-arp"}
-FORGED = {"address", "arp", "both", "dhcp", "mac", "router"}
+OWN = {"own", "own-arp", "own-probe"}
+OWN_IPV6 = {"six", "six-neighbour", "six-probe"}
+FORGED = {"address", "arp", "both", "dhcp", "duplicate", "lease", "mac", "neighbour", "other-six", "probe", "router"}
 
 
 def test_threat_21_a_sandbox_sends_under_its_own_address_only(played: Played, host: str) -> None:
     outcomes = played.on(host)
-    assert not outcomes["attack with the filter"].failed, outcomes["attack with the filter"].result
-    assert set(outcomes["attack with the filter"].stdout.split()) == OWN
-    # the control: without the filter every one of them arrives
-    assert not outcomes["without the filter"].failed, outcomes["without the filter"].message
-    assert set(outcomes["attack without the filter"].stdout.split()) == OWN | FORGED
+    arrived = {name: set(outcome.stdout.split()) for name, outcome in outcomes.items() if name.startswith("attack ")}
+    assert arrived["attack with the filter"] == OWN | {"own-lease"}
+    assert arrived["attack with addresses of both families"] == OWN | OWN_IPV6
+    # the control: without the filter, which needs no restart, every one of them arrives
+    assert outcomes["without the filter"].changed
+    assert "restart" not in outcomes["without the filter"].steps(NAME)
+    assert arrived["attack without the filter"] == OWN | OWN_IPV6 | FORGED | {"own-lease"}
 
 
 def test_a_port_is_open_as_long_as_its_sandbox_runs(played: Played, host: str) -> None:

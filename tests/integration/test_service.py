@@ -192,7 +192,7 @@ HOST_WIDE = {
     "networks default",
     "entries /etc/libvirt-sandbox", "entries /etc/libvirt-sandbox/services", "entries /var/lib/virt-sandbox/content",
     "entries /var/lib/libvirt/filesystems", "entries /usr/local/libexec/virt-sandbox-unit",
-    "filters virt-sandbox-dhcp", "filters virt-sandbox-ipv4",
+    "filters",
     "registry quarantine", "registry owner", "registry setting", "registry free", "registry pool",
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network_filter, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import content_spec, dump, service_spec
@@ -52,7 +52,7 @@ def host() -> Host:
             "other": LibvirtNetwork("10.0.0.1", ("10.0.0.1/24",), (("10.0.0.2", "10.0.0.9"),)),
         },
         followed=["/etc/alternatives", "/etc/ld.so.cache"],
-        filters={name: network_filter.filter_xml(name) for name in network_filter.NAMES},
+        filtered=[network.host_device(name, number) for name in ("web", "db") for number in range(3)],
     )
 
 
@@ -68,6 +68,7 @@ def declared(host: Host) -> Callable[..., Observed]:
             "spec": spec,
             "unit_text": unit.host_unit(spec),
             "slice_text": unit.slice_unit(spec),
+            "filter_text": network_filter.rules(spec, ()),
             "unit": {
                 "ActiveState": "active" if running else "inactive",
                 "UnitFileState": "enabled" if spec["autostart"] else "disabled",

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import apply as engine
-from ansible_collections.virt.sandbox.plugins.module_utils.host import systemd
+from ansible_collections.virt.sandbox.plugins.module_utils.host import nftables, systemd
+from ansible_collections.virt.sandbox.plugins.module_utils.model import network_filter
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError, StepError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.plan import Plan
@@ -93,6 +94,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     record = Recorded()
     for name in ("daemon_reload", "start", "stop", "reload", "reset_failed", "enable", "disable"):
         monkeypatch.setattr(systemd, name, getattr(record, name))
+    monkeypatch.setattr(nftables, "load", lambda text: record.calls.append(("nft", text)))
     for name in ("write_file", "unlink", "write_inside"):
         monkeypatch.setattr(engine, name, record.file(name))
     return record
@@ -103,6 +105,7 @@ WRITES = [
     ("write_file", "/etc/systemd/system/machine-web.slice"),
     ("write_file", "/etc/systemd/system/web_sandbox.service"),
 ]
+FILTER = ("write_file", "/etc/libvirt-sandbox/services/web.nft")
 UNIT = "web_sandbox.service"
 
 
@@ -120,8 +123,9 @@ def test_a_service_is_made_with_systemd_and_libvirt(
 ) -> None:
     seen = Observed(unit={"ActiveState": "active"}) if running else Observed()
     assert engine.apply(plan_service(service(), state, seen, host), engine.service_actions(recorded)) == []  # type: ignore[arg-type]
-    define, *rest = recorded.calls[4:]
-    assert recorded.calls[:4] == [*WRITES, ("daemon_reload",)]
+    loaded = [("nft", network_filter.rules(service(), ()))] if running else []
+    define, *rest = recorded.calls[5 + len(loaded) :]
+    assert recorded.calls[: 5 + len(loaded)] == [*WRITES, ("daemon_reload",), *loaded, FILTER]
     assert define[0] == "define"
     assert define[1].startswith("<domain")
     assert rest == [("enable", UNIT), ("write_file", "/etc/libvirt-sandbox/services/web.sandbox"), *last]
@@ -137,6 +141,8 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
         ("destroy", "web"),
         ("disable", UNIT),
         ("undefine", "web"),
+        ("nft", network_filter.without(network_filter.devices(service()))),
+        ("unlink", FILTER[1]),
         ("stop", [UNIT]),
         ("reset_failed", [UNIT]),
         ("unlink", "/etc/systemd/system/web_sandbox.service"),

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, ports, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network, network_filter, ports, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, load, service_spec
@@ -159,7 +159,7 @@ RequiresMountsFor
 
 [Service]
 Type
-ExecStartPre
+(FILTER)ExecStartPre
 ExecStart
 ExecReload
 ExecStop
@@ -212,12 +212,27 @@ def directives(text: str) -> list[str]:
     return [line.partition("=")[0] for line in text.splitlines()]
 
 
+def check_filter(spec: dict[str, Any], host: Host) -> None:
+    """Every line is a rule or an element of the interface's chain, and says no more than addresses and numbers."""
+    resolved = [network.fixed(one) for one in spec["network"]]
+    text = network_filter.rules(spec, resolved) or ""
+    bare = service_spec({"name": "a", "level": "s0:c1,c2", "units": ["a"], "network": [{"bridge": "b"}]})
+    frame = {*(network_filter.rules(bare, []) or "").splitlines(), f"# What sandbox {spec['name']} may send."}
+    for line in text.splitlines():
+        for device in network_filter.devices(spec):
+            line = line.replace(device, "DEVICE")
+        element = line == 'add element bridge virt_sandbox interfaces { "DEVICE" : goto DEVICE }'
+        rule = re.fullmatch(r"(add|flush) (rule|chain) bridge virt_sandbox DEVICE( [a-z0-9.:!=@,{}_ -]+)?", line)
+        assert line in frame or element or rule
+
+
 def check_host_unit(spec: dict[str, Any], host: Host) -> None:
     """It has the same lines for every spec, and no word too many."""
     text = unit.host_unit(spec)
-    assert directives(text) == HOST_UNIT.splitlines()
+    filtered = "ExecStartPre\n" if network_filter.devices(spec) else ""
+    assert directives(text) == HOST_UNIT.replace("(FILTER)", filtered).splitlines()
     assert "%" not in text, "a specifier"
-    commands = [line for line in text.splitlines() if line.startswith("Exec")]
+    commands = [line for line in text.splitlines() if line.startswith("Exec") and not line.endswith(f" {layout.of(spec).filter}")]
     assert not [line for line in commands if "$" in line], "a variable"
     kind = 1 if spec["command"] else 0
     before = kind + sum(1 if mount["type"] == "bind" else 2 for mount in spec["mounts"])
@@ -255,13 +270,13 @@ def check_inside(spec: dict[str, Any], host: Host) -> None:
 
 def check_ports(spec: dict[str, Any], host: Host) -> None:
     """Units beside the sandbox's, which say where to listen and where that leads."""
-    known = [[address.split("/")[0] for address in network["addresses"]] or [network["lease"] or "10.0.0.9"] for network in spec["network"]]
+    known = [network.fixed(one) or ["10.0.0.9"] for one in spec["network"]]
     for name, text in ports.units(spec, known).items():
         assert re.fullmatch(rf"{spec['name']}_sandbox-[0-9]+(-[0-9a-f._]+)?\.(socket|service)", name)
         assert {line for line in directives(text) if line and line[0] not in "#["} <= PORTS
 
 
-CHECKS = (check_spec_file, check_domain, check_host_unit, check_slice, check_inside, check_ports)
+CHECKS = (check_spec_file, check_domain, check_host_unit, check_filter, check_slice, check_inside, check_ports)
 
 
 @given(specs())

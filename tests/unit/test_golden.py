@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, service_spec
 
@@ -29,10 +29,14 @@ def derived(host: Host) -> dict[Path, dict[str, str]]:
 def derive(case: Path, host: Host) -> dict[str, str]:
     spec = service_spec(yaml.safe_load((case / "declared.yml").read_text()))
     paths = layout.of(spec)
+    resolved = [network.fixed(one) for one in spec["network"]]
+    rules = network_filter.rules(spec, resolved)
     return {
         "spec.json": dump(spec),
-        "domain.xml": indented(domain.domain_xml(spec, host.followed)),
-        "host.txt": shown(paths.unit_path, unit.host_unit(spec)) + shown(paths.slice_path, unit.slice_unit(spec)),
+        "domain.xml": indented(domain.domain_xml(spec, host.followed, resolved)),
+        "host.txt": shown(paths.unit_path, unit.host_unit(spec))
+        + shown(paths.slice_path, unit.slice_unit(spec))
+        + (shown(paths.filter, rules) if rules else ""),
         "inside.txt": "".join(shown(f"/{file.path}", file.text, file.link) for file in unit.inside(spec, host.systemd, host.networks)),
     }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -169,7 +170,8 @@ def as_seen(spec: dict[str, Any], host: Host, declared: Any, running: bool = Tru
     xml = domain.domain_xml(spec, host.followed, given)
     texts = ports.units(spec, given)
     up = [name for name in texts if name.endswith(".socket")]
-    return declared(spec, running, inactive=xml, active=xml if running else None, ports=texts, ports_up=up)
+    rules = network_filter.rules(spec, given)
+    return declared(spec, running, inactive=xml, active=xml if running else None, ports=texts, ports_up=up, filter_text=rules)
 
 
 def test_a_second_run_has_nothing_to_do(service: MakeSpec, host: Host, declared: Any) -> None:
@@ -257,7 +259,7 @@ def test_what_leads_to_a_running_sandbox_stays_until_it_is_restarted(service: Ma
     known = settled(host, before)
     seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
     facts = dataclasses.replace(known, resolved=addresses.resolve([after], [], known.networks, [before]))
-    assert plan_service(after, "present", seen, facts).summary()["web"] == ["define the domain", "write the spec"]
+    assert plan_service(after, "present", seen, facts).summary()["web"] == ["write the filter", "define the domain", "write the spec"]
 
 
 def test_who_has_an_address_already_keeps_it(service: MakeSpec, host: Host) -> None:
@@ -307,36 +309,63 @@ def test_a_port_leads_to_the_address_of_its_interface(service: MakeSpec) -> None
     assert found["web_sandbox-8080.service"].endswith(" [fd00::9]:80\n")
 
 
+def filtered(spec: dict[str, Any], resolved: addresses.Resolved) -> list[str]:
+    """The rules of a sandbox's first interface."""
+    text = network_filter.rules(spec, resolved)
+    assert text is not None
+    chain = f"add rule bridge virt_sandbox {network.host_device('web', 0)} "
+    return [line.removeprefix(chain) for line in text.splitlines() if line.startswith(chain)]
+
+
 @pytest.mark.parametrize(
-    ("addresses", "name"),
+    ("own", "accepted"),
     [
-        pytest.param([], "virt-sandbox-mac", id="not known"),
-        pytest.param(["10.0.0.1", "10.0.0.2"], "virt-sandbox-ipv4", id="IPv4"),
-        pytest.param(["fd00::1"], "virt-sandbox-ipv6", id="IPv6"),
-        pytest.param(["fd00::1", "10.0.0.1"], "virt-sandbox-both", id="both"),
+        pytest.param([], [], id="not known"),
+        pytest.param(["10.0.0.1", "10.0.0.2"], ["ip saddr { 10.0.0.1, 10.0.0.2 } accept"], id="IPv4"),
+        pytest.param(["fd00::1"], ["ip6 saddr { fd00::1 } accept"], id="IPv6"),
+        pytest.param(["fd00::1", "10.0.0.1"], ["ip saddr { 10.0.0.1 } accept", "ip6 saddr { fd00::1 } accept"], id="both"),
     ],
 )
-def test_the_filter_is_that_of_the_families(service: MakeSpec, addresses: list[str], name: str) -> None:
-    spec = service(network=[{"bridge": "br0"} if not addresses else {"type": "static", "addresses": [f"{text}/24" for text in addresses]}])
-    assert network_filter.needed(spec["network"], [addresses]) == [name]
-    (interface,) = domain.canonical(domain.domain_xml(spec, [], [addresses]))["interfaces"]
-    assert interface["filter"][0] == name
-    assert sorted(value for _parameter, value in interface["filter"][1]) == sorted(addresses)
-    assert "filterref" not in domain.domain_xml(service(network=[{"filter": False}]), [], [addresses])
+def test_what_an_interface_sends_is_its_own(service: MakeSpec, own: list[str], accepted: list[str]) -> None:
+    spec = service(network=[{"bridge": "br0"} if not own else {"type": "static", "addresses": [f"{text}/24" for text in own]}])
+    lines = filtered(spec, [own])
+    assert lines[0] == f"ether saddr != {network.mac('web', 0)} drop"
+    assert [line for line in lines if re.fullmatch(r"ip6? saddr \{[^}]*\} accept", line)] == accepted
+    assert (lines[-1] == "drop") == bool(own)
 
 
-def test_only_who_asks_for_an_address_may_ask(service: MakeSpec) -> None:
-    assert network_filter.needed(service()["network"], [["10.0.0.1"]]) == ["virt-sandbox-dhcp"]
-    asking = [name for name in network_filter.NAMES if 'dstportstart="67"' in network_filter.filter_xml(name)]
-    assert asking == ["virt-sandbox-dhcp"]
+def test_only_who_asks_for_an_address_may_ask_and_for_itself(service: MakeSpec) -> None:
+    mac = network.mac("web", 0).replace(":", "")
+    asks = filtered(service(), [["10.0.0.1"]])
+    assert [line for line in asks if "dport 67" in line] == [
+        f"ip saddr {{ 0.0.0.0, 10.0.0.1 }} udp dport 67 @th,288,48 0x{mac} accept", "udp dport 67 drop",
+    ]  # fmt: skip
+    fixed = filtered(service(network=[{"type": "static", "addresses": ["10.0.0.1/24"]}]), [["10.0.0.1"]])
+    assert [line for line in fixed if "dport 67" in line] == ["udp dport 67 drop"]
 
 
-def test_a_filter_refers_to_no_address_that_it_is_not_given() -> None:
-    for name in network_filter.NAMES:
-        xml = network_filter.filter_xml(name)
-        assert ("$IP'" in xml.replace('"', "'")) == (name in ("virt-sandbox-dhcp", "virt-sandbox-ipv4", "virt-sandbox-both"))
-        assert ("$IPV6" in xml) == (name in ("virt-sandbox-ipv6", "virt-sandbox-both"))
-        assert network_filter.canonical(xml)[0] == ["drop", "out", "100", ["mac", {"match": "no", "srcmacaddr": "$MAC"}]]
+def test_interfaces_that_are_not_filtered_have_no_rules(service: MakeSpec) -> None:
+    assert network_filter.rules(service(network=[{"filter": False}]), [["10.0.0.1"]]) is None
+    assert network_filter.rules(service(network=[]), []) is None
+    both = service(network=[{"filter": False}, {"source": "other"}])
+    assert network_filter.devices(both) == [network.host_device("web", 1)]
+    assert network.host_device("web", 0) not in str(network_filter.rules(both, [["10.0.0.1"], ["10.0.1.1"]]))
+
+
+def test_a_filter_comes_and_goes_while_the_sandbox_runs(service: MakeSpec, host: Host, declared: Any) -> None:
+    before, after = service(), service(network=[{"filter": False}])
+    known = settled(host, before)
+    off = ["write the unit", "reload systemd", "filter no more", "remove the filter", "define the domain", "write the spec"]
+    assert plan_service(after, "started", as_seen(before, known, declared), known).summary()["web"] == off
+    on = ["write the unit", "reload systemd", "filter what it sends", "write the filter", "define the domain", "write the spec"]
+    assert plan_service(before, "started", as_seen(after, known, declared), known).summary()["web"] == on
+
+
+def test_rules_that_somebody_flushed_are_loaded_again(service: MakeSpec, host: Host, declared: Any) -> None:
+    known = settled(host, service())
+    flushed = dataclasses.replace(known, filtered=())
+    assert plan_service(service(), "started", as_seen(service(), known, declared), flushed).summary()["web"] == ["filter what it sends"]
+    assert plan_service(service(), "stopped", as_seen(service(), known, declared, running=False), flushed).summary() == {}
 
 
 def test_names_on_the_host_are_ours_alone_to_change(tmp_path: Any) -> None:

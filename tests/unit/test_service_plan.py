@@ -26,11 +26,15 @@ FRESH = [
     "write the slice",
     "write the unit",
     "reload systemd",
+    "write the filter",
     "define the domain",
     "enable the unit",
     "write the spec",
 ]
-REMOVED = ["stop", "disable the unit", "undefine the domain", "remove the unit", "remove the slice", "remove the spec", "reload systemd"]
+REMOVED = [
+    "stop", "disable the unit", "undefine the domain", "filter no more", "remove the filter", "remove the unit", "remove the slice",
+    "remove the spec", "reload systemd",
+]  # fmt: skip
 
 
 def steps(spec: dict[str, Any], state: str, seen: Observed, host: Host) -> list[str]:
@@ -86,6 +90,7 @@ DEFINED = ["define the domain", "write the spec"]
 SLICE = ["write the slice", "reload systemd", *DEFINED]
 UNIT = ["write the unit", "reload systemd", *DEFINED]
 INSIDE = "write the files inside"
+UNFILTERED = ["write the unit", "reload systemd", "filter no more", "remove the filter"]
 CHANGES = [
     pytest.param({"memory": "1G"}, SLICE, False, id="memory"),
     pytest.param({"cpus": 0.5}, SLICE, False, id="cpus"),
@@ -94,7 +99,7 @@ CHANGES = [
     pytest.param({"io": {"devices": [{"device": "/dev/vda", "read_bandwidth": "1M"}]}}, SLICE, False, id="io"),
     pytest.param({"autostart": False}, ["define the domain", "disable the unit", "write the spec"], False, id="autostart"),
     pytest.param({"units": ["mariadb"]}, [INSIDE, *UNIT], True, id="units"),
-    pytest.param({"network": []}, [INSIDE, *DEFINED], True, id="no network"),
+    pytest.param({"network": []}, [INSIDE, *UNFILTERED, *DEFINED], True, id="no network"),
     pytest.param({"network": [{"source": "other"}]}, [INSIDE, *DEFINED], True, id="network"),
     pytest.param({"level": "s0:c3,c4"}, UNIT, True, id="level"),
     pytest.param({"process_type": "other_t"}, DEFINED, True, id="process type"),
@@ -102,7 +107,7 @@ CHANGES = [
     pytest.param({"path": "/srv/boxes"}, UNIT, True, id="path"),
     pytest.param({"environment": {"LANG": "C"}}, [INSIDE, *DEFINED], True, id="environment"),
     pytest.param({"capabilities": {"drop": ["sys_ptrace"]}}, DEFINED, True, id="capabilities"),
-    pytest.param({"units": [], "command": ["/bin/true"], "network": []}, [INSIDE, *UNIT], True, id="a command instead"),
+    pytest.param({"units": [], "command": ["/bin/true"], "network": []}, [INSIDE, *UNFILTERED, *DEFINED], True, id="a command instead"),
 ]
 
 
@@ -176,11 +181,12 @@ def test_what_libvirt_says_more_of_a_running_one_is_no_reason(service: MakeSpec,
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        pytest.param({"unit_text": f"{unit.MARK}\n[Service]\n"}, ["write the unit", "reload systemd"], id="unit edited"),
+        pytest.param({"unit_text": f"{layout.MARK}\n[Service]\n"}, ["write the unit", "reload systemd"], id="unit edited"),
         pytest.param({"unit_text": None}, ["write the unit", "reload systemd"], id="unit gone"),
         pytest.param({"slice_text": None}, ["write the slice", "reload systemd"], id="slice gone"),
         pytest.param({"inactive": None}, ["define the domain"], id="domain gone"),
         pytest.param({"spec_text": None, "spec": None}, ["write the spec"], id="spec gone"),
+        pytest.param({"filter_text": None}, ["filter what it sends", "write the filter"], id="filter gone"),
         pytest.param({"inside": {}}, ["write the files inside"], id="files inside gone"),
         pytest.param({"unit": {"ActiveState": "active", "UnitFileState": "disabled"}}, ["enable the unit"], id="unit disabled"),
         pytest.param(
@@ -238,6 +244,7 @@ def test_what_is_written_can_be_read_by_those_who_should(service: MakeSpec, host
     assert {path: arguments["mode"] for path, arguments in written.items()} == {
         "/etc/systemd/system/machine-web.slice": 0o644,
         "/etc/systemd/system/web_sandbox.service": 0o644,
+        "/etc/libvirt-sandbox/services/web.nft": 0o600,
         "/etc/libvirt-sandbox/services/web.sandbox": 0o600,
     }
     assert written["/etc/libvirt-sandbox/services/web.sandbox"]["text"] == dump(service())
@@ -260,7 +267,7 @@ def test_the_plan_can_be_told_to_ansible(service: MakeSpec, host: Host, declared
     [
         pytest.param({}, [], id="never there"),
         pytest.param({"spec_text": "x"}, ["remove the spec", "reload systemd"], id="spec only"),
-        pytest.param({"unit_text": unit.MARK}, ["remove the unit", "reload systemd"], id="unit only"),
+        pytest.param({"unit_text": layout.MARK}, ["remove the unit", "reload systemd"], id="unit only"),
         pytest.param({"unit": {"UnitFileState": "enabled"}}, ["disable the unit"], id="enabled"),
         pytest.param({"unit": {"ActiveState": "activating"}}, ["stop"], id="starting"),
     ],
@@ -272,6 +279,7 @@ def test_what_an_interrupted_removal_left_is_removed(service: MakeSpec, host: Ho
 def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: Declared) -> None:
     plan = plan_service(service(), "absent", declared(service()), host)
     assert [step.arguments["path"] for step in plan if step.action in ("remove_unit", "unlink")] == [
+        "/etc/libvirt-sandbox/services/web.nft",
         "/etc/systemd/system/web_sandbox.service",
         "/etc/systemd/system/machine-web.slice",
         "/etc/libvirt-sandbox/services/web.sandbox",
@@ -397,7 +405,7 @@ def test_the_journal_is_linked_where_the_host_keeps_one(service: MakeSpec, host:
     assert (step.name, step.arguments) == ("link the journal", {"path": paths.journal_link, "target": paths.journal})
     assert steps(spec, "started", declared(spec, journal="/elsewhere"), keeping) == ["link the journal"]
     assert steps(spec, "started", declared(spec, journal=paths.journal), keeping) == []
-    assert steps(spec, "absent", declared(spec, running=False, journal=paths.journal), host)[2] == "remove the link to the journal"
+    assert steps(spec, "absent", declared(spec, running=False, journal=paths.journal), host)[4] == "remove the link to the journal"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 
@@ -40,8 +40,10 @@ def test_the_helper_passes_shellcheck(helper: Path) -> None:
 def test_systemd_reads_unit_and_slice_without_complaint(service: MakeSpec, tmp_path: Path) -> None:
     spec = service(name="my-web", memory="512M", cpus=0.5, tasks_max=100)
     paths = layout.of(spec)
-    # the helper need not be on this machine; all else of the unit is as on a host
-    text = unit.host_unit(spec).replace(layout.HELPER, "/bin/true").replace("Wants=libvirtd.service systemd-machined.service\n", "")
+    # the helper and nft need not be on this machine; all else of the unit is as on a host
+    text = unit.host_unit(spec).replace("Wants=libvirtd.service systemd-machined.service\n", "")
+    for program in (layout.HELPER, network_filter.NFT):
+        text = text.replace(program, "/bin/true")
     (tmp_path / paths.unit).write_text(text)
     (tmp_path / paths.slice).write_text(unit.slice_unit(spec))
     command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / paths.unit), str(tmp_path / paths.slice)]
@@ -58,7 +60,7 @@ def split(line: str) -> list[str]:
 @pytest.mark.parametrize("name", ["web", "my-web-2"])
 def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, directive: str) -> None:
     spec = service(name=name, units=[r"w@a\x2db", "x"])
-    (line,) = (line for line in unit.host_unit(spec).splitlines() if line.startswith(directive + "="))
+    (line,) = (line for line in unit.host_unit(spec).splitlines() if line.startswith(f"{directive}=") and "/nft " not in line)
     verb = {"ExecStartPre": "start", "ExecStart": "watch", "ExecReload": "reload", "ExecStop": "stop", "ExecStopPost": "clean"}
     units = [r"w@a\x2db.service", "x.service"] if directive == "ExecReload" else []
     root = [f"root:{layout.of(spec).root}"] if directive == "ExecStartPre" else []

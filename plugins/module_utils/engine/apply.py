@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..host import cgroup, processes, systemd
+from ..host import cgroup, nftables, processes, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model.errors import SandboxError, StepError
 from ..model.plan import Plan, Step
@@ -21,7 +21,7 @@ Action = Callable[..., Any]
 PHASES = {
     **dict.fromkeys(("stop", "disable", "ports_down", "release"), 0),
     **dict.fromkeys(("inside", "points", "label", "write", "unlink", "link", "remove_unit"), 1),
-    **dict.fromkeys(("reserve", "define_filter", "hosts", "define", "undefine"), 1),
+    **dict.fromkeys(("reserve", "filter", "hosts", "define", "undefine"), 1),
     "daemon_reload": 2,
     # with the unit: a start brings up what is published by then
     **dict.fromkeys(("enable", "limit", "ports_up"), 3),
@@ -99,7 +99,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "limit": lambda path, values, **_ignored: cgroup.limit(path, values),
         "reserve": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=True),
         "release": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=False),
-        "define_filter": lambda xml, **_ignored: lxc.define_filter(xml),
+        "filter": lambda text, **_ignored: nftables.load(text),
         "hosts": lambda name, addresses, **_ignored: hosts_file.write(name, addresses),
         "ports_down": _close,
         "ports_up": _publish,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..host import block, cgroup, processes, selinux, sockets, systemd
+from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Domain, Lxc
 from ..model import capabilities, layout, limits, network_filter, unit
 from ..model.observed import Host, Observed
@@ -24,7 +24,6 @@ _LIMIT = 65536
 def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
     """What of the host the sandboxes depend on."""
     specs = list(specs)
-    filtered = any(one["filter"] for spec in specs for one in spec["network"])
     units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
     limited = {device["device"] for spec in specs for device in spec["io"]["devices"]}
     return Host(
@@ -36,7 +35,7 @@ def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
         devices={path: block.device_number(path) for path in limited},
         io_weights=block.has_weights(),
         bridges=sockets.bridges(),
-        filters=lxc.filters(network_filter.NAMES if filtered else ()),
+        filtered=nftables.filtered() if any(map(network_filter.devices, specs)) else (),
         named=hosts_file.read(),
         granted={spec["process_type"]: granted(spec) for spec in specs if spec["capabilities"]["keep"]},
     )
@@ -78,6 +77,7 @@ def sandboxes(
             spec=load(text, entry.spec) if text is not None else None,
             unit_text=systemd.read(entry.unit_path),
             slice_text=systemd.read(entry.slice_path),
+            filter_text=systemd.read(entry.filter),
             unit=states[entry.unit],
             inactive=known.inactive if known else None,
             active=known.active if known else None,
@@ -101,7 +101,7 @@ def ports(entry: layout.Layout, running: bool) -> dict[str, Any]:
     prefix = f"{entry.name}_sandbox-"
     names = [name for name in systemd.names(layout.UNITS) if name.startswith(prefix) and name.endswith((".socket", ".service"))]
     texts = {name: systemd.read(os.path.join(layout.UNITS, name)) or "" for name in names}
-    ours = {name: text for name, text in texts.items() if text.startswith(unit.MARK)}
+    ours = {name: text for name, text in texts.items() if text.startswith(layout.MARK)}
     states = systemd.show([name for name in ours if name.endswith(".socket")])
     up = [
         name

@@ -12,15 +12,15 @@ from ..model.errors import SandboxError
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(arguments: Sequence[str], *, timeout: float = 120, accept: Sequence[int] = (0,)) -> str:
-    """The tool's output; ``SandboxError`` if it is missing, hangs, or ends with another code than accepted."""
+def run(arguments: Sequence[str], *, timeout: float = 120, accept: Sequence[int] = (0,), text: str = "") -> str:
+    """The tool's output for ``text`` as its input; ``SandboxError`` if it is missing, hangs, or ends with another code than accepted."""
     environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
     command = " ".join(arguments)
     try:
         done = subprocess.run(
             list(arguments),
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=os.fsencode(text),
             capture_output=True,
             timeout=timeout,
             check=False,

@@ -7,7 +7,7 @@ import dataclasses
 import ipaddress
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -178,23 +178,6 @@ class Lxc:
             except lib.libvirtError as error:
                 verb = "take" if add else "give back"
                 raise SandboxError(f"the network {entry.network} does not {verb} {entry.address} of {name}: {error}") from error
-
-    def filters(self, names: Iterable[str]) -> dict[str, str]:
-        """The XML of the network filters of these names, as far as libvirt has them."""
-        wanted = set(names)
-        if not wanted:
-            return {}
-        try:
-            return {one.name(): one.XMLDesc(0) for one in self._connection.listAllNWFilters() if one.name() in wanted}
-        except self._libvirt.libvirtError as error:
-            raise SandboxError(f"libvirt has no network filters ({error}); install its driver for them, or set filter: false") from error
-
-    def define_filter(self, xml: str) -> None:
-        """Make or replace a network filter; interfaces that have it are kept by its new rules at once."""
-        try:
-            self._connection.nwfilterDefineXML(xml)
-        except self._libvirt.libvirtError as error:
-            raise SandboxError(f"libvirt does not take the network filter: {error}") from error
 
 
 def _subnet(element: ElementTree.Element) -> str:

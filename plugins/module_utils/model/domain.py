@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from . import capabilities, command, layout, network_filter
+from . import capabilities, command, layout
 from .addresses import Resolved
 from .mounts import domain_mounts
 from .network import host_device, mac_of
@@ -33,8 +33,9 @@ def domain_xml(spec: Mapping[str, Any], followed: Sequence[str], resolved: Resol
     _text(domain, "uuid", domain_uuid(spec["name"]))
     _text(domain, "description", "Made by virt.sandbox; changes are overwritten.")
     metadata = ElementTree.SubElement(domain, "metadata")
+    known = ";".join(",".join(addresses) for addresses in resolved)
     # a running domain keeps what it was started with, whatever is defined meanwhile
-    ElementTree.SubElement(metadata, f"{{{NAMESPACE}}}sandbox", spec=fingerprint(spec), start=start_fingerprint(spec))
+    ElementTree.SubElement(metadata, f"{{{NAMESPACE}}}sandbox", spec=fingerprint(spec), start=start_fingerprint(spec), addresses=known)
     _text(domain, "memory", str(_MEMORY_KIB), unit="KiB")
     _text(domain, "vcpu", "1")
     _text(ElementTree.SubElement(domain, "resource"), "partition", f"/machine/{spec['name']}")
@@ -58,8 +59,6 @@ def domain_xml(spec: Mapping[str, Any], followed: Sequence[str], resolved: Resol
         ElementTree.SubElement(interface, "mac", address=mac_of(spec["name"], number, network))
         ElementTree.SubElement(interface, "source", {kind: network["bridge"] or network["source"]})
         ElementTree.SubElement(interface, "target", dev=host_device(spec["name"], number))
-        if network["filter"]:
-            _filter(interface, network, resolved[number] if number < len(resolved) else ())
         if spec["command"]:
             _addresses(interface, network)
     ElementTree.SubElement(devices, "console", type="pty")
@@ -91,12 +90,6 @@ def _addresses(interface: ElementTree.Element, network: Mapping[str, Any]) -> No
     for destination, gateway in routes:
         address, _slash, prefix = destination.partition("/")
         ElementTree.SubElement(interface, "route", family=_family(address), address=address, prefix=prefix, gateway=gateway)
-
-
-def _filter(interface: ElementTree.Element, network: Mapping[str, Any], addresses: Sequence[str]) -> None:
-    reference = ElementTree.SubElement(interface, "filterref", filter=network_filter.name_of(network, addresses))
-    for name, value in network_filter.parameters(addresses):
-        ElementTree.SubElement(reference, "parameter", name=name, value=value)
 
 
 def _family(address: str) -> str:
@@ -141,6 +134,7 @@ def canonical(xml: str) -> dict[str, Any]:
         "uuid": root.findtext("uuid"),
         "spec": fingerprint_of(root),
         "start": _mark(root, "start"),
+        "addresses": _mark(root, "addresses"),
         "partition": root.findtext("resource/partition"),
         "init": [root.findtext("os/init"), *(element.text for element in root.iterfind("os/initarg"))],
         "environment": {element.get("name"): element.text for element in root.iterfind("os/initenv")},
@@ -197,13 +191,6 @@ def _interface(element: ElementTree.Element) -> dict[str, Any]:
         "source": source.get(kind) if source is not None else None,
         "mac": address.get("address") if address is not None else None,
         "device": device.get("dev") if device is not None else None,
-        "filter": _filterref(element.find("filterref")),
         "addresses": [f"{one.get('address')}/{one.get('prefix')}" for one in element.iterfind("ip")],
         "routes": [f"{one.get('address')}/{one.get('prefix')} {one.get('gateway')}" for one in element.iterfind("route")],
     }
-
-
-def _filterref(element: ElementTree.Element | None) -> list[Any]:
-    if element is None:
-        return []
-    return [element.get("filter"), sorted([one.get("name"), one.get("value")] for one in element.iterfind("parameter"))]

@@ -12,7 +12,6 @@ UNUSED = 5 << 20
 # content is mostly small files
 BYTES_PER_INODE = 8192
 _INODE = 256
-_MARK = "# Made by virt.sandbox; changes are overwritten."
 
 
 def journal_size(size: int) -> int:
@@ -35,7 +34,7 @@ def size_for(content: int) -> int:
 
 def mount_unit(paths: layout.Layout) -> str:
     return f"""\
-{_MARK}
+{layout.MARK}
 [Unit]
 Description=Content of sandbox {paths.name}
 
@@ -51,4 +50,4 @@ WantedBy=multi-user.target
 
 
 def is_ours(text: str) -> bool:
-    return text.startswith(_MARK)
+    return text.startswith(layout.MARK)

@@ -9,6 +9,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Callable
 
+# the first line of whatever of ours may be told by it
+MARK = "# Made by virt.sandbox; changes are overwritten."
+
 SPECS = "/etc/libvirt-sandbox/services"
 UNITS = "/etc/systemd/system"
 CONTENT = "/var/lib/virt-sandbox/content"
@@ -121,6 +124,11 @@ class Layout:
     @property
     def spec(self) -> str:
         return f"{SPECS}/{self.name}.sandbox"
+
+    @property
+    def filter(self) -> str:
+        """What its interfaces may send, for nft."""
+        return f"{SPECS}/{self.name}.nft"
 
     @property
     def unit(self) -> str:

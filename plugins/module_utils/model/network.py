@@ -101,8 +101,8 @@ NETWORK_OPTIONS: tuple[Option, ...] = (
     Option("gateway", normalise=address),
     Option("routes", type="list", elements="dict", default=[], suboptions=ROUTE),
     Option("nameservers", type="list", elements="str", default=[], normalise=_addresses),
-    Option("filter", type="bool", default=True),
-    # they are the host's, and change while the sandbox runs
+    # these are the host's, and change while the sandbox runs
+    Option("filter", type="bool", default=True, effect="live"),
     Option("ports", type="list", elements="dict", default=[], suboptions=PORT, effect="live"),
 )
 
@@ -221,7 +221,7 @@ def mac(name: str, number: int) -> str:
 
 
 def host_device(name: str, number: int) -> str:
-    """The host's end of an interface, which is known by its name: libvirt 9 filters no interface of a container that it names itself."""
+    """The host's end of an interface, by whose name it is filtered."""
     return "vs" + hashlib.sha256(f"{name}/{number}".encode()).hexdigest()[:11]
 
 

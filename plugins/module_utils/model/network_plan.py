@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of what leads to a sandbox: its addresses, their filters, its name on the host, its published ports."""
+"""The steps of what leads to a sandbox: its addresses, its filter, its name on the host, its published ports."""
 
 from __future__ import annotations
 
@@ -13,26 +13,46 @@ from .plan import Plan
 
 
 def plan_network(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    """What libvirt's networks and the host know of its addresses, and the filters that keep it to them."""
+    """What libvirt's networks and the host know of its addresses."""
     name, addresses = spec["name"], host.addresses(spec["name"])
     wanted, there = entries(spec, addresses, host.networks), entries_of(name, [spec, seen.spec], host.networks)
     _plan_released(plan, name, [entry for entry in there if entry not in wanted])
     new = [entry for entry in wanted if entry not in there]
     if new:
         plan.add(name, "reserve the addresses", "reserve", entries=new, after=[entry.text() for entry in new])
-    for title in network_filter.needed(spec["network"], addresses):
-        xml = network_filter.filter_xml(title)
-        after = network_filter.canonical(xml)
-        before = network_filter.canonical(host.filters[title]) if title in host.filters else None
-        if before != after:
-            plan.add(name, f"define the filter {title}", "define_filter", xml=xml, before=before, after=after)
     _plan_named(plan, name, host.called(name), host)
 
 
 def plan_network_gone(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    """Of a sandbox that goes nothing is left in the networks and on the host; the filters are every sandbox's."""
+    """Of a sandbox that goes nothing is left in the networks and on the host."""
     _plan_released(plan, spec["name"], entries_of(spec["name"], [spec, seen.spec], host.networks))
     _plan_named(plan, spec["name"], (), host)
+    if seen.filter_text is not None:
+        _plan_filter_gone(plan, spec["name"], network_filter.devices(seen.spec or spec))
+        plan.add(spec["name"], "remove the filter", "unlink", path=layout.of(spec).filter, before=seen.filter_text)
+
+
+def plan_filter(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host, live: bool) -> None:
+    """What its interfaces may send, in the file that its next start loads; ``live``: and of those that it runs with.
+
+    The file comes last, for what it says counts as loaded.
+    """
+    name, path, kept = spec["name"], layout.of(spec).filter, network_filter.devices(spec)
+    wanted = network_filter.rules(spec, host.addresses(name))
+    gone = [device for device in network_filter.devices(seen.spec or spec) if device not in kept]
+    if gone:
+        _plan_filter_gone(plan, name, gone)
+    if live and wanted and not (wanted == seen.filter_text and all(device in host.filtered for device in kept)):
+        before = [device for device in kept if device in host.filtered]
+        plan.add(name, "filter what it sends", "filter", text=wanted, before=before, after=kept)
+    if wanted and wanted != seen.filter_text:
+        plan.add(name, "write the filter", "write", path=path, text=wanted, mode=0o600, before=seen.filter_text, after=wanted)
+    elif not wanted and seen.filter_text is not None:
+        plan.add(name, "remove the filter", "unlink", path=path, before=seen.filter_text)
+
+
+def _plan_filter_gone(plan: Plan, name: str, devices: Sequence[str]) -> None:
+    plan.add(name, "filter no more", "filter", text=network_filter.without(devices), before=list(devices))
 
 
 def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:

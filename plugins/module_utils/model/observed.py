@@ -19,6 +19,7 @@ class Observed:
     spec: Mapping[str, Any] | None = None
     unit_text: str | None = None
     slice_text: str | None = None
+    filter_text: str | None = None
     unit: Mapping[str, str] = dataclasses.field(default_factory=dict)
     inactive: str | None = None
     active: str | None = None
@@ -83,8 +84,8 @@ class Host:
     bridges: Collection[str] = ()
     # sandbox -> its interfaces' addresses, as far as they are known before it starts
     resolved: Mapping[str, Resolved] = dataclasses.field(default_factory=dict)
-    # libvirt's network filters of ours, name -> XML
-    filters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # the interfaces of sandboxes, by the names of the host's ends, for which the kernel has rules
+    filtered: Collection[str] = ()
     # sandbox -> the addresses that the host's /etc/hosts has for it
     named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 

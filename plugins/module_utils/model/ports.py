@@ -10,7 +10,6 @@ from . import layout
 from .addresses import Resolved
 from .errors import OptionError
 from .network import published, same_port
-from .unit import MARK
 
 PROXY = "/usr/lib/systemd/systemd-socket-proxyd"
 
@@ -80,7 +79,7 @@ def _socket(spec: Mapping[str, Any], port: Mapping[str, Any]) -> str:
     sandbox = layout.of(spec).unit
     listen = f"{_bracketed(port['address'])}:{port['host']}" if port["address"] else str(port["host"])
     return f"""\
-{MARK}
+{layout.MARK}
 [Unit]
 Description=Port {port["host"]} of this host for sandbox {spec["name"]}
 DefaultDependencies=no
@@ -100,7 +99,7 @@ WantedBy={sandbox}
 
 def _proxy(spec: Mapping[str, Any], port: Mapping[str, Any], address: str, socket: str) -> str:
     return f"""\
-{MARK}
+{layout.MARK}
 [Unit]
 Description=Connections to port {port["host"]} of this host for sandbox {spec["name"]}
 BindsTo={layout.of(spec).unit} {socket}

@@ -53,7 +53,7 @@ def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
         if not host.systemd.unit_paths.get(name):
             raise OptionError("units", name, f"a unit that the host has in {unit_directories()}; is its package installed?")
     units = {
-        name: unit_file.with_drop_ins(one, [text for text in seen.drop_ins.get(name, ()) if not text.startswith(unit.MARK)])
+        name: unit_file.with_drop_ins(one, [text for text in seen.drop_ins.get(name, ()) if not text.startswith(layout.MARK)])
         for name, one in host.systemd.units.items()
     }
     for name in spec["units"]:
@@ -71,7 +71,7 @@ def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
     if any(xml is not None and not domain.is_ours(xml) for xml in (seen.inactive, seen.active)):
         raise ConflictError(f"name: libvirt has a domain {name} that this collection did not make; choose another name, or undefine it")
     for path, text in ((paths.unit_path, seen.unit_text), (paths.slice_path, seen.slice_text)):
-        if text is not None and not text.startswith(unit.MARK):
+        if text is not None and not text.startswith(layout.MARK):
             raise ConflictError(f"name: {path} was not made by this collection; choose another name, or remove it")
 
 
@@ -108,6 +108,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     _plan_limits(plan, spec, seen, host)
     if not deferred:
         network_plan.plan_network(plan, spec, seen, host)
+    network_plan.plan_filter(plan, spec, seen, host, live=seen.running and not _interfaces_differ(spec, seen, host))
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
@@ -128,7 +129,8 @@ def _interfaces_differ(spec: Mapping[str, Any], seen: Observed, host: Host) -> b
     """Whether it runs with other interfaces than declared: what leads to it stays as it is until it is restarted."""
     if seen.active is None:
         return False
-    return bool(domain.canonical(seen.active)["interfaces"] != domain.canonical(_wanted_xml(spec, host))["interfaces"])
+    live, wanted = domain.canonical(seen.active), domain.canonical(_wanted_xml(spec, host))
+    return any(live[key] != wanted[key] for key in ("interfaces", "addresses"))
 
 
 def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
@@ -215,7 +217,11 @@ def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> lis
         return []
     reasons = needs_restart(seen.spec, spec) if seen.spec else []
     live, wanted = (_without_followed(domain.canonical(xml)) for xml in (seen.active, _wanted_xml(spec, host)))
-    reasons += [key for key in ("label", "init", "mounts", "interfaces", "partition") if live[key] != wanted[key] and key not in reasons]
+    reasons += [
+        key
+        for key in ("label", "init", "mounts", "interfaces", "addresses", "partition")
+        if live[key] != wanted[key] and key not in reasons
+    ]
     if not reasons and live["start"] != wanted["start"]:
         reasons.append("what it was started with")
     reasons += seen.stale

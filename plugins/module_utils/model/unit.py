@@ -7,11 +7,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import addresses, command, layout, network, unit_file
+from . import addresses, command, layout, network, network_filter, unit_file
 from .limits import slice_lines
 from .mounts import host_paths, unit_arguments
-
-MARK = "# Made by virt.sandbox; changes are overwritten."
 
 # What of the host's /usr a systemd inside starts by itself; every other want of a target there is
 # answered with /dev/null, and every generator: they look for hardware, disks and consoles.
@@ -64,7 +62,7 @@ LoadCredential=
 
 # the kernel's messages and the audit log are the host's
 JOURNAL = f"""\
-{MARK}
+{layout.MARK}
 [Journal]
 Storage=persistent
 ReadKMsg=no
@@ -79,7 +77,7 @@ STOP_SECONDS = 16
 
 HELPER = f"""\
 #!/bin/sh
-{MARK}
+{layout.MARK}
 # The host's side of a sandbox's unit: virt-sandbox-unit VERB NAME SLICE LEVEL FILE_TYPE [ARGUMENT...]
 # The arguments are the content and what is to be mounted for start, UNIT... for reload, and "command" where no systemd runs inside.
 set -eu
@@ -246,8 +244,10 @@ def host_unit(spec: Mapping[str, Any]) -> str:
     kind = " command" if spec["command"] else ""
     mounts = "".join(f" {word}" for word in unit_arguments(spec))
     needed = " ".join([paths.root, *host_paths(spec)])
+    # before there is an interface
+    filtered = f"ExecStartPre={network_filter.NFT} -f {paths.filter}\n" if network_filter.devices(spec) else ""
     return f"""\
-{MARK}
+{layout.MARK}
 [Unit]
 Description=Sandbox {spec["name"]}
 Documentation=https://docs.ansible.com/ansible/latest/collections/virt/sandbox/
@@ -258,7 +258,7 @@ RequiresMountsFor={needed}
 
 [Service]
 Type=exec
-ExecStartPre={layout.HELPER} start {arguments} root:{paths.root}{kind}{mounts}
+{filtered}ExecStartPre={layout.HELPER} start {arguments} root:{paths.root}{kind}{mounts}
 ExecStart={layout.HELPER} watch {arguments}{kind}
 ExecReload={layout.HELPER} reload {arguments} {units}
 ExecStop={layout.HELPER} stop {arguments}{kind}
@@ -279,7 +279,7 @@ def _argument(text: str) -> str:
 
 def slice_unit(spec: Mapping[str, Any]) -> str:
     """The slice bears the limits, where no process of the sandbox may change them."""
-    lines = [MARK, "[Unit]", f"Description=Limits of sandbox {spec['name']}", "", "[Slice]", *slice_lines(spec)]
+    lines = [layout.MARK, "[Unit]", f"Description=Limits of sandbox {spec['name']}", "", "[Slice]", *slice_lines(spec)]
     return "\n".join(lines) + "\n"
 
 
@@ -331,8 +331,8 @@ def inside(spec: Mapping[str, Any], host: HostSystemd, networks: addresses.Netwo
 def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
     files = [
         Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
-        Inside(f"etc/systemd/system/service.d/{SETTINGS}", text=f"{MARK}\n{CONFINEMENT}"),
-        Inside(f"etc/systemd/system.conf.d/{SETTINGS}", text=f"{MARK}\n{command.manager_environment(spec)}"),
+        Inside(f"etc/systemd/system/service.d/{SETTINGS}", text=f"{layout.MARK}\n{CONFINEMENT}"),
+        Inside(f"etc/systemd/system.conf.d/{SETTINGS}", text=f"{layout.MARK}\n{command.manager_environment(spec)}"),
         Inside(f"etc/systemd/journald.conf.d/{SETTINGS}", text=JOURNAL),
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
@@ -350,18 +350,18 @@ def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
         ]
     files += _adapted(host.brought_by(spec["units"]))
     return files + [
-        Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text=f"{MARK}\n{network.networkd(spec, number)}")
+        Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text=f"{layout.MARK}\n{network.networkd(spec, number)}")
         for number in range(len(spec["network"]))
     ]
 
 
 def _adapted(units: Sequence[unit_file.UnitFile]) -> list[Inside]:
     """What lets units run without privileges that a sandbox has not."""
-    files = [Inside(drop_in_path(unit.name), text=f"{MARK}\n{unit_file.drop_in(unit)}") for unit in units if unit_file.drop_in(unit)]
+    files = [Inside(drop_in_path(unit.name), text=f"{layout.MARK}\n{unit_file.drop_in(unit)}") for unit in units if unit_file.drop_in(unit)]
     users = unit_file.users(units)
     if users:
         lines = "".join(f'u {name} - "Made for a unit with DynamicUser="\n' for name in users)
-        files.append(Inside(SYSUSERS, text=f"{MARK}\n{lines}"))
+        files.append(Inside(SYSUSERS, text=f"{layout.MARK}\n{lines}"))
     return files
 
 

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's nftables: which interfaces of sandboxes are filtered, and new rules for them."""
+
+from __future__ import annotations
+
+import json
+
+from ..model.errors import SandboxError
+from ..model.network_filter import FAMILY, INTERFACES, NFT, TABLE
+from .command import run
+
+
+def filtered() -> list[str]:
+    """The names of the interfaces that have rules now; none where the kernel has no table of ours."""
+    text = run([NFT, "--json", "list", "map", FAMILY, TABLE, INTERFACES], accept=(0, 1))
+    if not text.strip():
+        return []
+    maps = [one["map"] for one in json.loads(text)["nftables"] if "map" in one]
+    return [element[0] for one in maps for element in one.get("elem", ())]
+
+
+def load(text: str) -> None:
+    """Have the kernel take these rules, all of them or none."""
+    try:
+        run([NFT, "-f", "-"], text=text)
+    except SandboxError as error:
+        raise SandboxError(f"the host does not take the network filter: {error}") from error
