@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sends, as root inside a sandbox, frames that are its own to send and frames that are not: spoof.py OWN OTHER OTHER_MAC OWN_IPV6 OTHER_IPV6.
+"""Sends, as root inside a sandbox, frames that are its own to send and frames that are not.
+
+spoof.py OWN OTHER OTHER_MAC OWN_IPV6 OTHER_IPV6
 
 Each carries its name, so that whoever listens on the bridge knows which of them came through.
 """
@@ -41,10 +43,8 @@ def dhcp(mac: str, text: str) -> bytes:
 def arp(mac: str, sender: str, about: str, text: str) -> bytes:
     """Who has the address, asked by nobody; else an answer."""
     operation = 1 if sender == "0.0.0.0" else 2
-    body = struct.pack(
-        "!HHBBH6s4s6s4s", 1, 0x800, 6, 4, operation, packed(mac), socket.inet_aton(sender), BROADCAST, socket.inet_aton(about)
-    )
-    return body + text.encode()
+    ends = packed(mac), socket.inet_aton(sender), BROADCAST, socket.inet_aton(about)
+    return struct.pack("!HHBBH6s4s6s4s", 1, 0x800, 6, 4, operation, *ends) + text.encode()
 
 
 def ipv6(source: str, protocol: int, data: bytes) -> bytes:
@@ -73,7 +73,7 @@ FRAMES = (
     (OTHER_MAC, 0x800, udp(OWN, "255.255.255.255", (4000, 4000), b"vsbx-mac")),
     (OTHER_MAC, 0x806, arp(OTHER_MAC, OTHER, OTHER, "vsbx-both")),
     (OWN_MAC, 0x800, udp(OWN, "255.255.255.255", (67, 68), b"vsbx-dhcp")),
-    (OWN_MAC, 0x86DD, ipv6(OTHER_IPV6, 17, struct.pack("!4H", 4000, 4000, 24, 0) + b"vsbx-other-six")),
+    (OWN_MAC, 0x86DD, ipv6(OTHER_IPV6, 17, struct.pack("!4H", 4000, 4000, 22, 0) + b"vsbx-other-six")),
     (OWN_MAC, 0x86DD, neighbour(OWN_IPV6, OTHER_IPV6, "vsbx-neighbour")),
     (OWN_MAC, 0x86DD, neighbour("::", OTHER_IPV6, "vsbx-duplicate")),
     (OWN_MAC, 0x86DD, ipv6("fe80::1", 58, struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + b"vsbx-router")),

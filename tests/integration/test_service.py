@@ -40,7 +40,7 @@ STAGES = (
     Stage(
         "create", {"units": UNITS, "network": DHCP},
         ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "name it on the host",
-         "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
+         "write the filter", "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
         True, NO_LIMIT,
     ),
     Stage(
@@ -50,7 +50,7 @@ STAGES = (
     ),
     Stage(
         "change the network", {"units": UNITS, "network": STATIC, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
-        ("write the files inside", "give the addresses back", "reserve the addresses", "name it on the host", "define the domain",
+        ("write the files inside", "give the addresses back", "reserve the addresses", "name it on the host", "write the filter", "define the domain",
          "write the spec", "stop for its new interfaces", "restart"),
         True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/24", "http": "200"},
     ),
@@ -174,8 +174,8 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
     outcomes = played.on(host)
     predicted, real = outcomes["absent: in check mode"], outcomes["absent: for real"]
     steps = [
-        "disable the unit", "undefine the domain", "give the addresses back", "name it on the host", "remove the link to the journal",
-        "remove the unit", "remove the slice", "remove the spec", "reload systemd",
+        "disable the unit", "undefine the domain", "give the addresses back", "name it on the host", "filter no more", "remove the filter",
+        "remove the link to the journal", "remove the unit", "remove the slice", "remove the spec", "reload systemd",
     ]  # fmt: skip
     assert predicted.steps(NAME) == real.steps(NAME) == steps
     assert not real.failed, real.message
@@ -185,6 +185,7 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
     assert f"entries {TREE}/var/www/html/index.html" in kept
     of_the_content = {f"entries /var/lib/virt-sandbox/content/{NAME}{suffix}" for suffix in (".json", ".copied.json")}
     assert {path for path in left if path not in kept} <= of_the_content | HOST_WIDE
+    assert not [line for line in outcomes["absent: snapshot"].snapshot["filters"] if host_device(NAME, 0) in line]
 
 
 # made for the first sandbox, and for all; of the network's definition only that nothing of this sandbox is left in it
