@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.model.network import host_device
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE, Cycle, CycleTests, Stage
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, difference, sandboxes_gone, shell_task, snapshot_task
 
@@ -50,8 +51,8 @@ STAGES = (
     ),
     Stage(
         "change the network", {"units": UNITS, "network": STATIC, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
-        ("write the files inside", "give the addresses back", "reserve the addresses", "name it on the host", "write the filter", "define the domain",
-         "write the spec", "stop for its new interfaces", "restart"),
+        ("write the files inside", "give the addresses back", "reserve the addresses", "name it on the host", "write the filter",
+         "define the domain", "write the spec", "stop for its new interfaces", "restart"),
         True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/24", "http": "200"},
     ),
     Stage(
