@@ -61,7 +61,7 @@ sandboxes:
       description: What it is declared to be, in normal form.
       type: dict
     state:
-      description: V(running), V(stopped), V(starting) or V(failed), as its unit says.
+      description: V(running), V(stopped), V(starting), V(stopping) or V(failed), as its unit says.
       type: str
       sample: running
     enabled:

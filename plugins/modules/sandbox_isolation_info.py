@@ -36,7 +36,7 @@ options:
     elements: dict
     suboptions:
       name:
-        description: The sandbox's name.
+        description: The sandbox's name, or C(HOST/NAME) as a registry for several hosts has it.
         type: str
         required: true
       level:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +30,36 @@ DECLARED = [
 ]
 # a type of the host's own web server, which reads what users have only while a boolean says so
 WEB = [{"name": "web", "level": "s0:c951", "process_type": "httpd_t", "file_type": "httpd_sys_content_t"}]
+# the levels of a lock file, as the guide takes them
+LOCK_FILE = {"web1/shop": "s0:c1,c2", "web1/blog": "s0:c1", "web2/shop": "s0:c3,c4"}
 BOOLEAN = "httpd_read_user_content"
 ANSWERS = ("separate", "leaks", "matrix", "questions")
+
+# who acts on what OTHER has: (whose mounts, level); the last one dominates OTHER's level
+ACTORS = {"the same": (OTHER, LEVELS[OTHER]), "another": (ONE, LEVELS[ONE]), "one that dominates": (ONE, "s0:c941.c944")}
+CLASSES = (Path(__file__).with_name("classes.py")).read_text(encoding="utf-8")
+# a descriptor and a pipe are handed over, and nothing here hands one to who is denied the rest
+NOT_TRIED = {"virt_sandbox_t fd", "virt_sandbox_t fifo_file"}
+TREES = "/var/lib/libvirt/filesystems"
+KEEP = f"""
+virt-sandbox exec {OTHER} -- /usr/bin/python3 - keep </run/it-classes.py >/run/it-kept 2>&1 &
+for n in $(seq 50); do grep -q key /run/it-kept && break; sleep 0.2; done
+for name in {ONE} {OTHER}; do
+    cd {TREES}/$name/srv; rm -rf vsbx; mkdir -m 755 vsbx; cd vsbx
+    mkdir dir; touch file; ln -s nowhere link; mkfifo fifo
+    python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+    chcon -h system_u:object_r:virt_sandbox_file_t:{LEVELS[OTHER]} dir file link fifo socket
+done
+chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[ONE]} {TREES}/{ONE}/srv/vsbx
+chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[OTHER]} {TREES}/{OTHER}/srv/vsbx
+cat /run/it-kept
+"""
+
+
+def act(title: str) -> Task:
+    """In OTHER's namespaces, with the mounts of somebody and at a level of somebody's, so that nothing but the level is in the way."""
+    whose, level = ACTORS[title]
+    return shell_task(f"act from {title} level", f"python3 /run/it-classes.py enter {whose} {OTHER} {level}", changed_when=False)
 
 
 def question(title: str, **options: Any) -> Task:
@@ -63,6 +93,14 @@ def played(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playe
             "delegate_to": "localhost",
             "become": False,
         },
+        question("of a lock file", sandboxes=f"{{{{ {LOCK_FILE} | dict2items(key_name='name', value_name='level') }}}}", policy=POLICY),
+        {"name": "bring the script", "ansible.builtin.copy": {"content": CLASSES, "dest": "/run/it-classes.py"}},
+        shell_task("keep something of each class", KEEP),
+        *(
+            question(f"predicted for {title}", sandboxes=[{"name": "actor", "level": level}, {"name": "kept", "level": LEVELS[OTHER]}])
+            for title, (_whose, level) in ACTORS.items()
+        ),
+        *(act(title) for title in ACTORS),
         question("a boolean is off", sandboxes=WEB),
         shell_task("turn it on", f"setsebool {BOOLEAN} 1"),
         question("a boolean is on", sandboxes=WEB),
@@ -133,6 +171,24 @@ def test_types_that_are_held_to_no_level_and_levels_that_dominate_leak(played: P
     assert reasons["init", "apart"] == "unconstrained"
     # a sandbox has nothing of a level that its own dominates either
     assert not {("apart", "part"), ("apart", "machine")} & set(reasons)
+
+
+def test_the_levels_of_a_lock_file_are_asked_about_without_a_host(played: Played, host: str) -> None:
+    result = played.on(host)["of a lock file"].result
+    assert {(leak["from"], leak["to"]) for leak in result["leaks"]} == set()
+    assert result["matrix"]["web1/shop"] == {"web1/blog": 0, "web2/shop": 0}
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_what_is_predicted_for_a_class_is_what_an_attempt_shows(played: Played, host: str, actor: str) -> None:
+    outcomes = played.on(host)
+    leaks = outcomes[f"predicted for {actor}"].result["leaks"]
+    predicted = {f"{leak['context'].split(':')[2]} {leak['class']}" for leak in leaks if leak["from"] == "actor" and leak["to"] == "kept"}
+    assert not outcomes[f"act from {actor} level"].failed, outcomes[f"act from {actor} level"].result
+    shown = json.loads(outcomes[f"act from {actor} level"].stdout)
+    assert {name.partition(",")[0] for name, outcome in shown.items() if outcome == "ok"} == predicted - NOT_TRIED
+    assert set(shown.values()) <= {"ok", "EACCES", "EPERM"}
+    assert bool(predicted) == (actor == "the same")
 
 
 def test_a_boolean_is_named_that_lets_a_type_in(played: Played, host: str) -> None:

@@ -12,7 +12,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Registry, Request
 from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, InUse, Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option
 
 Give = Callable[..., str]
@@ -30,6 +30,15 @@ def give(tmp_path: Path) -> Give:
         return url
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def carried(monkeypatch: pytest.MonkeyPatch) -> list[InUse]:
+    """What the host carries: nothing, until a test says more."""
+    found: list[InUse] = []
+    monkeypatch.setattr(listed.levels_in_use, "observe", lambda: found)
+    monkeypatch.setattr(listed, "declared_specs", lambda: {"there": {"level": "s0:c7,c8"}})
+    return found
 
 
 def spec(name: str, level: str | None = None) -> dict[str, Any]:
@@ -117,3 +126,28 @@ def test_levels_that_are_not_the_sandboxes_own_are_refused(
     with pytest.raises(error) as caught:
         listed.with_levels([dict(one) for one in specs], give(db="s0:c3,c4"))
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("use", [InUse(Level.parse("s0:c7,c8"), "spec", "db"), InUse(Level.parse("s0:c7"), "machine", "vm")])
+def test_a_level_that_the_host_carries_already_is_refused(give: Give, carried: list[InUse], use: InUse) -> None:
+    carried.append(use)
+    with pytest.raises(
+        ConflictError, match=rf"level: web \(s0:c7,c8\) is not separated from .*{use.holder}.*; mcs_label gives"
+    ):
+        listed.with_levels([spec("web", "s0:c7,c8")], give(other="s0:c5,c6"))
+    # who has the level already was looked at before
+    listed.with_levels([spec("there", "s0:c7,c8")], give(other="s0:c5,c6"))
+
+
+def test_what_carries_a_level_for_its_own_sandbox_is_in_nobodys_way(give: Give, carried: list[InUse]) -> None:
+    carried += [InUse(Level.parse("s0:c7,c8"), kind, "web") for kind in ("content", "domain", "process", "spec")]
+    listed.with_levels([spec("web", "s0:c7,c8")], give(other="s0:c5,c6"))
+
+
+def test_a_level_that_rests_is_its_former_owners_only(give: Give) -> None:
+    url = give(old="s0:c7,c8")
+    with level_store.open_store(url, create=True) as store:
+        Registry(store, None, POLICY_RANGE).apply([Request("old", False)], [InUse(Level.parse("s0:c7,c8"), "content", "old")])
+    with pytest.raises(ConflictError, match="level: s0:c7 of web and s0:c7,c8, which rests until nothing of old carries it any more"):
+        listed.with_levels([spec("web", "s0:c7")], url)
+    listed.with_levels([spec("old", "s0:c7,c8")], url)

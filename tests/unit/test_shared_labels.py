@@ -190,6 +190,10 @@ def test_a_url_that_cannot_be_is_refused_and_no_password_shown(act: Act, registr
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (
+            "levels: {one/a: 's0:c1,c2'}\nquarantine: {'s0:c1': two/b}",
+            r"one/a \(s0:c1,c2\) and s0:c1, which rests until nothing of two/b carries it any more, are not separate",
+        ),
         ("levels: {one/a: 's0:c1,c2', one/b: 's0:c1'}", r"one/a \(s0:c1,c2\) and one/b \(s0:c1\) are not separate"),
         ("levels: {one/a: 's0:c2000'}", "one/a: 's0:c2000'"),
         ("levels: {one/a: 5}", "levels is a mapping of texts"),

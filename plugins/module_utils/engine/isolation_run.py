@@ -48,8 +48,8 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     chosen = [one for one in subjects if one.name in names]
     for one in chosen:
         _require_known(one, policy)
-    leaks = [leak for one in subjects for other in subjects if one is not other and (one in chosen or other in chosen)
-             for leak in isolation.between(one, other, policy.granted)]  # fmt: skip
+    pairs = [(one, other) for one in subjects for other in subjects if one is not other and (one in chosen or other in chosen)]
+    leaks = [leak for one, other in pairs for leak in isolation.between(one, other, policy.granted)]
     leaks += [leak for one in chosen for leak in isolation.against_host(one, policy.granted, policy.knows)]
     leaks = _with_booleans(leaks, subjects, path or policy_rules.LOADED)
     return {
@@ -57,8 +57,8 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "sandboxes": {one.name: _shown(one, policy) for one in chosen},
         "separate": not leaks,
         "leaks": [leak.shown() for leak in leaks],
-        "matrix": isolation.matrix(subjects, leaks),
-        "questions": isolation.questions(len(subjects)),
+        "matrix": isolation.matrix(pairs, leaks),
+        "questions": isolation.questions(len(pairs), len(chosen)),
         **(_of_this_kernel(chosen) if path is None else {}),
     }
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Callable, TypeVar
 
-from ..host import level_store
+from ..host import level_store, levels_in_use
 from ..model.errors import ConflictError, OptionError
 from ..model.mcs import POLICY_RANGE, Level
 from ..model.options import Option, argument_spec
-from .registry import Registry
+from .declared import declared_specs
+from .registry import Registry, conflicts
 
 T = TypeVar("T")
 
@@ -64,8 +65,11 @@ def chosen(name: str | None, known: Collection[str], place: str = "this host") -
 def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:
     """Fill in the levels that the registry knows and the play does not name; returns who has which level."""
     with level_store.open_store(level_store.on_host(url), create=False) as store:
-        owners = {name: str(level) for name, level in Registry(store, None, POLICY_RANGE).owners().items()}
+        registry = Registry(store, None, POLICY_RANGE)
+        owners = {name: str(level) for name, level in registry.owners().items()}
+        resting = registry.quarantine()
     taken = dict(owners)
+    named = {}
     for spec in specs:
         if spec["level"] is None:
             if spec["name"] not in owners:
@@ -76,6 +80,8 @@ def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:
         elif spec["name"] not in owners:
             _check_separate(spec, taken)
             taken[spec["name"]] = spec["level"]
+            named[spec["name"]] = spec["level"]
+    _check_on_host(named, resting)
     return {level: name for name, level in owners.items()}
 
 
@@ -85,3 +91,17 @@ def _check_separate(spec: Mapping[str, Any], taken: Mapping[str, str]) -> None:
     for owner, text in taken.items():
         if level.conflicts(Level.parse(text)):
             raise ConflictError(f"level: {level} of {spec['name']} and {text} of {owner} are not separate; mcs_label gives one that is")
+
+
+def _check_on_host(named: Mapping[str, str], resting: Mapping[Level, str]) -> None:
+    """Levels that the registry has not given, beside all that the host carries; those that a sandbox has already were looked at."""
+    there = declared_specs() if named else {}
+    new = {name: Level.parse(text) for name, text in named.items() if name not in there or there[name]["level"] != text}
+    for name, level in new.items():
+        for other, owner in resting.items():
+            if owner != name and level.conflicts(other):
+                rest = f"{other}, which rests until nothing of {owner} carries it any more,"
+                raise ConflictError(f"level: {level} of {name} and {rest} are not separate; mcs_label gives one that is")
+    found = [one for one in conflicts(new, levels_in_use.observe() if new else ()) if not one.other.belongs_to(one.owner)]
+    if found:
+        raise ConflictError(f"level: {found[0]}; mcs_label gives one that is")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 
+from ..model.errors import SandboxError
 from .command import run
 
 _AUSEARCH = "/usr/sbin/ausearch"
@@ -18,7 +19,12 @@ def denials(hours: float) -> list[str]:
     if not os.path.exists(_AUSEARCH):
         return []
     since = time.localtime(time.time() - hours * 3600)
-    begin = [time.strftime("%x", since), time.strftime("%H:%M:%S", since)]
-    # code 1: nothing was found
-    text = run([_AUSEARCH, "--input-logs", "--raw", "-m", "AVC", "--start", *begin], accept=(0, 1))
+    # as the C locale writes a date, which is the one that ausearch is run with, whatever the caller's is
+    begin = [time.strftime("%m/%d/%y", since), time.strftime("%H:%M:%S", since)]
+    try:
+        text = run([_AUSEARCH, "--input-logs", "--raw", "-m", "AVC", "--start", *begin])
+    except SandboxError as error:
+        if "<no matches>" not in str(error):
+            raise
+        return []
     return text.splitlines()[-_NEWEST:]

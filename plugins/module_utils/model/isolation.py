@@ -164,15 +164,17 @@ def held(subject: Subject, judge: Judge) -> bool:
     return bool(own) and not other
 
 
-def matrix(subjects: Sequence[Subject], leaks: Iterable[Leak]) -> dict[str, dict[str, int]]:
-    """How many permissions each sandbox has on each other one: 0 is separate."""
-    table = {one.name: {other.name: 0 for other in subjects if other is not one} for one in subjects}
+def matrix(pairs: Iterable[tuple[Subject, Subject]], leaks: Iterable[Leak]) -> dict[str, dict[str, int]]:
+    """How many permissions the first of each pair has on the second one: 0 is separate."""
+    table: dict[str, dict[str, int]] = {}
+    for one, other in pairs:
+        table.setdefault(one.name, {})[other.name] = 0
     for leak in leaks:
-        if leak.source in table and leak.target in table[leak.source]:
+        if leak.target in table.get(leak.source, ()):
             table[leak.source][leak.target] += len(leak.permissions)
     return table
 
 
-def questions(subjects: int) -> int:
-    """How many classes are asked about in a run over so many sandboxes."""
-    return subjects * (subjects - 1) * len(_BETWEEN) + subjects * len(_HOST)
+def questions(pairs: int, subjects: int) -> int:
+    """How many classes are asked about for so many pairs, and so many sandboxes beside the host."""
+    return pairs * len(_BETWEEN) + subjects * len(_HOST)

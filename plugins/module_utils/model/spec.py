@@ -44,6 +44,15 @@ def name(value: str) -> str:
     return value
 
 
+def owner(value: str) -> str:
+    """A sandbox's name, of a host where a registry is for several."""
+    host, slash, text = value.rpartition("/")
+    if slash and not re.fullmatch(r"[^\s/]+", host):
+        raise ValueError("the name of a sandbox, or HOST/NAME as a registry for several hosts has it")
+    name(text)
+    return value
+
+
 def _base(value: str) -> str:
     path = absolute(value)
     if path.count("/") < 2 or READ_OTHERWISE.search(path):
@@ -158,9 +167,12 @@ SERVICE: tuple[Option, ...] = IDENTITY + (
 )
 
 # what a policy decides by; a level must be known, for where there is no host there is no registry
-SEPARATION: tuple[Option, ...] = tuple(
-    dataclasses.replace(option, required=option.required or option.name == "level")
-    for option in SERVICE if option.name in ("name", "level", "process_type", "file_type")
+SEPARATION: tuple[Option, ...] = (
+    Option("name", required=True, normalise=owner),
+    *(
+        dataclasses.replace(option, required=option.name == "level")
+        for option in SERVICE if option.name in ("level", "process_type", "file_type")
+    ),
 )  # fmt: skip
 
 # what holds for a run, whichever object it is about
