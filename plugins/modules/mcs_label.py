@@ -15,8 +15,9 @@ description:
   - Two levels are separate only if neither dominates the other. V(s0:c1,c2) dominates V(s0:c1) and V(s0), so that a
     process at V(s0:c1,c2) may use what is at these. Levels are compared as sets of categories, never as text.
   - A level is given away only if it is separate from every level that the registry knows, and from every level that
-    anything else on the host carries. That is processes, libvirt domains of every driver, running or defined,
-    containers of podman, docker, LXC and Incus, the content directories of sandboxes, and the specs of sandboxes.
+    anything else on the host carries. That is processes, libvirt's domains (C(lxc:///system) and C(qemu:///system)),
+    running or defined, root's containers of podman, docker, LXC and Incus where these keep them by default, the
+    content directories of sandboxes, and the specs of sandboxes.
   - The smallest free level is allocated, in the order of the highest category, then of the next. The order of the list
     decides who gets which, so that check mode names the very levels that a run would assign.
   - An owner that has a level keeps it. One that has none gets back the level it had before, if that is still to be had,
