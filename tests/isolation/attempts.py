@@ -212,6 +212,23 @@ def at_other_level() -> None:
     read("/srv/vsbx-other")
 
 
+ATTEMPTS["list a directory at the other's level"] = lambda: os.listdir("/srv/vsbx-other-directory")
+ATTEMPTS["make a file in a directory at the other's level"] = lambda: os.mkdir("/srv/vsbx-other-directory/vsbx")
+ATTEMPTS["write a file at the other's level"] = lambda: write("/srv/vsbx-other")
+
+
+def find(path: str) -> None:
+    os.lstat(path)
+
+
+for what, path in (
+    ("the registry", "/var/lib/virt-sandbox/labels.db"), ("the specs", "/etc/libvirt-sandbox/services"),
+    ("the other's content", "/var/lib/libvirt/filesystems"), ("the other's /run", "/run/virt-sandbox"),
+    ("the audit log", "/var/log/audit/audit.log"), ("the policy", "/etc/selinux"),
+):  # fmt: skip
+    ATTEMPTS[f"find {what}"] = lambda path=path: find(path)
+
+
 @attempt("write and mark an own file")
 def own_file() -> None:
     with open("/srv/vsbx-own", "w", encoding="ascii") as file:
@@ -250,6 +267,7 @@ def user_namespace() -> None:
 
 
 ATTEMPTS["mount in a user namespace"] = lambda: in_child(user_namespace)
+ATTEMPTS["a user namespace"] = lambda: in_child(lambda: call("unshare", CLONE_NEWUSER))
 
 
 # ---- processes
@@ -276,6 +294,8 @@ def trace(pid: int) -> None:
 
 ATTEMPTS["trace the other's first process"] = lambda: in_child(lambda: trace(GIVEN["other_pid"]))
 ATTEMPTS["trace the host's sshd"] = lambda: in_child(lambda: trace(GIVEN["host_pid"]))
+ATTEMPTS["signal libvirt's controller"] = lambda: os.kill(GIVEN["controller_pid"], 0)
+ATTEMPTS["trace libvirt's controller"] = lambda: in_child(lambda: trace(GIVEN["controller_pid"]))
 ATTEMPTS["signal an own process"] = lambda: os.kill(1, 0)
 ATTEMPTS["read the memory of the other's first process"] = lambda: write(f"/proc/{GIVEN['other_pid']}/mem")
 
@@ -296,6 +316,23 @@ for kind, number in IPC.items():
     ATTEMPTS[f"keep {kind}"] = lambda number=number: ipc(number, GIVEN["own"], IPC_CREAT | 0o666)
     ATTEMPTS[f"find the other's {kind}"] = lambda number=number: ipc(number, GIVEN["other"], 0)
     ATTEMPTS[f"find the host's {kind}"] = lambda number=number: ipc(number, "vsbx-host", 0)
+
+
+def posix_queue(name: str, flags: int) -> None:
+    """A POSIX message queue; the C library opens it by its name."""
+    library = ctypes.CDLL("librt.so.1", use_errno=True)
+    if library.mq_open(f"/vsbx-{name}".encode(), flags, 0o666, None) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def shared_file(name: str, flags: int) -> None:
+    os.close(os.open(f"/dev/shm/vsbx-{name}", os.O_RDWR | flags, 0o666))
+
+
+for kind, function in (("POSIX message queue", posix_queue), ("POSIX shared memory", shared_file)):
+    ATTEMPTS[f"keep {kind}"] = lambda function=function: function(GIVEN["own"], os.O_RDWR | os.O_CREAT)
+    ATTEMPTS[f"find the other's {kind}"] = lambda function=function: function(GIVEN["other"], os.O_RDWR)
+    ATTEMPTS[f"find the host's {kind}"] = lambda function=function: function("vsbx-host", os.O_RDWR)
 
 
 def reach(family: int, address: Any) -> None:

@@ -29,7 +29,8 @@ ABSENT = ("ENOENT",)
 READ_ONLY = ("EROFS", "EACCES")
 UNREACHABLE = ("ESRCH",)
 REFUSED = ("ECONNREFUSED",)
-IPC = ("shared memory", "semaphores", "message queue")
+IPC = ("shared memory", "semaphores", "message queue", "POSIX message queue", "POSIX shared memory")
+SECRETS = ("the registry", "the specs", "the other's content", "the other's /run", "the audit log", "the policy")
 HOST_PORT = 18999
 MOUNTS = ("/usr", "/", "/etc/alternatives")
 
@@ -46,12 +47,15 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "open a file of the host by its handle": DENIED,
     "find the host's secret": ABSENT,
     "find the host's ssh keys": ABSENT,
+    **{f"find {what}": ABSENT for what in SECRETS},
     # threat 9
     "find libvirt's sockets": ABSENT,
     **{f"make the host's {what} in {where}": DENIED for what in ("disk", "memory") for where in ("/dev", "/tmp", "/srv")},
     # threats 22 and 23
     "make a file in a directory that is at s0": DENIED,
-    "read a file at the other's level": DENIED,
+    **{f"{act} at the other's level": DENIED for act in (
+        "read a file", "write a file", "list a directory", "make a file in a directory",
+    )},
     **{f"relabel an own file to {level}": DENIED for level in ("s0", "other_level")},
     **{f"make a file that is born at {level}": DENIED for level in ("s0", "other_level")},
     "become another level": DENIED,
@@ -73,6 +77,8 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "open the other's network namespace": ABSENT,
     "trace the other's first process": UNREACHABLE,
     "trace the host's sshd": UNREACHABLE,
+    "signal libvirt's controller": UNREACHABLE,
+    "trace libvirt's controller": UNREACHABLE,
     # IPC objects and sockets
     **{f"find {whose} {kind}": ABSENT for kind in IPC for whose in ("the other's", "the host's")},
     "reach a service on the host's loopback": REFUSED,
@@ -81,6 +87,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     **{f"write {path}": (*DENIED, "EROFS") for path in (
         "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
         "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/sys/fs/selinux/enforce", "/sys/fs/selinux/load", "/sys/kernel/uevent_helper",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
     )},
     **dict.fromkeys((
         "load a kernel module", "read the kernel's log", "clear the kernel's log", "set the host name", "swap", "create a bpf map",
@@ -114,7 +121,10 @@ time.sleep(3600)
 END
 systemd-run --quiet --unit=vsbx-listen python3 /run/vsbx-listen.py
 """
-KEPT_NO_LONGER = "systemctl stop vsbx-listen; rm -f /run/vsbx-listen.py; ipcrm --all=shm --all=sem --all=msg"
+KEPT_NO_LONGER = """
+systemctl stop vsbx-listen; rm -f /run/vsbx-listen.py /dev/shm/vsbx-vsbx-host /dev/mqueue/vsbx-vsbx-host
+ipcrm --all=shm --all=sem --all=msg
+"""
 # on the host, where nothing of the above stands in the way
 CONTROLS = (
     *(f"write {key} of the {whose} slice" for key in ("cgroup.procs", "memory.max") for whose in ("own", "other")),
@@ -140,6 +150,10 @@ CONTROLS = (
     "have a descriptor of the other's first process",
     "open the other's network namespace",
     "trace the other's first process",
+    "signal libvirt's controller",
+    "trace libvirt's controller",
+    *(f"find {what}" for what in SECRETS),
+    "a user namespace",
     *(f"find the host's {kind}" for kind in IPC),
     "reach a service on the host's loopback",
     "reach an abstract socket of the host",
@@ -160,7 +174,10 @@ mkdir -p {TREES}/{A}/srv/vsbx-at-s0
 chcon system_u:object_r:virt_sandbox_file_t:s0 {TREES}/{A}/srv/vsbx-at-s0
 echo theirs >{TREES}/{A}/srv/vsbx-other
 chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[B]} {TREES}/{A}/srv/vsbx-other
+mkdir -p {TREES}/{A}/srv/vsbx-other-directory
+chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[B]} {TREES}/{A}/srv/vsbx-other-directory
 echo "leader=$(leader {B})"
+echo "controller=$(cat /run/libvirt/lxc/{A}.pid)"
 echo "sshd=$(pgrep -o sshd)"
 cgroup=$(cut -d: -f3 /proc/$(leader {B})/cgroup)
 printf 'scope=/sys/fs/cgroup%s\n' "${{cgroup%%.scope*}}.scope"
@@ -216,6 +233,7 @@ def given(lab: Lab, scene: Played) -> Iterator[dict[str, dict[str, Any]]]:
         lab.ssh(host, f"touch {' '.join(places)}")
         found[host] = {
             "own": A, "other": B, "other_level": LEVELS[B], "other_pid": int(seen["leader"]), "host_pid": int(seen["sshd"]),
+            "controller_pid": int(seen["controller"]),
             "other_scope": seen["scope"], "secrets": places, "handle": scene.on(host)["handle"].stdout.strip(), "host_port": HOST_PORT,
         }  # fmt: skip
     yield found
@@ -232,7 +250,7 @@ def outcomes(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
             kept = run_attempts(lab, host, way, {**given[host], "own": own, "other": A, "attempts": KEPT})
             # a sandbox may have no keyring of its user to keep one in
             assert {kept[f"keep {kind}"] for kind in IPC} == {"ok"}, kept
-        found[host] = run_attempts(lab, host, inside(A), {**given[host], "attempts": [*EXPECTED, *OWN]})
+        found[host] = run_attempts(lab, host, inside(A), {**given[host], "attempts": [*EXPECTED, *OWN, "a user namespace"]})
     return found
 
 
@@ -246,6 +264,12 @@ def controls(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
 @pytest.mark.parametrize("attempt", EXPECTED)
 def test_root_inside_cannot(outcomes: dict[str, dict[str, str]], host: str, attempt: str) -> None:
     assert outcomes[host][attempt] in EXPECTED[attempt]
+
+
+def test_a_user_namespace_is_denied_where_the_policy_knows_them(lab: Lab, outcomes: dict[str, dict[str, str]], host: str) -> None:
+    """Where it does not, one can be made, in which every capability is denied ("mount in a user namespace")."""
+    known = lab.ssh(host, "test -d /sys/fs/selinux/class/user_namespace && echo known || echo unknown").stdout.strip()
+    assert outcomes[host]["a user namespace"] in (DENIED if known == "known" else ("ok",))
 
 
 @pytest.mark.parametrize("attempt", OWN)
