@@ -39,7 +39,7 @@ answers() { # MAC address of its interface, what it is, when it was started
 mac=$(virsh -q -c lxc:///system domiflist "$name" 2>/dev/null | awk 'NF {print $5; exit}')
 systemctl stop "${name}_sandbox.service"
 rm -rf --one-file-system "$peer"; mkdir -p "$(dirname "$peer")"; cp -a "$root" "$peer"
-mkdir -p "$peer/usr/lib"; cp /usr/lib/os-release "$peer/usr/lib" # nspawn looks before it binds
+mkdir -p "$peer/usr/lib"; cp /usr/lib/os-release "$peer/usr/lib" # nspawn looks before it binds; it would guess the cgroups too
 sed 's/eth0/host0/' "$root/etc/systemd/network/10-eth0.network" > "$peer/etc/systemd/network/10-host0.network"
 was=$(getenforce) # off while nspawn runs: the policy has no rules for its container
 trap 'setenforce "$was"; systemctl stop "$name-peer" || :; rm -rf --one-file-system "$peer"' EXIT
@@ -50,7 +50,7 @@ for round in $(seq "$rounds"); do
     systemctl stop "${name}_sandbox.service"
     setenforce 0
     begin=$(now)
-    systemd-run -q --unit="$name-peer" \
+    systemd-run -q --unit="$name-peer" -E SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 \
         systemd-nspawn -q -b -M "$name-peer" -D "$peer" --bind-ro=/usr --network-bridge=virbr0 --link-journal=no
     answers "$mac" nspawn "$begin" # its networkd gives the interface the sandbox's MAC address
     machinectl poweroff "$name-peer"; while systemctl is-active --quiet "$name-peer"; do sleep 0.2; done

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Acts once on each class of what a sandbox has, in its namespaces, whatever label the actor runs at.
 
-``keep``, inside, makes what is acted on, says its numbers as JSON, and stays. ``enter MOUNTS SANDBOX LEVEL``, on the host, has ``act``
-run at a level in the namespaces of a sandbox but with the mounts of another, which has the sandbox's things in /srv/vsbx.
-``act`` says ``{"type class": outcome}`` with ``ok`` or the name of the error.
+``keep``, inside, makes what is acted on, says its numbers as JSON, and stays. ``enter MOUNTS SANDBOX LEVEL SANDBOX_LEVEL``, on the
+host, has ``act`` run at a level in the namespaces of a sandbox but with the mounts of another. ``act`` says
+``{"type class": outcome}`` with ``ok`` or the name of the error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import errno
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -25,7 +27,7 @@ SHMGET, SHMCTL, SEMGET, SEMCTL, MSGGET, MSGCTL, ADD_KEY, KEYCTL = 29, 31, 64, 66
 IPC_CREAT, IPC_STAT, KEYCTL_DESCRIBE, PROCESS_KEYRING = 0o1000, 2, 6, -2
 PTRACE_SEIZE = 0x4206
 STREAM, DATAGRAM = "\0vsbx-kept", "\0vsbx-kept-datagram"
-PROC = 9
+THINGS, PROC = 108, 109
 
 
 def syscall(number: int, *arguments: Any) -> int:
@@ -51,30 +53,46 @@ def keep() -> None:
     time.sleep(600)
 
 
-def enter(mounts: str, sandbox: str, level: str) -> None:
+def things(level: str, sandbox_level: str) -> Path:
+    """A directory of the actor's, in which are the sandbox's things, the script and a place for the output."""
+    place = Path(tempfile.mkdtemp(prefix="it-things-", dir="/run"))
+    (place / "dir").mkdir()
+    (place / "file").touch()
+    (place / "link").symlink_to("nowhere")
+    os.mkfifo(place / "fifo")
+    os.mknod(place / "socket", 0o666 | stat.S_IFSOCK)
+    (place / "script").write_bytes(Path(__file__).read_bytes())
+    (place / "output").touch()
+    for path in (place, *place.iterdir()):
+        its = level if path in (place, place / "script", place / "output") else sandbox_level
+        os.setxattr(path, "security.selinux", f"system_u:object_r:virt_sandbox_file_t:{its}".encode(), follow_symlinks=False)
+    return place
+
+
+def enter(mounts: str, sandbox: str, level: str, sandbox_level: str) -> None:
     there = first_process(sandbox)
     kept = json.loads(Path("/run/it-kept").read_text(encoding="utf-8"))
     (scope,) = Path("/sys/fs/cgroup/machine.slice/machine-{}.slice".format(sandbox.replace("-", "\\x2d"))).glob("*.scope")
     kept.update(scope=str(scope), slice=str(scope.parent))
-    script = Path(__file__).read_bytes()
-    proc = os.open(f"/proc/{there}/root/proc", os.O_RDONLY)
-    places = [*(f"/proc/{there}/ns/{kind}" for kind in ("ipc", "net", "pid")), f"/proc/{first_process(mounts)}/ns/mnt"]
-    namespaces = [os.open(place, os.O_RDONLY) for place in places]
+    place = things(level, sandbox_level)
+    # what is handed over must be the actor's: input, output, its directory; and /proc as the sandbox sees it
+    given = [place / "script", place / "output", place, Path(f"/proc/{there}/root/proc")]
+    opened = [os.open(path, os.O_WRONLY if path.name == "output" else os.O_RDONLY) for path in given]
+    names = [*(f"/proc/{there}/ns/{kind}" for kind in ("ipc", "net", "pid")), f"/proc/{first_process(mounts)}/ns/mnt"]
+    namespaces = [os.open(name, os.O_RDONLY) for name in names]
+    output = os.open(place / "output", os.O_RDONLY)
     # a child has it from here, and what it executes then runs there
     Path("/proc/thread-self/attr/exec").write_text(f"system_u:system_r:virt_sandbox_t:{level}", encoding="ascii")
     for namespace in namespaces:
         if LIBC.setns(namespace, 0):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    reader, writer = os.pipe()
     if os.fork() == 0:
-        os.dup2(reader, 0)
-        os.dup2(proc, PROC)
-        os.close(writer)
+        for descriptor, number in zip(opened, (0, 1, THINGS, PROC)):
+            os.dup2(descriptor, number)
         os.execv("/usr/bin/python3", ["python3", "-", "act", json.dumps(kept)])
-    os.close(reader)
-    with os.fdopen(writer, "wb") as pipe:
-        pipe.write(script)
-    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+    code = os.waitstatus_to_exitcode(os.wait()[1])
+    print(os.read(output, 65536).decode(), end="")
+    sys.exit(code)
 
 
 def first_process(name: str) -> int:
@@ -108,11 +126,11 @@ def attempts(kept: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     buffer = ctypes.create_string_buffer(512)
     pid = kept["pid"]
     return {
-        f"{content} file": lambda: close(os.open("/srv/vsbx/file", os.O_RDONLY)),
-        f"{content} dir": lambda: os.listdir("/srv/vsbx/dir"),
-        f"{content} lnk_file": lambda: os.readlink("/srv/vsbx/link"),
-        f"{content} sock_file": lambda: os.lstat("/srv/vsbx/socket"),
-        f"{content} fifo_file": lambda: close(os.open("/srv/vsbx/fifo", os.O_RDONLY | os.O_NONBLOCK)),
+        f"{content} file": lambda: close(os.open("file", os.O_RDONLY, dir_fd=THINGS)),
+        f"{content} dir": lambda: os.listdir(os.open("dir", os.O_RDONLY, dir_fd=THINGS)),
+        f"{content} lnk_file": lambda: os.readlink("link", dir_fd=THINGS),
+        f"{content} sock_file": lambda: os.stat("socket", dir_fd=THINGS, follow_symlinks=False),
+        f"{content} fifo_file": lambda: close(os.open("fifo", os.O_RDONLY | os.O_NONBLOCK, dir_fd=THINGS)),
         "virt_sandbox_cgroup_t file": lambda: close(os.open(f"{kept['scope']}/cgroup.procs", os.O_WRONLY)),
         "virt_sandbox_cgroup_t dir": lambda: make_cgroup(f"{kept['scope']}/vsbx"),
         "virt_sandbox_slice_t file": lambda: close(os.open(f"{kept['slice']}/memory.max", os.O_WRONLY)),

@@ -179,7 +179,7 @@ chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[B]} {TREES}/{A}/srv/vsbx-oth
 echo "leader=$(leader {B})"
 echo "controller=$(cat /run/libvirt/lxc/{A}.pid)"
 echo "sshd=$(pgrep -o sshd)"
-cgroup=$(cut -d: -f3 /proc/$(leader {B})/cgroup)
+cgroup=$(sed -n "s/^0:://p" /proc/$(leader {B})/cgroup)
 printf 'scope=/sys/fs/cgroup%s\n' "${{cgroup%%.scope*}}.scope"
 """
 HANDLE = """

@@ -40,18 +40,9 @@ ACTORS = {"the same": (OTHER, LEVELS[OTHER]), "another": (ONE, LEVELS[ONE]), "on
 CLASSES = (Path(__file__).with_name("classes.py")).read_text(encoding="utf-8")
 # a descriptor and a pipe are handed over, and nothing here hands one to who is denied the rest
 NOT_TRIED = {"virt_sandbox_t fd", "virt_sandbox_t fifo_file"}
-TREES = "/var/lib/libvirt/filesystems"
 KEEP = f"""
 virt-sandbox exec {OTHER} -- /usr/bin/python3 - keep </run/it-classes.py >/run/it-kept 2>&1 &
 for n in $(seq 50); do grep -q key /run/it-kept && break; sleep 0.2; done
-for name in {ONE} {OTHER}; do
-    cd {TREES}/$name/srv; rm -rf vsbx; mkdir -m 755 vsbx; cd vsbx
-    mkdir dir; touch file; ln -s nowhere link; mkfifo fifo
-    python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
-    chcon -h system_u:object_r:virt_sandbox_file_t:{LEVELS[OTHER]} dir file link fifo socket
-done
-chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[ONE]} {TREES}/{ONE}/srv/vsbx
-chcon system_u:object_r:virt_sandbox_file_t:{LEVELS[OTHER]} {TREES}/{OTHER}/srv/vsbx
 cat /run/it-kept
 """
 
@@ -59,7 +50,9 @@ cat /run/it-kept
 def act(title: str) -> Task:
     """In OTHER's namespaces, with the mounts of somebody and at a level of somebody's, so that nothing but the level is in the way."""
     whose, level = ACTORS[title]
-    return shell_task(f"act from {title} level", f"python3 /run/it-classes.py enter {whose} {OTHER} {level}", changed_when=False)
+    return shell_task(
+        f"act from {title} level", f"python3 /run/it-classes.py enter {whose} {OTHER} {level} {LEVELS[OTHER]}", changed_when=False
+    )
 
 
 def question(title: str, **options: Any) -> Task:

@@ -79,7 +79,7 @@ HELPER = f"""\
 #!/bin/sh
 {layout.MARK}
 # The host's side of a sandbox's unit: virt-sandbox-unit VERB NAME SLICE LEVEL FILE_TYPE [ARGUMENT...]
-# The arguments are the content and what is to be mounted for start, UNIT... for reload, and "command" where no systemd runs inside.
+# The arguments are the filter, the content and the mounts for run, UNIT... for reload, and "command" where no systemd runs inside.
 set -eu
 verb=$1 name=$2 slice={layout.CGROUPS}/$3 level=$4 file_type=$5
 shift 5
@@ -97,15 +97,24 @@ leader() {{
 clean() {{
     # also a domain that runs behind the unit's back
     test ! -e "/run/libvirt/lxc/$name.pid" || virsh -q -c "$uri" destroy "$name" 2>/dev/null || :
-    while grep -q " $run " /proc/self/mounts; do
+    while mounted; do
         umount -l "$run"
     done
 }}
 
+mounted() {{
+    while read -r _ there _; do
+        test "$there" != "$run" || return 0
+    done </proc/self/mounts
+    return 1
+}}
+
 # libvirt follows links there
-is_place() {{
-    test "$(readlink -f "$1")" = "$1" || {{
-        echo "$1 is not the mount point that it was: it is missing, or a link" >&2
+are_places() {{
+    test "$(readlink -f "$@")" = "$(printf '%s\n' "$@")" || {{
+        for one; do
+            test "$(readlink -f "$one")" = "$one" || echo "$one is not the mount point that it was: it is missing, or a link" >&2
+        done
         exit 1
     }}
 }}
@@ -118,13 +127,20 @@ given() {{
         place=${{rest%%:*}}
         rest=${{rest#*:}}
         case $one in
+        filter:*) {network_filter.NFT} -f "${{one#*:}}" ;;
         root:*)
+            places=
             for place in {" ".join(layout.FOLLOWED)}; do
-                test ! -e "$place" -o -L "$place" || is_place "${{one#*:}}$place"
+                test ! -e "$place" -o -L "$place" || places="$places ${{one#*:}}$place"
             done
+            # shellcheck disable=SC2086 # paths without spaces
+            test ! "$places" || are_places $places
             ;;
-        command) mkfifo -m 600 "$run{command.OUTPUT}" ;;
-        point:*) is_place "${{one#*:}}" ;;
+        command)
+            kind="command"
+            mkfifo -m 600 "$run{command.OUTPUT}"
+            ;;
+        point:*) are_places "${{one#*:}}" ;;
         ram:*)
             mkdir "$place"
             mount -t tmpfs -o "nosuid,nodev,mode=${{rest#*:}},size=${{rest%%:*}},rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
@@ -172,13 +188,14 @@ code() {{
 }}
 
 case $verb in
-start)
+run)
+    kind=
     for try in 1 2 3; do
         prepare "$@"
-        begin && exit 0
+        ! begin || break
         ! runs || {{
             echo "libvirt did not answer for $name, which runs" >&2
-            exit 0
+            break
         }}
         echo "libvirt did not start $name (attempt $try of 3)" >&2
         # it may count as active though its processes have ended, and an interface may be left, whose name is taken then
@@ -186,12 +203,11 @@ start)
         virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device _; do
             ip link delete dev "$device" 2>/dev/null || :
         done
+        test "$try" -lt 3 || exit 1
     done
-    exit 1
-    ;;
-watch)
+    systemd-notify --ready
     pid=$(controller)
-    if test "${{1-}}" = command; then
+    if test "$kind" = command; then
         # whatever is there by now, for what the sandbox preloads runs before its first command: no link is followed, and
         # the mount has no devices
         dd if="$run{command.OUTPUT}" iflag=nofollow bs=64k status=none &
@@ -244,8 +260,8 @@ def host_unit(spec: Mapping[str, Any]) -> str:
     kind = " command" if spec["command"] else ""
     mounts = "".join(f" {word}" for word in unit_arguments(spec))
     needed = " ".join([paths.root, *host_paths(spec)])
-    # before there is an interface
-    filtered = f"ExecStartPre={network_filter.NFT} -f {paths.filter}\n" if network_filter.devices(spec) else ""
+    # the filter before there is an interface
+    given = f" filter:{paths.filter}" if network_filter.devices(spec) else ""
     return f"""\
 {layout.MARK}
 [Unit]
@@ -257,9 +273,9 @@ After={paths.slice} libvirtd.service virtlxcd.service systemd-machined.service n
 RequiresMountsFor={needed}
 
 [Service]
-Type=exec
-{filtered}ExecStartPre={layout.HELPER} start {arguments} root:{paths.root}{kind}{mounts}
-ExecStart={layout.HELPER} watch {arguments}{kind}
+Type=notify
+NotifyAccess=all
+ExecStart={layout.HELPER} run {arguments}{given} root:{paths.root}{kind}{mounts}
 ExecReload={layout.HELPER} reload {arguments} {units}
 ExecStop={layout.HELPER} stop {arguments}{kind}
 ExecStopPost=-{layout.HELPER} clean {arguments}
