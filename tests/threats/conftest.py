@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree, tree_label
@@ -28,6 +30,13 @@ HOST = "system_u:object_r:shadow_t:s0"
 SECRET = b"root:$6$host"
 
 Action = Callable[[], object]
+Hook = Callable[[str, str], None]
+
+# what the engine asks of the system by a path, or changes by a descriptor
+CALLS = (
+    "chmod", "chown", "getxattr", "link", "listdir", "listxattr", "mkdir", "mkfifo", "open", "readlink", "removexattr", "rename", "rmdir",
+    "scandir", "setxattr", "stat", "symlink", "unlink", "utime",
+)  # fmt: skip
 
 
 def label(path: Path, context: str) -> None:
@@ -122,9 +131,25 @@ def scene() -> Iterator[Scene]:
         shutil.rmtree(made.place)
 
 
+def _hooked(name: str, hook: Hook) -> Callable[..., Any]:
+    """The system call, with the hook before it where the engine makes it."""
+    call = getattr(os, name)
+
+    @functools.wraps(call)
+    def hooked(*arguments: Any, **keywords: Any) -> Any:
+        if ".module_utils." in sys._getframe(1).f_globals["__name__"]:
+            hook(name, str(arguments[0]) if arguments else "")
+        return call(*arguments, **keywords)
+
+    return hooked
+
+
 @dataclasses.dataclass
 class Stage:
-    """Runs an action on a fresh scene once for each of its steps, with an attack in front of that step."""
+    """Runs an action on a fresh scene once for each of its steps, with an attack in front of that step.
+
+    The steps are the engine's system calls, one after the other, and the places between them that it names itself.
+    """
 
     scene: Scene
     monkeypatch: pytest.MonkeyPatch
@@ -133,7 +158,7 @@ class Stage:
         seen: list[tuple[str, str]] = []
         self.scene.reset()
         with self.monkeypatch.context() as patch:
-            patch.setattr(tree.seam, "at", lambda step, path: seen.append((step, path)))
+            self._hook(patch, lambda step, path: seen.append((step, path)))
             action()
         return seen
 
@@ -142,7 +167,7 @@ class Stage:
         for number, (step, path) in enumerate(self.steps(action)):
             self.scene.reset()
             with self.monkeypatch.context() as patch:
-                patch.setattr(tree.seam, "at", self._attack_at(number, attack))
+                self._hook(patch, self._attack_at(number, attack))
                 with contextlib.suppress(SandboxError):
                     action()
             yield f"{number}: {step} {path}"
@@ -151,17 +176,23 @@ class Stage:
         """The steps at which the attack does harm to the host."""
         return [where for where in self.attacked(action, attack) if self.scene.host_is_harmed()]
 
-    def at(self, hook: Callable[[str, str], None]) -> None:
+    @staticmethod
+    def _hook(patch: pytest.MonkeyPatch, hook: Hook) -> None:
+        patch.setattr(tree.seam, "at", hook)
+        for name in CALLS:
+            patch.setattr(os, name, _hooked(name, hook))
+
+    def at(self, hook: Hook) -> None:
         self.monkeypatch.setattr(tree.seam, "at", hook)
 
     @staticmethod
-    def _attack_at(number: int, attack: Action) -> Callable[[str, str], None]:
+    def _attack_at(number: int, attack: Action) -> Hook:
         left = [number]
 
         def hook(_step: str, _path: str) -> None:
-            if left[0] == 0:
-                attack()
             left[0] -= 1
+            if left[0] == -1:
+                attack()
 
         return hook
 

@@ -159,7 +159,7 @@ RequiresMountsFor
 
 [Service]
 Type
-NotifyAccess
+ExecStartPre
 ExecStart
 ExecReload
 ExecStop
@@ -235,7 +235,7 @@ def check_host_unit(spec: dict[str, Any], host: Host) -> None:
     assert not [line for line in commands if "$" in line], "a variable"
     kind = 1 if spec["command"] else 0
     before = bool(network_filter.devices(spec)) + kind + sum(1 if mount["type"] == "bind" else 2 for mount in spec["mounts"])
-    assert [len(line.split()) for line in commands] == [7 + before, 6 + (len(spec["units"]) or 1), 6 + kind, 6]
+    assert [len(line.split()) for line in commands] == [7 + before, 6 + kind, 6 + (len(spec["units"]) or 1), 6 + kind, 6]
     (needed,) = re.findall("^RequiresMountsFor=(.*)$", text, re.MULTILINE)
     assert needed.split(" ") == [layout.of(spec).root, *(mount["source"] for mount in spec["mounts"] if mount["source"])]
     assert not re.search(r"[\t\"'\\$%]", needed)

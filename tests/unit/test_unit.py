@@ -56,14 +56,14 @@ def split(line: str) -> list[str]:
     return [word.encode().decode("unicode_escape") for word in line.split()]
 
 
-@pytest.mark.parametrize("directive", ["ExecStart", "ExecReload", "ExecStop", "ExecStopPost"])
+@pytest.mark.parametrize("directive", ["ExecStartPre", "ExecStart", "ExecReload", "ExecStop", "ExecStopPost"])
 @pytest.mark.parametrize("name", ["web", "my-web-2"])
 def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, directive: str) -> None:
     spec = service(name=name, units=[r"w@a\x2db", "x"])
     (line,) = (line for line in unit.host_unit(spec).splitlines() if line.startswith(f"{directive}="))
-    verb = {"ExecStart": "run", "ExecReload": "reload", "ExecStop": "stop", "ExecStopPost": "clean"}
+    verb = {"ExecStartPre": "start", "ExecStart": "watch", "ExecReload": "reload", "ExecStop": "stop", "ExecStopPost": "clean"}
     units = [r"w@a\x2db.service", "x.service"] if directive == "ExecReload" else []
-    given = [f"filter:{layout.of(spec).filter}", f"root:{layout.of(spec).root}"] if directive == "ExecStart" else []
+    given = [f"filter:{layout.of(spec).filter}", f"root:{layout.of(spec).root}"] if directive == "ExecStartPre" else []
     arguments = [verb[directive], name, layout.of(spec).slice, "s0:c1,c2", "virt_sandbox_file_t", *given, *units]
     assert split(line.partition("=")[2].lstrip("-")) == [layout.HELPER, *arguments]
 

@@ -79,7 +79,7 @@ HELPER = f"""\
 #!/bin/sh
 {layout.MARK}
 # The host's side of a sandbox's unit: virt-sandbox-unit VERB NAME SLICE LEVEL FILE_TYPE [ARGUMENT...]
-# The arguments are the filter, the content and the mounts for run, UNIT... for reload, and "command" where no systemd runs inside.
+# The arguments are the filter, the content and the mounts for start, UNIT... for reload, and "command" where no systemd runs inside.
 set -eu
 verb=$1 name=$2 slice={layout.CGROUPS}/$3 level=$4 file_type=$5
 shift 5
@@ -136,10 +136,7 @@ given() {{
             # shellcheck disable=SC2086 # paths without spaces
             test ! "$places" || are_places $places
             ;;
-        command)
-            kind="command"
-            mkfifo -m 600 "$run{command.OUTPUT}"
-            ;;
+        command) mkfifo -m 600 "$run{command.OUTPUT}" ;;
         point:*) are_places "${{one#*:}}" ;;
         ram:*)
             mkdir "$place"
@@ -188,14 +185,13 @@ code() {{
 }}
 
 case $verb in
-run)
-    kind=
+start)
     for try in 1 2 3; do
         prepare "$@"
-        ! begin || break
+        begin && exit 0
         ! runs || {{
             echo "libvirt did not answer for $name, which runs" >&2
-            break
+            exit 0
         }}
         echo "libvirt did not start $name (attempt $try of 3)" >&2
         # it may count as active though its processes have ended, and an interface may be left, whose name is taken then
@@ -203,11 +199,12 @@ run)
         virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device _; do
             ip link delete dev "$device" 2>/dev/null || :
         done
-        test "$try" -lt 3 || exit 1
     done
-    systemd-notify --ready
+    exit 1
+    ;;
+watch)
     pid=$(controller)
-    if test "$kind" = command; then
+    if test "${{1-}}" = command; then
         # whatever is there by now, for what the sandbox preloads runs before its first command: no link is followed, and
         # the mount has no devices
         dd if="$run{command.OUTPUT}" iflag=nofollow bs=64k status=none &
@@ -273,9 +270,9 @@ After={paths.slice} libvirtd.service virtlxcd.service systemd-machined.service n
 RequiresMountsFor={needed}
 
 [Service]
-Type=notify
-NotifyAccess=all
-ExecStart={layout.HELPER} run {arguments}{given} root:{paths.root}{kind}{mounts}
+Type=exec
+ExecStartPre={layout.HELPER} start {arguments}{given} root:{paths.root}{kind}{mounts}
+ExecStart={layout.HELPER} watch {arguments}{kind}
 ExecReload={layout.HELPER} reload {arguments} {units}
 ExecStop={layout.HELPER} stop {arguments}{kind}
 ExecStopPost=-{layout.HELPER} clean {arguments}
