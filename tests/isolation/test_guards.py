@@ -29,7 +29,9 @@ ABSENT = ("ENOENT",)
 READ_ONLY = ("EROFS", "EACCES")
 UNREACHABLE = ("ESRCH",)
 REFUSED = ("ECONNREFUSED",)
-IPC = ("shared memory", "semaphores", "message queue", "POSIX message queue", "POSIX shared memory")
+IPC = ("shared memory", "semaphores", "message queue", "POSIX shared memory")
+# a sandbox may not even have one of its own
+QUEUE = "POSIX message queue"
 SECRETS = ("the registry", "the specs", "the other's content", "the other's /run", "the audit log", "the policy")
 HOST_PORT = 18999
 MOUNTS = ("/usr", "/", "/etc/alternatives")
@@ -81,6 +83,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "trace libvirt's controller": UNREACHABLE,
     # IPC objects and sockets
     **{f"find {whose} {kind}": ABSENT for kind in IPC for whose in ("the other's", "the host's")},
+    **{f"find {whose} {QUEUE}": (*DENIED, *ABSENT) for whose in ("the other's", "the host's")},
     "reach a service on the host's loopback": REFUSED,
     "reach an abstract socket of the host": REFUSED,
     # the kernel
@@ -107,7 +110,7 @@ OWN = (
     "keep a secret in the process's keyring",
 )
 # what the host and the other sandbox have, for the attempts to look for
-KEPT = ("keep a secret in the user's keyring", *(f"keep {kind}" for kind in IPC))
+KEPT = ("keep a secret in the user's keyring", *(f"keep {kind}" for kind in (*IPC, QUEUE)))
 LISTENER = f"""
 systemctl stop vsbx-listen 2>/dev/null
 cat >/run/vsbx-listen.py <<'END'
@@ -154,7 +157,7 @@ CONTROLS = (
     "trace libvirt's controller",
     *(f"find {what}" for what in SECRETS),
     "a user namespace",
-    *(f"find the host's {kind}" for kind in IPC),
+    *(f"find the host's {kind}" for kind in (*IPC, QUEUE)),
     "reach a service on the host's loopback",
     "reach an abstract socket of the host",
     "write /proc/sys/kernel/core_pattern",
