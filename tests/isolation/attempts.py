@@ -351,7 +351,6 @@ ATTEMPTS["read the kernel's memory"] = lambda: os.close(os.open("/proc/kcore", o
 for path in (
     "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
     "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/sys/fs/selinux/enforce", "/sys/fs/selinux/load", "/sys/kernel/uevent_helper",
-    "/sys/kernel/mm/transparent_hugepage/enabled",
 ):  # fmt: skip
     ATTEMPTS[f"write {path}"] = lambda path=path: write(path)
 ATTEMPTS["load a kernel module"] = lambda: syscall(INIT_MODULE, b"\x7fELF", 4, b"")

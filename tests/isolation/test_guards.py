@@ -90,7 +90,6 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     **{f"write {path}": (*DENIED, "EROFS") for path in (
         "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/kernel/modprobe", "/proc/sys/vm/overcommit_memory",
         "/proc/sys/fs/file-max", "/proc/sysrq-trigger", "/sys/fs/selinux/enforce", "/sys/fs/selinux/load", "/sys/kernel/uevent_helper",
-        "/sys/kernel/mm/transparent_hugepage/enabled",
     )},
     **dict.fromkeys((
         "load a kernel module", "read the kernel's log", "clear the kernel's log", "set the host name", "swap", "create a bpf map",
