@@ -80,10 +80,10 @@ molecule-one: setup ## the scenario of the role beneath the others, which change
 env: ## after "make setup", what a shell needs to run molecule, pytest or ansible-playbook itself: eval "$$(make -s env)"
 	@printf 'export LC_ALL=C.UTF-8 PATH=%s:$$PATH ANSIBLE_COLLECTIONS_PATH=%s PYTHONDONTWRITEBYTECODE=1\n' $(STATE)/venv/bin $(STATE)/collections
 
-SOAK ?= 300
-soak: setup ## at length what the tests sample: races of SOAK seconds each, many levels, and a race inside sandboxes ("make lab-prepared" first)
+SOAK ?= 10000
+soak: setup ## at length what the tests sample: races of SOAK attempts each, many levels, and a race inside sandboxes ("make lab-prepared" first)
 	SOAK=$(SOAK) pytest --durations=5 -rP tests/threats/test_threat_02_directory_is_swapped.py
-	VSBX_LEVELS=100000 pytest tests/isolation/test_levels.py tests/isolation/test_threats_inside.py
+	VSBX_LEVELS=100000 VSBX_RACES=64 pytest tests/isolation/test_levels.py tests/isolation/test_threats_inside.py
 
 bench: lab-prepared ## measure, on this machine and on the lab's hosts
 	for bench in tests/bench/bench_*.py; do PYTHONPATH=$(STATE)/collections python $$bench || exit 1; done

@@ -100,6 +100,14 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "find the other's secret in the user's keyring": (*DENIED, "ENOKEY"),
     "find the host's secret in the user's keyring": (*DENIED, "ENOKEY"),
 }  # fmt: skip
+# the cases of docs/threats.md, by words of the attempts
+THREATS = {
+    "09": ("libvirt's sockets", "the host's disk", "the host's memory"),
+    "19": ("cgroup", " slice", " scope"),
+    "20": ("by its handle", "the host's secret", "ssh keys"),
+    "22": ("at s0", "born at"),
+    "23": ("relabel an own file", "become another level", "at the other's level"),
+}
 # what a sandbox may do with what is its own
 OWN = (
     "make and remove a cgroup in the own scope",
@@ -263,7 +271,13 @@ def controls(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     return {host: run_attempts(lab, host, way, {**given[host], "attempts": list(CONTROLS)}) for host in lab.hosts}
 
 
-@pytest.mark.parametrize("attempt", EXPECTED)
+def case(attempt: str) -> str:
+    """The attempt's name in the test's, with the number of the threat that it is a case of."""
+    numbers = [number for number, words in THREATS.items() if any(word in attempt for word in words)]
+    return f"threat_{numbers[0]} {attempt}" if numbers else attempt
+
+
+@pytest.mark.parametrize("attempt", EXPECTED, ids=case)
 def test_root_inside_cannot(outcomes: dict[str, dict[str, str]], host: str, attempt: str) -> None:
     assert outcomes[host][attempt] in EXPECTED[attempt]
 
@@ -284,16 +298,16 @@ def test_the_host_can(controls: dict[str, dict[str, str]], host: str, attempt: s
     assert controls[host][attempt] == "ok"
 
 
-def test_the_passwords_are_its_own(lab: Lab, scene: Played, host: str) -> None:
-    """20: the accounts have no passwords, and the file is not the host's."""
+def test_threat_20_the_passwords_are_its_own(lab: Lab, scene: Played, host: str) -> None:
+    """The accounts have no passwords, and the file is not the host's."""
     stat = "stat -c %d:%i /etc/shadow"
     seen = lab.ssh(host, f"virt-sandbox exec {A} -- sh -c '{stat}; cat /etc/shadow'; {stat}").stdout.splitlines()
     assert seen[0] != seen[-1]
     assert {line.split(":")[1] for line in seen[1:-1]} == {"*"}
 
 
-def test_every_file_is_born_at_the_level_of_its_sandbox(lab: Lab, scene: Played, host: str) -> None:
-    """22: wherever a file can be made inside, it has the sandbox's own level, and a type that is the sandbox's."""
+def test_threat_22_every_file_is_born_at_the_level_of_its_sandbox(lab: Lab, scene: Played, host: str) -> None:
+    """Wherever a file can be made inside, it has the sandbox's own level, and a type that is the sandbox's."""
     found = run_attempts(lab, host, inside(A), {"only": "births"})
     assert {"/srv", "/tmp", "/run", "/var/tmp", "/etc", "/root", "/dev/shm"} <= set(found.values())
     assert "/srv/vsbx-at-s0" not in found.values()

@@ -3,27 +3,48 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level, LevelError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level, LevelError, LevelRange
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 COUNT = int(os.environ.get("VSBX_LEVELS", "6000"))
 CONTEXT = "system_u:object_r:virt_sandbox_file_t:"
-# asks the kernel of each: its canonical spelling, or null where it takes none
+# asks the kernel of each: its canonical spelling, or null where it takes none; it must check as it spells
 ASK = f"""
 import json, selinux, sys
 def canonical(text):
+    taken = True
+    try:
+        selinux.security_check_context_raw({CONTEXT!r} + text)
+    except OSError:
+        taken = False
     try:
         code, context = selinux.security_canonicalize_context_raw({CONTEXT!r} + text)
-        return context.split(":", 3)[3]
     except OSError:
-        return None
+        context = None
+    assert taken == (context is not None), text
+    return context and context.split(":", 3)[3]
 print(json.dumps([canonical(text) for text in json.load(sys.stdin)]))
+"""
+# asks it of each pair of levels: whether a virtual machine, which is held to dominance, and a sandbox may read what is there
+ASK_OF_PAIRS = """
+import json, selinux, sys
+tclass = selinux.string_to_security_class("file")
+read = selinux.string_to_av_perm(tclass, "read")
+def granted(process, file, one, other):
+    decision = selinux.av_decision()
+    source, target = f"system_u:system_r:{process}:{one}", f"system_u:object_r:{file}:{other}"
+    selinux.security_compute_av_raw(source, target, tclass, read, decision)
+    return bool(decision.allowed & read)
+kinds = (("svirt_t", "svirt_image_t"), ("virt_sandbox_t", "virt_sandbox_file_t"))
+print(json.dumps([[granted(*kind, *pair) for kind in kinds] for pair in json.load(sys.stdin)]))
 """
 
 category = st.integers(0, 1030).map(lambda number: f"c{number}")
@@ -33,7 +54,7 @@ listed = st.lists(part, min_size=1, max_size=6).map(",".join)
 level = st.one_of(listed.map(lambda text: f"s0:{text}"), st.just("s0"), listed.map(lambda text: f"s1:{text}"))
 noise = st.text("s0:c,.-19 Cx\t", max_size=3)
 broken = st.tuples(level, st.integers(0, 30), noise).map(lambda each: each[0][: each[1]] + each[2] + each[0][each[1] :])
-spelling = st.one_of(level, level, broken, st.text("s0:c,.12 ", max_size=14))
+spelling = st.one_of(level, level, broken, st.text("s0:c,.12 ", max_size=14), st.tuples(level, level).map("-".join))
 
 
 def spellings() -> list[str]:
@@ -43,9 +64,7 @@ def spellings() -> list[str]:
     @settings(max_examples=COUNT, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(spelling)
     def collect(text: str) -> None:
-        # a range of two levels is another thing (LevelRange)
-        if "-" not in text:
-            found[text] = None
+        found[text] = None
 
     collect()
     return list(found)
@@ -63,14 +82,41 @@ def read(text: str) -> str | None:
         return None
 
 
-def test_the_kernel_and_the_model_read_the_same_levels(lab: Lab, host: str, texts: list[str]) -> None:
-    script = f"cat >/run/it-ask.py <<'END'{ASK}END\npython3 /run/it-ask.py <<'END-OF-TEXTS'\n{json.dumps(texts)}\nEND-OF-TEXTS\n"
-    asked = lab.ssh(host, script, timeout=300)
-    answers = dict(zip(texts, json.loads(asked.stdout)))
-    valid = [text for text, answer in answers.items() if answer is not None]
+def ask(lab: Lab, host: str, script: str, about: object) -> list[Any]:
+    text = f"cat >/run/it-ask.py <<'END'{script}END\npython3 /run/it-ask.py <<'END-OF-TEXTS'\n{json.dumps(about)}\nEND-OF-TEXTS\n"
+    answers: list[Any] = json.loads(lab.ssh(host, text, timeout=300).stdout)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def answers(lab: Lab, texts: list[str]) -> dict[str, dict[str, str | None]]:
+    """The kernel's spelling of each text, by host."""
+    return {host: dict(zip(texts, ask(lab, host, ASK, texts))) for host in lab.hosts}
+
+
+def test_the_kernel_and_the_model_read_the_same_levels(answers: dict[str, dict[str, str | None]], host: str) -> None:
+    # a range of two levels is another thing
+    levels = {text: answer for text, answer in answers[host].items() if "-" not in text}
+    valid = [text for text, answer in levels.items() if answer is not None]
     # neither side would be tested if nearly all were one kind
-    assert len(texts) > COUNT / 3
+    assert len(levels) > COUNT / 4
     assert len(valid) > 500
-    assert len(texts) - len(valid) > 500
-    differences = {text: (answer, read(text)) for text, answer in answers.items() if answer != read(text)}
-    assert differences == {}
+    assert len(levels) - len(valid) > 500
+    assert {text: (answer, read(text)) for text, answer in levels.items() if answer != read(text)} == {}
+
+
+def test_the_model_reads_every_range_that_the_kernel_has(answers: dict[str, dict[str, str | None]], host: str) -> None:
+    ranges = [answer for text, answer in answers[host].items() if "-" in text and answer]
+    assert len([text for text in ranges if "-" in text]) > 20
+    for text in ranges:
+        found = LevelRange.parse(text)
+        sides = text.replace("s1", "s0").split("-")
+        assert [str(found.low), str(found.high)] == [sides[0], sides[-1]]
+        assert found.high >= found.low
+
+
+def test_dominance_and_equality_are_the_kernels(lab: Lab, host: str) -> None:
+    near = [Level.of(some) for size in range(5) for some in itertools.combinations((0, 1, 5, 1023), size)]
+    pairs = list(itertools.product(near, repeat=2))
+    found = ask(lab, host, ASK_OF_PAIRS, [[str(one), str(other)] for one, other in pairs])
+    assert found == [[one >= other, one == other] for one, other in pairs]

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Threats 1 to 3 and 10 on a kernel that enforces: root inside a running sandbox moves things about while the host labels its content.
+"""Threats 1 and 2 on a kernel that enforces: root inside a running sandbox moves things about while the host labels its content.
 
 What is in the way of the engine here is in ``tests/threats`` at every system call; here it is for real, as an attacker has it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Tas
 NAME, LEVEL = "it-race", "s0:c961,c962"
 ARENA = f"/var/lib/libvirt/filesystems/{NAME}/srv/arena"
 VICTIM = "/var/lib/it-race-victim"
-ROUNDS = 8
+ROUNDS = int(os.environ.get("VSBX_RACES", "8"))
 SCENE = f"""
 rm -rf {VICTIM}; mkdir -p {VICTIM}/sub {ARENA}/dir/sub
 for n in $(seq 40); do
@@ -30,7 +31,6 @@ rename = ctypes.CDLL(None).renameat2
 os.chdir("/srv/arena")
 for name, target in {{"evil": "{VICTIM}", "evil-sub": "{VICTIM}/sub", "evil-file": "{VICTIM}/f1"}}.items():
     os.symlink(target, name)
-os.symlink("{VICTIM}", "evil-deep")
 pairs = [(b"dir", b"evil"), (b"dir/sub", b"evil-sub"), (b"dir/f1", b"evil-file")]
 swaps, end = 0, time.monotonic() + 600
 while time.monotonic() < end and not os.path.exists("stop"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree
 
 from .conftest import NEW, OLD, Scene, Stage
 
-SOAK = float(os.environ.get("SOAK", "3"))
-"""Seconds that each real race lasts."""
+SOAK = int(os.environ.get("SOAK", "100"))
+"""Attempts that each real race makes at least."""
 
 ACTIONS: dict[str, Callable[[str], object]] = {
     "relabel": lambda top: tree.relabel(top, NEW),
@@ -51,49 +52,75 @@ def test_without_the_defence_a_swap_leads_out(stage: Stage, no_nofollow: None, a
 
 
 RACER = """
-import ctypes, os, sys
+import ctypes, mmap, os, struct, sys
 rename = ctypes.CDLL(None).renameat2
-a, evil = (os.fsencode(path) for path in sys.argv[1:])
+a, evil, counter = (os.fsencode(path) for path in sys.argv[1:])
+with open(counter, "r+b") as file:
+    shared = mmap.mmap(file.fileno(), 8)
 print("racing", flush=True)
+count = 0
 while True:
-    rename(-100, a, -100, evil, 2)
+    count += rename(-100, a, -100, evil, 2) == 0
+    struct.pack_into("q", shared, 0, count)
 """
 
 
 @contextlib.contextmanager
-def exchanging(scene: Scene) -> Iterator[None]:
-    """Another process exchanges ``a`` with a link to the host's as fast as it can."""
+def exchanging(scene: Scene) -> Iterator[Callable[[], int]]:
+    """Another process exchanges ``a`` with a link to the host's as fast as it can; yields how often it has."""
     (scene.top / "evil").symlink_to(scene.host / "a")
-    arguments = [sys.executable, "-c", RACER, str(scene.top / "a"), str(scene.top / "evil")]
+    counter = scene.place / "counter"
+    counter.write_bytes(bytes(8))
+    arguments = [sys.executable, "-c", RACER, str(scene.top / "a"), str(scene.top / "evil"), str(counter)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as racer:
         assert racer.stdout is not None
         racer.stdout.readline()
         try:
-            yield
+            yield lambda: int.from_bytes(counter.read_bytes(), sys.byteorder)
         finally:
             racer.kill()
 
 
-def race(scene: Scene, seconds: float) -> int:
-    """How many passes it took to harm the host, or, negative, how many did not."""
+def put(top: str) -> None:
+    tree.write_file(top, "a/b/victim", b"x", mode=0o666, uid=7, gid=7, context=NEW)
+
+
+def take(top: str) -> None:
+    tree.remove(top, "a/b/victim")
+
+
+RACES: dict[str, tuple[Callable[[str], object], ...]] = {
+    "relabel": (lambda top: tree.relabel(top, OLD), lambda top: tree.relabel(top, NEW)),
+    "write_file": (put,),
+    "remove": (take, put),
+}
+
+
+def race(scene: Scene, action: str, most: int, seconds: float = math.inf) -> tuple[int, bool]:
+    """How many attempts were made, and whether they did harm to the host."""
     end = time.monotonic() + seconds
-    passes = 0
-    while time.monotonic() < end:
-        passes += 1
-        with contextlib.suppress(tree.TreeError):
-            tree.relabel(str(scene.top), (OLD, NEW)[passes % 2])
-        if scene.host_is_harmed():
-            return passes
-    return -passes
+    top, attempts, harmed = str(scene.top), 0, False
+    while not harmed and attempts < most and time.monotonic() < end:
+        for _time in range(20):
+            for act in RACES[action]:
+                attempts += 1
+                with contextlib.suppress(tree.TreeError, OSError):
+                    act(top)
+        harmed = scene.host_is_harmed()
+    return attempts, harmed
 
 
-def test_a_real_race_is_lost(scene: Scene) -> None:
+@pytest.mark.parametrize("action", RACES)
+def test_a_real_race_is_lost(scene: Scene, action: str) -> None:
+    with exchanging(scene) as exchanges:
+        attempts, harmed = race(scene, action, SOAK)
+        exchanged = exchanges()
+    print(f"{action}: {attempts} attempts, {exchanged} exchanges meanwhile")
+    assert not harmed
+    assert min(attempts, exchanged) >= SOAK
+
+
+@pytest.mark.parametrize("action", RACES)
+def test_without_the_defence_a_real_race_is_won(scene: Scene, no_nofollow: None, action: str) -> None:
     with exchanging(scene):
-        passes = -race(scene, SOAK)
-    print(f"{passes} passes in {SOAK:g} s")
-    assert passes > 5
-
-
-def test_without_the_defence_a_real_race_is_won(scene: Scene, no_nofollow: None) -> None:
-    with exchanging(scene):
-        assert race(scene, 20) > 0
+        assert race(scene, action, 1_000_000, seconds=20)[1]

@@ -280,7 +280,7 @@ CHECKS = (check_spec_file, check_domain, check_host_unit, check_filter, check_sl
 
 @given(specs())
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_what_is_made_of_any_spec_says_that_and_nothing_else(host: Host, spec: dict[str, Any]) -> None:
+def test_threat_18_what_is_made_of_any_spec_says_that_and_nothing_else(host: Host, spec: dict[str, Any]) -> None:
     for check in CHECKS:
         check(spec, host)
 
@@ -323,7 +323,7 @@ PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("option", PLACES)
-def test_hostile_text_anywhere_in_a_value_is_refused_or_harmless(option: str, host: Host) -> None:
+def test_threat_18_hostile_text_anywhere_in_a_value_is_refused_or_harmless(option: str, host: Host) -> None:
     valid, declare = PLACES[option]
     refused = 0
     for text in (*HOSTILE, *LINES):

@@ -190,3 +190,12 @@ def test_every_file_says_its_licence() -> None:
     said = "SPDX-License-Identifier: GPL-3.0-or-later"
     texts = {path: path.read_text() for path in tracked_files() if path.suffix in (".py", ".sh", ".yml", ".toml", ".cil")}
     assert not [relative(path) for path, text in texts.items() if text and said not in "".join(text.splitlines()[:6])]
+
+
+def test_threat_12_labels_are_read_and_written_raw() -> None:
+    """What mcstransd makes of a level can be anything; the binding's calls that ask it have a raw sister."""
+    cooked = re.compile(r"selinux\.(?!\w+_raw\b)(?:\w*(?:con|context|compute_\w+))\(")
+    assert cooked.search("selinux.getfilecon(path)")
+    assert not cooked.search("selinux.getfilecon_raw(path)")
+    found = {str(path): cooked.findall(path.read_text(encoding="utf-8")) for path in (CHECKOUT / "plugins").rglob("*.py")}
+    assert {path: calls for path, calls in found.items() if calls} == {}
