@@ -59,6 +59,10 @@ _HOST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "init_t", "sshd_t", "virtd_t", "virtd_lxc_t", "systemd_machined_t", "auditd_t", "kernel_t",
     )),
     *((name, "unix_stream_socket", ("connectto",)) for name in ("init_t", "virtd_t", "virtd_lxc_t", "system_dbusd_t", "auditd_t")),
+    *((name, tclass, permissions) for name in ("init_t", "unconfined_t") for tclass, permissions in (
+        ("shm", ("read", "write", "associate")), ("sem", ("read", "write", "associate")), ("msgq", ("read", "write", "enqueue")),
+        ("key", ("view", "read", "write", "search", "link", "setattr")), ("unix_dgram_socket", ("sendto",)),
+    )),
 )  # fmt: skip
 _OBJECTS = ("file", "blk_file", "chr_file", "dir")
 # what a host's process may do with the content of a sandbox
