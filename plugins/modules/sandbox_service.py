@@ -249,7 +249,8 @@ options:
       filter:
         description:
           - Whether the host drops what the sandbox sends under another MAC or IP address than its own, and what only servers of
-            addresses and routes send (DHCP, router advertisements).
+            addresses and routes send (DHCP, router advertisements). The host needs nftables for it.
+          - It can be changed while the sandbox runs.
           - Where DHCP on a O(network[].bridge) gives the address, only the MAC address is known.
         type: bool
         default: true
