@@ -46,6 +46,11 @@ ROLE = """
     name: author
     uid: 4321
     home: /srv/author
+- name: Let the web server in
+  ansible.builtin.file:
+    path: /srv/author
+    state: directory
+    mode: "0755"
 - name: Have pages
   ansible.builtin.template:
     src: page.j2

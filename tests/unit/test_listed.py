@@ -149,3 +149,5 @@ def test_a_level_that_rests_is_its_former_owners_only(give: Give) -> None:
     with pytest.raises(ConflictError, match="level: s0:c7 of web and s0:c7,c8, which rests until nothing of old carries it any more"):
         listed.with_levels([spec("web", "s0:c7")], url)
     listed.with_levels([spec("old", "s0:c7,c8")], url)
+    # one that mcs_label has only announced
+    listed.with_levels([spec("web", "s0:c7")], url, check_mode=True)

@@ -25,7 +25,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     require_root()
     wanted = [(listed.about(item["name"], parameters, content_spec, item), item["state"]) for item in listed.items(parameters)]
     specs = [spec for spec, _state in wanted]
-    owners = _levels(wanted, parameters["registry"])
+    owners = _levels(wanted, parameters["registry"], check_mode)
     if parameters["require_enforcing"]:
         for spec, state in wanted:
             if state == "present":
@@ -98,11 +98,11 @@ def _changed(name: str, path: str) -> str:
     return f"{name}: {path} stays outside: it was changed on this host and not everybody may read it; name it in private to copy it"
 
 
-def _levels(wanted: list[tuple[dict[str, Any], str]], registry: str) -> dict[str, str]:
+def _levels(wanted: list[tuple[dict[str, Any], str]], registry: str, check_mode: bool) -> dict[str, str]:
     for spec, state in wanted:
         if state == "absent" and spec["level"] is None:
             spec["level"] = "s0"  # nothing is labelled any more
-    return listed.with_levels([spec for spec, state in wanted if state != "absent"], registry)
+    return listed.with_levels([spec for spec, state in wanted if state != "absent"], registry, check_mode)
 
 
 def _sources(wanted: list[tuple[dict[str, Any], str]], running: set[str], owners: Mapping[str, str]) -> dict[str, Source]:

@@ -62,12 +62,15 @@ def chosen(name: str | None, known: Collection[str], place: str = "this host") -
     return list(known) if name is None else [name]
 
 
-def with_levels(specs: list[dict[str, Any]], url: str) -> dict[str, str]:
-    """Fill in the levels that the registry knows and the play does not name; returns who has which level."""
+def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False) -> dict[str, str]:
+    """Fill in the levels that the registry knows and the play does not name; returns who has which level.
+
+    In check mode a level that rests may be one that ``mcs_label`` has just announced.
+    """
     with level_store.open_store(level_store.on_host(url), create=False) as store:
         registry = Registry(store, None, POLICY_RANGE)
         owners = {name: str(level) for name, level in registry.owners().items()}
-        resting = registry.quarantine()
+        resting = {} if check_mode else registry.quarantine()
     taken = dict(owners)
     named = {}
     for spec in specs:
