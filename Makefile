@@ -59,7 +59,7 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
 # What has passed on both distributions in one run from plain hosts; the rest is hosts-more until it has.
-SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py playbook_example.py) \
+SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py network.py playbook_example.py) \
 	$(addprefix tests/isolation/test_,guards.py isolation_info.py labels_stay.py levels.py) tests/faults
 # S26 installs virtual machines, which takes minutes: for "make walkthrough" and hosts-more.
 hosts: export VSBX_STEPS := $(shell seq -s ' ' -f S%g 25)
