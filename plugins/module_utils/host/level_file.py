@@ -86,10 +86,10 @@ class FileStore:
             levels = f"{owner} ({self._owners[owner]}) and {other} ({self._owners[other]})"
             raise OptionError("registry", self._path, f"{_ALLOWED}; {levels} are not separate")
         for level, former in self._quarantine.items():
-            for owner, other in self._owners.items():
-                if owner != former and level.conflicts(other):
+            for owner, given in self._owners.items():
+                if owner != former and level.conflicts(given):
                     rest = f"{level}, which rests until nothing of {former} carries it any more,"
-                    raise OptionError("registry", self._path, f"{_ALLOWED}; {owner} ({other}) and {rest} are not separate")
+                    raise OptionError("registry", self._path, f"{_ALLOWED}; {owner} ({given}) and {rest} are not separate")
         self._by_level = {level: owner for owner, level in self._owners.items()}
 
     def _text(self) -> str:
