@@ -48,7 +48,8 @@ echo "asked=$(virt-sandbox exec {PEER} -- getent ahostsv4 {NAME} | awk '$2 == "S
 echo "reserved=$(virsh -q -c lxc:///system net-dumpxml default | grep -c "name='{NAME}' ip='$address'")"
 echo "http=$(test -z "$address" || code http://$address/)"
 echo "port=$(code http://127.0.0.1:18080/) $(code http://127.0.0.1:18081/)"
-echo "filter=$(for device in {" ".join(DEVICES)}; do nft list chain bridge virt_sandbox $device 2>/dev/null | grep -oE 'ip saddr [0-9.]+ accept' | cut -d' ' -f3; done | paste -sd ' ')"
+rules() {{ nft list chain bridge virt_sandbox $1 2>/dev/null; }}
+echo "filter=$(for device in {" ".join(DEVICES)}; do rules $device | grep -oE 'ip saddr [0-9.]+ accept' | cut -d' ' -f3; done | paste -sd ' ')"
 """
 
 STATIC: dict[str, Any] = {

@@ -16,12 +16,14 @@ SHELL = "/usr/bin/sh"
 OUTPUT, EXIT = "/run/virt-sandbox-output", "/run/virt-sandbox-exit"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# The first process inside: INIT USER GROUP HOME COMMAND. A command in its place would not hear SIGTERM, for the kernel
+# The first process inside: INIT USER GROUP HOME [NAME=VALUE...] COMMAND; env(1) reads the variables, which none of the shell's own
+# may change, and libvirt's way for them knows no '<' and '&'. A command in its place would not hear SIGTERM, for the kernel
 # keeps from a first process every signal that it has no handler for; nor would it reap what others leave behind.
 # Opening the output waits until the unit reads it, so that nothing of the command runs before that.
 INIT = f"""\
 user=$1 group=${{2#-}} home=${{3#-}}
 shift 3
+set -- env "$@"
 trap : TERM HUP
 exec </dev/null >{OUTPUT} 2>&1
 groups=--init-groups
@@ -53,8 +55,8 @@ def words(value: list[str]) -> list[str]:
     for word in value:
         if not word or not all(character.isprintable() or character in "\n\t" for character in word):
             raise ValueError(f"words that are not empty and have no control characters; {word!r} is none")
-    if value:
-        plain_path(value[0])
+    if value and "=" in plain_path(value[0]):
+        raise ValueError(f"a program without '=' in its path, which would be a variable; {value[0]!r} is none")
     return value
 
 
@@ -92,8 +94,6 @@ def check(spec: Mapping[str, Any]) -> None:
         for name in ("user", "group", "home"):
             if spec[name] is not None:
                 raise OptionError(name, spec[name], "none for units, which say it themselves; it is for a command")
-    if spec["command"] and "" in spec["environment"].values():
-        raise OptionError("environment", spec["environment"], "a value for each variable of a command; libvirt hands on none that is empty")
     for number, network in enumerate(spec["network"]):
         if spec["command"] and network["type"] == "dhcp":
             raise OptionError(f"network[{number}].type", "dhcp", "static for a command, beside which no DHCP client runs")
@@ -109,11 +109,8 @@ def check_inside(spec: Mapping[str, Any], users: Mapping[str, str], groups: Mapp
 
 def init(spec: Mapping[str, Any]) -> list[str]:
     """The first process of a sandbox that runs a command."""
-    return [SHELL, "-c", INIT, "sh", spec["user"] or "root", spec["group"] or "-", spec["home"] or "-", *spec["command"]]
-
-
-def init_environment(spec: Mapping[str, Any]) -> dict[str, str]:
-    return {"PATH": PATH, **spec["environment"]}
+    assignments = [f"{name}={text}" for name, text in spec["environment"].items()]
+    return [SHELL, "-c", INIT, "sh", spec["user"] or "root", spec["group"] or "-", spec["home"] or "-", *assignments, *spec["command"]]
 
 
 def manager_environment(spec: Mapping[str, Any]) -> str:

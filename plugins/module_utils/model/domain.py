@@ -75,8 +75,7 @@ def _init(system: ElementTree.Element, spec: Mapping[str, Any]) -> None:
     _text(system, "init", program)
     for word in words:
         _text(system, "initarg", word)
-    for name, value in command.init_environment(spec).items():
-        _text(system, "initenv", value, name=name)
+    _text(system, "initenv", command.PATH, name="PATH")
 
 
 def _addresses(interface: ElementTree.Element, network: Mapping[str, Any]) -> None:

@@ -26,12 +26,12 @@ _NEVER = ("udp dport { 68, 546 } drop", "icmpv6 type nd-router-advert drop")
 _CLIENT, _TARGET = "@th,288,48", "@th,64,128"
 _TABLE = f"""\
 table {FAMILY} {TABLE} {{
-	map {INTERFACES} {{
-		type ifname : verdict
-	}}
-	chain sent {{
-		type filter hook prerouting priority dstnat; policy accept
-	}}
+    map {INTERFACES} {{
+        type ifname : verdict
+    }}
+    chain sent {{
+        type filter hook prerouting priority dstnat; policy accept
+    }}
 }}
 flush chain {FAMILY} {TABLE} sent
 add rule {FAMILY} {TABLE} sent iifname vmap @{INTERFACES}
