@@ -16,6 +16,7 @@ import time
 INTERFACE = "eth0"
 OWN, OTHER, OTHER_MAC, OWN_IPV6, OTHER_IPV6 = sys.argv[1:]
 BROADCAST = b"\xff" * 6
+LINK_LOCAL = bytes.fromhex("0180c200000e")
 
 
 def packed(mac: str) -> bytes:
@@ -35,9 +36,9 @@ def udp(source: str, target: str, ports: tuple[int, int], data: bytes) -> bytes:
     return header + struct.pack("!HHHH", *ports, 8 + len(data), 0) + data
 
 
-def dhcp(mac: str, text: str) -> bytes:
-    """A question of whoever has the MAC address."""
-    return udp("0.0.0.0", "255.255.255.255", (68, 67), struct.pack("!4B24x6s10x", 1, 1, 6, 0, packed(mac)) + text.encode())
+def dhcp(mac: str, text: str, length: int = 6) -> bytes:
+    """A question of whoever has the MAC address, or with a greater length has more behind it."""
+    return udp("0.0.0.0", "255.255.255.255", (68, 67), struct.pack("!4B24x6s10x", 1, 1, length, 0, packed(mac)) + text.encode())
 
 
 def arp(mac: str, sender: str, about: str, text: str) -> bytes:
@@ -70,6 +71,7 @@ FRAMES = (
     (OWN_MAC, 0x806, arp(OWN_MAC, OTHER, OTHER, "vsbx-arp")),
     (OWN_MAC, 0x806, arp(OWN_MAC, "0.0.0.0", OTHER, "vsbx-probe")),
     (OWN_MAC, 0x800, dhcp(OTHER_MAC, "vsbx-lease")),
+    (OWN_MAC, 0x800, dhcp(OWN_MAC, "vsbx-long-lease", 16)),
     (OTHER_MAC, 0x800, udp(OWN, "255.255.255.255", (4000, 4000), b"vsbx-mac")),
     (OTHER_MAC, 0x806, arp(OTHER_MAC, OTHER, OTHER, "vsbx-both")),
     (OWN_MAC, 0x800, udp(OWN, "255.255.255.255", (67, 68), b"vsbx-dhcp")),
@@ -84,4 +86,6 @@ with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
     for _time in range(3):
         for mac, protocol, payload in FRAMES:
             raw.send(BROADCAST + packed(mac) + struct.pack("!H", protocol) + payload)
+        # a bridge passes it on to nobody, and would learn from it
+        raw.send(LINK_LOCAL + packed(OTHER_MAC) + struct.pack("!H", 0x88CC) + bytes(50))
         time.sleep(0.2)

@@ -139,6 +139,7 @@ def attack(name: str) -> Task:
     python3 /run/it-listen.py virbr0 12 >/run/it-heard &
     sleep 2
     virt-sandbox exec {NAME} -- python3 - $address {PEER_ADDRESS} {PEER_MAC} {IPV6} {IPV6}:1 </run/it-spoof.py
+    bridge fdb show dev {DEVICES[0]} | grep -q '^{PEER_MAC}' && echo learned
     wait; cat /run/it-heard
     """
     return shell_task(name, script, changed_when=False)
@@ -199,7 +200,21 @@ class TestNetwork(CycleTests):
 
 OWN = {"own", "own-arp", "own-probe"}
 OWN_IPV6 = {"six", "six-neighbour", "six-probe"}
-FORGED = {"address", "arp", "both", "dhcp", "duplicate", "lease", "mac", "neighbour", "other-six", "probe", "router"}
+FORGED = {
+    "address",
+    "arp",
+    "both",
+    "dhcp",
+    "duplicate",
+    "learned",
+    "lease",
+    "long-lease",
+    "mac",
+    "neighbour",
+    "other-six",
+    "probe",
+    "router",
+}
 
 
 def test_threat_21_a_sandbox_sends_under_its_own_address_only(played: Played, host: str) -> None:

@@ -222,7 +222,7 @@ def check_filter(spec: dict[str, Any], host: Host) -> None:
         for device in network_filter.devices(spec):
             line = line.replace(device, "DEVICE")
         element = line == 'add element bridge virt_sandbox interfaces { "DEVICE" : goto DEVICE }'
-        rule = re.fullmatch(r"(add|flush) (rule|chain) bridge virt_sandbox DEVICE( [a-z0-9.:!=@,{}_ -]+)?", line)
+        rule = re.fullmatch(r"(add|flush) (rule|chain) bridge virt_sandbox DEVICE( [a-z0-9.:!=@,/{}_ -]+)?", line)
         assert line in frame or element or rule
 
 

@@ -92,14 +92,15 @@ def test_a_type_that_is_held_to_its_level() -> None:
 def test_the_matrix_counts_what_each_may_do_with_each() -> None:
     pairs = list(itertools.permutations([WEB, DB, PART], 2))
     leaks = [leak for one, other in pairs for leak in isolation.between(one, other, judge_by(dominates))]
-    table = isolation.matrix(pairs, leaks)
+    table = isolation.matrix(["web"], pairs, leaks)
     assert table["web"]["db"] == table["db"]["web"] == table["part"]["web"] == 0
     assert table["web"]["part"] > 50
     assert isolation.questions(6, 3) > 100
 
 
 def test_the_matrix_is_silent_about_pairs_that_nobody_asked_about() -> None:
-    assert isolation.matrix([(WEB, DB), (DB, WEB), (PART, WEB)], []) == {"web": {"db": 0}, "db": {"web": 0}, "part": {"web": 0}}
+    assert isolation.matrix(["web"], [(WEB, DB), (DB, WEB), (PART, WEB)], []) == {"web": {"db": 0}, "db": {"web": 0}, "part": {"web": 0}}
+    assert isolation.matrix(["web"], [], []) == {"web": {}}
 
 
 def test_a_host_process_and_the_content() -> None:

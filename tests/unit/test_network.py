@@ -338,8 +338,12 @@ def test_only_who_asks_for_an_address_may_ask_and_for_itself(service: MakeSpec) 
     mac = network.mac("web", 0).replace(":", "")
     asks = filtered(service(), [["10.0.0.1"]])
     assert [line for line in asks if "dport 67" in line] == [
-        f"ip saddr {{ 0.0.0.0, 10.0.0.1 }} udp dport 67 @th,288,48 0x{mac} accept", "udp dport 67 drop",
-    ]  # fmt: skip
+        *(
+            f"ip saddr {{ 0.0.0.0, 10.0.0.1 }} udp dport 67 @th,64,24 0x010106 @th,160,32 {has} @th,288,48 0x{mac} accept"
+            for has in ("0x00000000", "0x0a000001")
+        ),
+        "udp dport 67 drop",
+    ]
     fixed = filtered(service(network=[{"type": "static", "addresses": ["10.0.0.1/24"]}]), [["10.0.0.1"]])
     assert [line for line in fixed if "dport 67" in line] == ["udp dport 67 drop"]
 

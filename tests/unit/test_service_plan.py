@@ -131,7 +131,9 @@ def test_a_change_to_a_running_sandbox(
         "stopped": ["stop"],
         "restarted": again,
     }
-    assert steps(service(**change), state, declared(service()), host) == [*expected, *last[state]]
+    # interfaces that it runs with are filtered until it does not
+    kept = [step for step in expected if state != "present" or step != "filter no more"]
+    assert steps(service(**change), state, declared(service()), host) == [*kept, *last[state]]
 
 
 @pytest.mark.parametrize(("change", "expected", "restarts"), CHANGES)
@@ -273,7 +275,7 @@ def test_the_plan_can_be_told_to_ansible(service: MakeSpec, host: Host, declared
     ],
 )
 def test_what_an_interrupted_removal_left_is_removed(service: MakeSpec, host: Host, changes: dict[str, Any], expected: list[str]) -> None:
-    assert steps(service(), "absent", Observed(**changes), host) == expected
+    assert steps(service(), "absent", Observed(**changes), dataclasses.replace(host, filtered=())) == expected
 
 
 def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: Declared) -> None:

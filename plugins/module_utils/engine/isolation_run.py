@@ -57,7 +57,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "sandboxes": {one.name: _shown(one, policy) for one in chosen},
         "separate": not leaks,
         "leaks": [leak.shown() for leak in leaks],
-        "matrix": isolation.matrix(pairs, leaks),
+        "matrix": isolation.matrix(names, pairs, leaks),
         "questions": isolation.questions(len(pairs), len(chosen)),
         **(_of_this_kernel(chosen) if path is None else {}),
     }

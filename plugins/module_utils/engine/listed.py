@@ -105,6 +105,8 @@ def _check_on_host(named: Mapping[str, str], resting: Mapping[Level, str]) -> No
             if owner != name and level.conflicts(other):
                 rest = f"{other}, which rests until nothing of {owner} carries it any more,"
                 raise ConflictError(f"level: {level} of {name} and {rest} are not separate; mcs_label gives one that is")
-    found = [one for one in conflicts(new, levels_in_use.observe() if new else ()) if not one.other.belongs_to(one.owner)]
+    # what has all categories is the host's own, or reported by mcs_label
+    in_use = [use for use in levels_in_use.observe() if use.level.mask != POLICY_RANGE.mask] if new else []
+    found = [one for one in conflicts(new, in_use) if not one.other.belongs_to(one.owner)]
     if found:
         raise ConflictError(f"level: {found[0]}; mcs_label gives one that is")

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Domain, Lxc
-from ..model import capabilities, layout, limits, network_filter, unit
+from ..model import capabilities, layout, limits, unit
 from ..model.observed import Host, Observed
 from ..model.spec import load
 from . import hosts_file, mounts, tree
@@ -35,7 +35,7 @@ def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
         devices={path: block.device_number(path) for path in limited},
         io_weights=block.has_weights(),
         bridges=sockets.bridges(),
-        filtered=nftables.filtered() if any(map(network_filter.devices, specs)) else (),
+        filtered=nftables.filtered(),
         named=hosts_file.read(),
         granted={spec["process_type"]: granted(spec) for spec in specs if spec["capabilities"]["keep"]},
     )

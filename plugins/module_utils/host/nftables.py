@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from ..model.errors import SandboxError
 from ..model.network_filter import FAMILY, INTERFACES, NFT, TABLE
@@ -11,7 +12,9 @@ from .command import run
 
 
 def filtered() -> list[str]:
-    """The names of the interfaces that have rules now; none where the kernel has no table of ours."""
+    """The names of the interfaces that have rules now; none where the kernel has no table of ours, or nothing can be asked yet."""
+    if not os.path.exists(NFT):
+        return []
     text = run([NFT, "--json", "list", "map", FAMILY, TABLE, INTERFACES], accept=(0, 1))
     if not text.strip():
         return []

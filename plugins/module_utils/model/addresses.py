@@ -15,7 +15,7 @@ from .network import Interface, contains, fixed, mac, mac_of, place
 Spec = Mapping[str, Any]
 Resolved = Sequence[Sequence[str]]  # of each interface its addresses, as far as they are known before it starts
 # by default an interface's MAC address follows from the name and its number: so many may have been reserved
-_INTERFACES = 8
+INTERFACES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _check_network(network: Mapping[str, Any], known: LibvirtNetwork, option: st
 def macs(name: str, specs: Iterable[Spec | None]) -> set[str]:
     """The MAC addresses that are a sandbox's own: those of its specs, of now and before, and those that follow from its name."""
     declared = {mac_of(name, number, one) for spec in specs if spec for number, one in enumerate(spec["network"])}
-    return declared | {mac(name, number) for number in range(_INTERFACES)}
+    return declared | {mac(name, number) for number in range(INTERFACES)}
 
 
 def resolve(specs: Sequence[Spec], others: Sequence[Spec], networks: Networks, before: Iterable[Spec] = ()) -> dict[str, Resolved]:

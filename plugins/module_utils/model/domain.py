@@ -133,7 +133,7 @@ def canonical(xml: str) -> dict[str, Any]:
         "uuid": root.findtext("uuid"),
         "spec": fingerprint_of(root),
         "start": _mark(root, "start"),
-        "addresses": _mark(root, "addresses"),
+        "addresses": _mark(root, "addresses") or "",
         "partition": root.findtext("resource/partition"),
         "init": [root.findtext("os/init"), *(element.text for element in root.iterfind("os/initarg"))],
         "environment": {element.get("name"): element.text for element in root.iterfind("os/initenv")},

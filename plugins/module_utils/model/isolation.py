@@ -168,9 +168,9 @@ def held(subject: Subject, judge: Judge) -> bool:
     return bool(own) and not other
 
 
-def matrix(pairs: Iterable[tuple[Subject, Subject]], leaks: Iterable[Leak]) -> dict[str, dict[str, int]]:
-    """How many permissions the first of each pair has on the second one: 0 is separate."""
-    table: dict[str, dict[str, int]] = {}
+def matrix(names: Iterable[str], pairs: Iterable[tuple[Subject, Subject]], leaks: Iterable[Leak]) -> dict[str, dict[str, int]]:
+    """How many permissions the first of each pair has on the second one: 0 is separate. Each of the names is there."""
+    table: dict[str, dict[str, int]] = {name: {} for name in names}
     for one, other in pairs:
         table.setdefault(one.name, {})[other.name] = 0
     for leak in leaks:

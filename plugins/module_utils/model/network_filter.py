@@ -22,8 +22,9 @@ INTERFACES = "interfaces"
 
 # answers that only a server gives: DHCP of both versions, and a router's advertisements
 _NEVER = ("udp dport { 68, 546 } drop", "icmpv6 type nd-router-advert drop")
-# where in UDP's data a DHCP request says whose it is, and in ICMP's a neighbour's message whom it is about
-_CLIENT, _TARGET = "@th,288,48", "@th,64,128"
+# where a DHCP request says what it is (of an Ethernet address of six bytes), which address it has and whose it is; and a
+# neighbour's message whom it is about
+_REQUEST, _ADDRESS, _CLIENT, _TARGET = "@th,64,24 0x010106", "@th,160,32", "@th,288,48", "@th,64,128"
 _TABLE = f"""\
 table {FAMILY} {TABLE} {{
     map {INTERFACES} {{
@@ -81,15 +82,17 @@ def _interface(mac: str, asks: bool, addresses: Sequence[str]) -> Iterator[str]:
         return
     families = {version: [text for text in addresses if ipaddress.ip_address(text).version == version] for version in (4, 6)}
     if families[4]:
-        yield from _ipv4(mac, asks, ", ".join(families[4]))
+        yield from _ipv4(mac, asks, families[4])
     if families[6]:
         yield from _ipv6(families[6])
     yield "drop"
 
 
-def _ipv4(mac: str, asks: bool, own: str) -> Iterator[str]:
-    if asks:
-        yield f"ip saddr {{ 0.0.0.0, {own} }} udp dport 67 {_CLIENT} 0x{mac.replace(':', '')} accept"
+def _ipv4(mac: str, asks: bool, addresses: Sequence[str]) -> Iterator[str]:
+    own = ", ".join(addresses)
+    for has in (0, *(int(ipaddress.ip_address(text)) for text in addresses)) if asks else ():
+        request = f"{_REQUEST} {_ADDRESS} 0x{has:08x} {_CLIENT} 0x{mac.replace(':', '')}"
+        yield f"ip saddr {{ 0.0.0.0, {own} }} udp dport 67 {request} accept"
     yield "udp dport 67 drop"
     yield f"ip saddr {{ {own} }} accept"
     # before it has the address: whether somebody has it already
@@ -105,4 +108,6 @@ def _ipv6(addresses: Sequence[str]) -> Iterator[str]:
         yield f"ip6 saddr {{ {own} }} icmpv6 type nd-neighbor-advert {about} accept"
         yield f"ip6 saddr :: icmpv6 type nd-neighbor-solicit {about} accept"
     yield "icmpv6 type nd-neighbor-advert drop"
+    # by which a bridge knows what to send it
+    yield "ip6 saddr { ::, fe80::/10 } icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } accept"
     yield f"ip6 saddr {{ {own} }} accept"

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import layout, network_filter, ports
-from .addresses import Entry, entries, entries_of
+from .addresses import INTERFACES, Entry, entries, entries_of
+from .network import host_device
 from .observed import Host, Observed
 from .plan import Plan
 
@@ -27,21 +28,20 @@ def plan_network_gone(plan: Plan, spec: Mapping[str, Any], seen: Observed, host:
     """Of a sandbox that goes nothing is left in the networks and on the host."""
     _plan_released(plan, spec["name"], entries_of(spec["name"], [spec, seen.spec], host.networks))
     _plan_named(plan, spec["name"], (), host)
+    _plan_filter_gone(plan, spec["name"], _filtered(spec, host))
     if seen.filter_text is not None:
-        _plan_filter_gone(plan, spec["name"], network_filter.devices(seen.spec or spec))
         plan.add(spec["name"], "remove the filter", "unlink", path=layout.of(spec).filter, before=seen.filter_text)
 
 
-def plan_filter(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host, live: bool) -> None:
+def plan_filter(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host, live: bool, deferred: bool) -> None:
     """What its interfaces may send, in the file that its next start loads; ``live``: and of those that it runs with.
 
-    The file comes last, for what it says counts as loaded.
+    The file comes last, for what it says counts as loaded. ``deferred``: those that it runs with are others.
     """
     name, path, kept = spec["name"], layout.of(spec).filter, network_filter.devices(spec)
     wanted = network_filter.rules(spec, host.addresses(name))
-    gone = [device for device in network_filter.devices(seen.spec or spec) if device not in kept]
-    if gone:
-        _plan_filter_gone(plan, name, gone)
+    if not deferred:
+        _plan_filter_gone(plan, name, [device for device in _filtered(spec, host) if device not in kept])
     if live and wanted and not (wanted == seen.filter_text and all(device in host.filtered for device in kept)):
         before = [device for device in kept if device in host.filtered]
         plan.add(name, "filter what it sends", "filter", text=wanted, before=before, after=kept)
@@ -51,8 +51,15 @@ def plan_filter(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host,
         plan.add(name, "remove the filter", "unlink", path=path, before=seen.filter_text)
 
 
+def _filtered(spec: Mapping[str, Any], host: Host) -> list[str]:
+    """Which interfaces of a sandbox, as many as it may have or have had, the kernel has rules for."""
+    own = (host_device(spec["name"], number) for number in range(max(INTERFACES, len(spec["network"]))))
+    return [device for device in own if device in host.filtered]
+
+
 def _plan_filter_gone(plan: Plan, name: str, devices: Sequence[str]) -> None:
-    plan.add(name, "filter no more", "filter", text=network_filter.without(devices), before=list(devices))
+    if devices:
+        plan.add(name, "filter no more", "filter", text=network_filter.without(devices), before=list(devices))
 
 
 def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:

@@ -108,7 +108,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     _plan_limits(plan, spec, seen, host)
     if not deferred:
         network_plan.plan_network(plan, spec, seen, host)
-    network_plan.plan_filter(plan, spec, seen, host, live=seen.running and not _interfaces_differ(spec, seen, host))
+    network_plan.plan_filter(plan, spec, seen, host, live=seen.running and not _interfaces_differ(spec, seen, host), deferred=deferred)
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"

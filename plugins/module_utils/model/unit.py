@@ -127,7 +127,10 @@ given() {{
         place=${{rest%%:*}}
         rest=${{rest#*:}}
         case $one in
-        filter:*) {network_filter.NFT} -f "${{one#*:}}" ;;
+        filter:*)
+            filter=${{one#*:}}
+            {network_filter.NFT} -f "$filter"
+            ;;
         root:*)
             places=
             for place in {" ".join(layout.FOLLOWED)}; do
@@ -164,6 +167,15 @@ prepare() {{
     given "$@"
 }}
 
+# what no rule sees: frames that a bridge keeps to itself, from which it would learn where an address is
+guard() {{
+    test ! "$filter" || sed -n 's/^add chain bridge {network_filter.TABLE} //p' "$filter" | while read -r device; do
+        for setting in master/bridge/no_linklocal_learn brport/bpdu_guard; do
+            test ! -e "/sys/class/net/$device/$setting" || echo 1 >"/sys/class/net/$device/$setting"
+        done
+    done
+}}
+
 # one after the other, and bounded: rarely virsh never returns, and cannot be killed, though the sandbox runs; so the lock
 # is not virsh's to hold
 begin() {{
@@ -172,7 +184,8 @@ begin() {{
 
 # whether it runs although libvirt has not said so
 runs() {{
-    leader >/dev/null && test "$(timeout 10 virsh -q -c "$uri" domstate "$name")" = running
+    leader >/dev/null || return 1
+    test "$(timeout 10 virsh -q -c "$uri" domstate "$name")" = running
 }}
 
 # the code with which the command of the sandbox ended, as it says
@@ -186,12 +199,13 @@ code() {{
 
 case $verb in
 start)
+    filter=
     for try in 1 2 3; do
         prepare "$@"
-        begin && exit 0
+        ! begin || break
         ! runs || {{
             echo "libvirt did not answer for $name, which runs" >&2
-            exit 0
+            break
         }}
         echo "libvirt did not start $name (attempt $try of 3)" >&2
         # it may count as active though its processes have ended, and an interface may be left, whose name is taken then
@@ -199,8 +213,9 @@ start)
         virsh -q -c "$uri" domiflist "$name" --inactive | while read -r device _; do
             ip link delete dev "$device" 2>/dev/null || :
         done
+        test "$try" -lt 3 || exit 1
     done
-    exit 1
+    guard
     ;;
 watch)
     pid=$(controller)
