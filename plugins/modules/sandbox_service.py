@@ -159,7 +159,8 @@ options:
           - The label of a directory or file to be bound must let the sandbox use it, which the kernel is asked. A source for
             one sandbox has that sandbox's own type and level, which O(mounts[].relabel) gives. One that several are to read has
             a type of C(/usr), such as C(usr_t).
-          - An image can be in one sandbox only, unless all have it read-only.
+          - An image can be in one sandbox only, unless all have it read-only. Its file needs a label that C(mount) may use, such as
+            C(mount_loopback_t) (C(chcon -t mount_loopback_t), and for good C(semanage fcontext)).
         type: str
       target:
         description:

@@ -21,9 +21,10 @@ PAGES, IMAGE = "/srv/it-opt-pages", "/srv/it-opt.img"
 MB = 1024 * 1024
 
 PREPARE = f"""
-rm -rf {PAGES} {IMAGE} /srv/it-opt-seed; mkdir {PAGES} /srv/it-opt-seed
+rm -rf {PAGES} {IMAGE}* /srv/it-opt-seed; mkdir {PAGES} /srv/it-opt-seed
 echo of the host >{PAGES}/file; echo of the image >/srv/it-opt-seed/hello
-mke2fs -q -t ext4 -d /srv/it-opt-seed {IMAGE} 8M
+mke2fs -q -t ext4 -d /srv/it-opt-seed {IMAGE} 8M; chcon -t mount_loopback_t {IMAGE}
+cp {IMAGE} {IMAGE}.unlabelled; chcon -t var_t {IMAGE}.unlabelled
 """
 
 # what the kernel and processes inside show
@@ -124,7 +125,7 @@ STAGES = (
         {**NOTHING, **ABSENT},
     ),
     Stage(
-        "a command", SLEEP, ("write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
+        "a command", SLEEP, ("write the files inside", "write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
         {"environment": "IT_TEXT=a <b> & 'c'", "process": "www-data games /usr/bin/sleep 86400", "home": "HOME=/srv /srv", "lost": "", "entered": "1"},
     ),
     Stage(
@@ -132,7 +133,7 @@ STAGES = (
         {"environment": "", "process": "root root /usr/bin/sleep 86401", "home": "HOME=/root /root"},
     ),
     Stage(
-        "units again", UNITS, ("write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
+        "units again", UNITS, ("write the files inside", "write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
         {**NOTHING, "process": ""},
     ),
 )  # fmt: skip
@@ -144,12 +145,16 @@ def command(script: str, **options: Any) -> dict[str, Any]:
 
 
 SHOW = f"systemctl show --value --property=ActiveState --property=Result --property=ExecMainStatus {UNIT} | sort | paste -sd ' '"
-WAIT = f"timeout 30 sh -c 'while systemctl is-active --quiet {UNIT}; do sleep 0.2; done'"
+WAIT = (
+    f"timeout 30 sh -c 'until systemctl show --value --property=ActiveState {UNIT} | grep -qE \"^(inactive|failed)\"; do sleep 0.2; done'"
+)
 SAID = f"journalctl --output=cat --no-pager -u {UNIT} | grep ^it-said | tail -n"
 
 
 def command_tasks() -> Iterator[Task]:
     """How a sandbox that runs a command ends, and what shows of it."""
+    unlabelled = {**DISK, "source": f"{IMAGE}.unlabelled"}
+    yield {"name": "an image without a label", SERVICE: {"name": NAME, "level": LEVEL, **UNITS, "mounts": [unlabelled]}}
     yield {"name": "ends in failure", SERVICE: command("echo it-said out; echo it-said err >&2; sleep 1; exit 3")}
     yield shell_task("ended in failure", f"{WAIT}; {SHOW}; {SAID} 2", changed_when=False)
     yield {"name": "info of a failure", INFO: {"name": NAME}}
@@ -161,7 +166,7 @@ def command_tasks() -> Iterator[Task]:
         "name": "heeds signals",
         SERVICE: command("trap 'echo it-said bye; exit 5' TERM; trap 'echo it-said again' HUP; while :; do sleep 0.1; done"),
     }
-    yield {"name": "exec", EXEC: {"name": NAME, "argv": ["sh", "-c", "ps -p 1 -o args= | cut -c 1-12; id -u"]}}
+    yield {"name": "exec", EXEC: {"name": NAME, "argv": ["sh", "-c", "ps -p 1 -o args= | cut -c 1-13; id -u"]}}
     yield shell_task(
         "connect",
         f"(sleep 3; printf 'uname -n\\n'; sleep 2; printf '\\035'; sleep 2) | timeout 30 script -q -e -c 'virt-sandbox connect {NAME}' /dev/null",
@@ -187,8 +192,8 @@ def command_tasks() -> Iterator[Task]:
         SERVICE: command("exec sleep 1000", network=[{"type": "static", "addresses": ["192.168.122.223/24"], "gateway": "192.168.122.1"}]),
     }
     yield shell_task(
-        "ping it",
-        f"ping -q -c 1 -W 5 192.168.122.223 | grep -c ' 0% packet loss'; virt-sandbox exec {NAME} -- ip -4 route | grep -c 'default via 192.168.122.1'",
+        "reach it",
+        f"timeout 10 bash -c '</dev/tcp/192.168.122.223/9' 2>&1 | grep -c 'Connection refused'; virt-sandbox exec {NAME} -- ip -4 route | grep -c 'default via 192.168.122.1'",
     )
 
 
@@ -202,11 +207,18 @@ def played(lab: Lab) -> Iterator[Played]:
     ]
     tasks += [*CYCLE.tasks(), *command_tasks()]
     yield lab.play(tasks, timeout=1800)
-    lab.play([*sandboxes_gone([NAME]), shell_task("clean up the host", f"rm -rf {PAGES} {IMAGE} /srv/it-opt-seed")])
+    lab.play([*sandboxes_gone([NAME]), shell_task("clean up the host", f"rm -rf {PAGES} {IMAGE}* /srv/it-opt-seed")])
 
 
 class TestOptions(CycleTests):
     cycle = CYCLE
+
+
+def test_an_image_that_mount_may_not_read_is_refused(played: Played, host: str) -> None:
+    outcome = played.on(host)["an image without a label"]
+    assert outcome.failed
+    assert "an image that mount may use; its label" in outcome.message
+    assert "denies file open, file read" in outcome.message or "denies file read" in outcome.message
 
 
 def test_a_command_that_fails_fails_its_unit(played: Played, host: str) -> None:
@@ -258,4 +270,4 @@ def test_a_command_that_heeds_nothing_is_killed(played: Played, host: str) -> No
 def test_a_command_may_have_an_address(played: Played, host: str) -> None:
     outcomes = played.on(host)
     assert outcomes["with an address"].result["sandboxes"][NAME]["addresses"] == ["192.168.122.223"]
-    assert outcomes["ping it"].stdout.split() == ["1", "1"]
+    assert outcomes["reach it"].stdout.split() == ["1", "1"]

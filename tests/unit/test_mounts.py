@@ -130,6 +130,7 @@ DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
         (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a file inside, or nothing; there is a directory"),
         (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; a file that is a raw"),
         (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "an image"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", **DENIED}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an image that"),
     ],
 )  # fmt: skip
 def test_what_the_host_or_the_content_forbids(service: MakeSpec, mount: dict[str, Any], seen: dict[str, Any], message: str) -> None:

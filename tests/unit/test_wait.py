@@ -36,7 +36,7 @@ Wait = Callable[..., list[str]]
 def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
     clock = [0.0]
 
-    def run(*, ports: tuple[int, ...] = (), timeout: float = 60, **columns: list[Any]) -> list[str]:
+    def run(*, ports: tuple[int, ...] = (), timeout: float = 60, options: dict[str, Any] | None = None, **columns: list[Any]) -> list[str]:
         seen = Seen(
             **{
                 "unit": [ACTIVE],
@@ -57,7 +57,10 @@ def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
         monkeypatch.setattr(service_run.processes, "at_rest", lambda _name: seen.next("rest"))
         monkeypatch.setattr(service_run.processes, "failed_units", lambda _name: seen.next("failed"))
         monkeypatch.setattr(service_run.processes, "last_words", lambda *_ignored: "port 80 is taken")
-        return [str(failure) for failure in service_run.wait_until_up([service_run._Wait(service(), [["10.0.0.2"]], ports)], timeout)]
+        return [
+            str(failure)
+            for failure in service_run.wait_until_up([service_run._Wait(service(**(options or {})), [["10.0.0.2"]], ports)], timeout)
+        ]
 
     return run
 
@@ -68,6 +71,13 @@ def test_it_is_up_when_all_is_there(wait: Wait) -> None:
         wait(unit=[starting, ACTIVE], inside=[SandboxError("not yet"), {"httpd.service": "activating"}, {"httpd.service": "active"}]) == []
     )
     assert wait(address=[[], [], ["10.0.0.2"]], closed=[[80], []], ports=(80,)) == []
+
+
+def test_a_command_that_ends_at_once_with_a_failure_is_not_taken_for_one_that_runs(wait: Wait) -> None:
+    command = {"units": [], "command": ["/bin/false"], "network": [{"type": "static", "addresses": ["10.0.0.2/24"]}]}
+    assert wait(options=command, unit=[ACTIVE, ACTIVE, ACTIVE]) == []
+    (failure,) = wait(options=command, unit=[ACTIVE, {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "1"}])
+    assert failure.startswith("web: start: its unit failed (exit-code, code 1)")
 
 
 def test_a_unit_that_stays_failed_is_not_waited_for(wait: Wait) -> None:

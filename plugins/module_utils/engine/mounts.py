@@ -18,6 +18,8 @@ _MAGIC_AT, _MAGIC = 1024 + 56, b"\x53\xef"
 # class and permission, of a directory also on the files that will most likely have its label; and what writing adds
 _READ = {"directory": ("dir search", "dir read", "file open", "file read"), "file": ("file open", "file read")}
 _WRITE = {"directory": ("dir write", "dir add_name", "file write"), "file": ("file write",)}
+# who mounts an image for a unit
+_MOUNT = "system_u:system_r:mount_t:s0"
 
 
 def observe(spec: Mapping[str, Any], root: str, everyone: Iterable[Mapping[str, Any]]) -> dict[str, Seen]:
@@ -38,7 +40,7 @@ def _one(spec: Mapping[str, Any], mount: Mapping[str, Any], root: str, others: I
         source=kind,
         real=os.path.realpath(source),
         context=context,
-        denied="" if mount["relabel"] or mount["type"] == "image" else _denied(spec, mount, kind, context),
+        denied="" if mount["relabel"] else _denied(spec, mount, kind, context),
         mislabelled=_mislabelled(spec, source) if relabelled else 0,
         point=point,
         taken=taken(mount, others),
@@ -65,11 +67,11 @@ def _context(path: str) -> str:
 
 
 def _denied(spec: Mapping[str, Any], mount: Mapping[str, Any], kind: str, context: str) -> str:
-    """What the sandbox may not do with a source, as the kernel says; nothing where there is no SELinux to ask."""
+    """What the sandbox may not do with a source, or mount with an image, as the kernel says; nothing where there is no SELinux to ask."""
     kind = "file" if kind == "image" else kind
-    if kind not in _READ or selinux.mode() == "disabled":
+    process = _MOUNT if mount["type"] == "image" else layout.process_context(spec["process_type"], spec["level"])
+    if kind not in _READ or selinux.mode() == "disabled" or (process == _MOUNT and not selinux.knows(_MOUNT)):
         return ""
-    process = layout.process_context(spec["process_type"], spec["level"])
     needed = _READ[kind] + (() if mount["read_only"] else _WRITE[kind])
     if not context:
         return ", ".join(needed)

@@ -23,6 +23,8 @@ from .declared import declared_specs
 _UP = ("started", "restarted", "reloaded")
 # seconds for which a unit inside must have been down to be taken for one that will not run
 LASTING = 3
+# seconds for which a command must have run to be taken for one that does not end at once
+BRIEF = 1
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -150,6 +152,7 @@ class _Wait:
         self.missing = ""
         self._ports = listening
         self._down_since: dict[str, float] = {}
+        self._ran_since: float | None = None
 
     def look(self, unit: Mapping[str, str]) -> StepError | None:
         """What is missing now; a failure that will not mend itself is returned."""
@@ -161,11 +164,17 @@ class _Wait:
             return None
         states = self._states() if unit["ActiveState"] == "active" else {layout.of(self.spec).unit: unit["ActiveState"]}
         down = {one: state for one, state in states.items() if state != "active"}
-        self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet()
+        self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet() or self._brief()
         self.up = not self.missing
         if self.up:
             return self._unpublished()
         return self._failure([one for one, state in down.items() if state in ("failed", "inactive")])
+
+    def _brief(self) -> str:
+        """Why a command that has only just begun does not count as up: it may end at once."""
+        now = time.monotonic()
+        self._ran_since = now if self._ran_since is None else self._ran_since
+        return "its command has only begun" if self.spec["command"] and now - self._ran_since < BRIEF else ""
 
     def _unpublished(self) -> StepError | None:
         """A port of the host that it does not have: something else was quicker."""

@@ -117,7 +117,7 @@ class Seen:
     source: str = ""
     real: str = ""
     context: str = ""
-    # what the sandbox could not do with it, as class and permission
+    # what the sandbox could not do with it, or mount with an image, as class and permission
     denied: str = ""
     # entries that are to be relabelled
     mislabelled: int = 0
@@ -155,6 +155,9 @@ def check(spec: Mapping[str, Any], seen: Mapping[str, Seen], predicted: bool) ->
             _check_source(mount, one)
         if mount["type"] == "bind":
             _check_label(spec, mount, one)
+        elif one.denied:
+            allowed = f"an image that mount may use; its label {one.context} denies {one.denied}, and chcon -t mount_loopback_t allows it"
+            raise OptionError(option(mount, "source"), mount["source"], allowed)
         if not predicted and one.point not in ("", point_kind(one) if mount["type"] == "bind" else "directory"):
             kind = point_kind(one) if mount["type"] == "bind" else "directory"
             raise OptionError(option(mount, "target"), mount["target"], f"a {kind} inside, or nothing; there is a {one.point}")
