@@ -57,10 +57,9 @@ def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
         monkeypatch.setattr(service_run.processes, "at_rest", lambda _name: seen.next("rest"))
         monkeypatch.setattr(service_run.processes, "failed_units", lambda _name: seen.next("failed"))
         monkeypatch.setattr(service_run.processes, "last_words", lambda *_ignored: "port 80 is taken")
-        return [
-            str(failure)
-            for failure in service_run.wait_until_up([service_run._Wait(service(**(options or {})), [["10.0.0.2"]], ports)], timeout)
-        ]
+        monkeypatch.setattr(service_run.processes, "is_up", lambda _name: True)
+        one = service_run._Wait(service(**(options or {})), [["10.0.0.2"]], ports)
+        return [str(failure) for failure in service_run.wait_until_up([one], timeout)]
 
     return run
 
