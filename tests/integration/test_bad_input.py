@@ -119,7 +119,6 @@ VALUES = (
     Case("a file where a directory is", CONTENT, {"files": [{"path": "/etc/default"}]}, ("files[0].path: '/etc/default'", "no directory")),
     Case("a file that the sandbox's identity is in", CONTENT, {"files": [{"path": "/etc/hosts"}]}, ("files[0].path: '/etc/hosts'", "sandbox_service")),
     Case("a mount of the content of another", SERVICE, mount(f"{FILESYSTEMS}/{NEIGHBOUR}/etc"), ("mounts[/srv/x].source", FILESYSTEMS)),
-    Case("an empty variable of a command", SERVICE, {"units": None, "command": ["/bin/true"], "environment": {"A": ""}}, ("environment: {'A': ''}", "command")),
     Case("a share that is none", SERVICE, {"cpu_shares": 0}, ("cpu_shares: 0", "from 1 to 10000")),
     Case("a limit in wrong units", SERVICE, device("/", "10MB/s"), ("io.devices[0].read_bandwidth: '10MB/s'", "512M")),
     Case("a device that there is not", SERVICE, device("/dev/nosuch", "1M"), ("io.devices[0].device: '/dev/nosuch'", "block device")),

@@ -54,7 +54,7 @@ listed = st.lists(part, min_size=1, max_size=6).map(",".join)
 level = st.one_of(listed.map(lambda text: f"s0:{text}"), st.just("s0"), listed.map(lambda text: f"s1:{text}"))
 noise = st.text("s0:c,.-19 Cx\t", max_size=3)
 broken = st.tuples(level, st.integers(0, 30), noise).map(lambda each: each[0][: each[1]] + each[2] + each[0][each[1] :])
-spelling = st.one_of(level, level, broken, st.text("s0:c,.12 ", max_size=14), st.tuples(level, level).map("-".join))
+spelling = st.one_of(level, broken, st.text("s0:c,.12 ", max_size=14), st.tuples(level, level).map("-".join))
 
 
 def spellings() -> list[str]:
@@ -100,8 +100,8 @@ def test_the_kernel_and_the_model_read_the_same_levels(answers: dict[str, dict[s
     valid = [text for text, answer in levels.items() if answer is not None]
     # neither side would be tested if nearly all were one kind
     assert len(levels) > COUNT / 4
-    assert len(valid) > 500
-    assert len(levels) - len(valid) > 500
+    assert len(valid) > 400
+    assert len(levels) - len(valid) > 400
     assert {text: (answer, read(text)) for text, answer in levels.items() if answer != read(text)} == {}
 
 
