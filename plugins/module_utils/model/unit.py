@@ -171,7 +171,9 @@ prepare() {{
 guard() {{
     test ! "$filter" || sed -n 's/^add chain bridge {network_filter.TABLE} //p' "$filter" | while read -r device; do
         for setting in master/bridge/no_linklocal_learn brport/bpdu_guard; do
-            test ! -e "/sys/class/net/$device/$setting" || echo 1 >"/sys/class/net/$device/$setting"
+            setting=/sys/class/net/$device/$setting
+            # a command may have ended by now, and its interface with it
+            test ! -e "$setting" || echo 1 >"$setting" || test ! -e "$setting"
         done
     done
 }}
