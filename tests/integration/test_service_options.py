@@ -193,7 +193,8 @@ def command_tasks() -> Iterator[Task]:
     }
     yield shell_task(
         "reach it",
-        f"timeout 10 bash -c '</dev/tcp/192.168.122.223/9' 2>&1 | grep -c 'Connection refused'; virt-sandbox exec {NAME} -- ip -4 route | grep -c 'default via 192.168.122.1'",
+        f"timeout 10 bash -c '</dev/tcp/192.168.122.223/9' 2>&1 | grep -c 'Connection refused'; "
+        f"virt-sandbox exec {NAME} -- ip -4 route | grep -c 'default via 192.168.122.1'",
     )
 
 
