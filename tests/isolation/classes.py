@@ -100,10 +100,6 @@ def first_process(name: str) -> int:
     return int(subprocess.run(["pgrep", "-o", "-P", controller], capture_output=True, text=True, check=True).stdout)
 
 
-def close(descriptor: int) -> None:
-    os.close(descriptor)
-
-
 def trace(pid: int) -> None:
     if LIBC.ptrace(ctypes.c_long(PTRACE_SEIZE), ctypes.c_long(pid), None, None):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -126,18 +122,18 @@ def attempts(kept: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     buffer = ctypes.create_string_buffer(512)
     pid = kept["pid"]
     return {
-        f"{content} file": lambda: close(os.open("file", os.O_RDONLY, dir_fd=THINGS)),
+        f"{content} file": lambda: os.close(os.open("file", os.O_RDONLY, dir_fd=THINGS)),
         f"{content} dir": lambda: os.listdir(os.open("dir", os.O_RDONLY, dir_fd=THINGS)),
         f"{content} lnk_file": lambda: os.readlink("link", dir_fd=THINGS),
         f"{content} sock_file": lambda: os.stat("socket", dir_fd=THINGS, follow_symlinks=False),
-        f"{content} fifo_file": lambda: close(os.open("fifo", os.O_RDONLY | os.O_NONBLOCK, dir_fd=THINGS)),
-        "virt_sandbox_cgroup_t file": lambda: close(os.open(f"{kept['scope']}/cgroup.procs", os.O_WRONLY)),
+        f"{content} fifo_file": lambda: os.close(os.open("fifo", os.O_RDONLY | os.O_NONBLOCK, dir_fd=THINGS)),
+        "virt_sandbox_cgroup_t file": lambda: os.close(os.open(f"{kept['scope']}/cgroup.procs", os.O_WRONLY)),
         "virt_sandbox_cgroup_t dir": lambda: make_cgroup(f"{kept['scope']}/vsbx"),
-        "virt_sandbox_slice_t file": lambda: close(os.open(f"{kept['slice']}/memory.max", os.O_WRONLY)),
+        "virt_sandbox_slice_t file": lambda: os.close(os.open(f"{kept['slice']}/memory.max", os.O_WRONLY)),
         f"{process} process": lambda: os.kill(pid, 0),
         f"{process} process, traced": lambda: trace(pid),
-        f"{process} dir": lambda: close(os.open(f"{pid}/task", os.O_RDONLY, dir_fd=PROC)),
-        f"{process} file": lambda: close(os.open(f"{pid}/status", os.O_RDONLY, dir_fd=PROC)),
+        f"{process} dir": lambda: os.close(os.open(f"{pid}/task", os.O_RDONLY, dir_fd=PROC)),
+        f"{process} file": lambda: os.close(os.open(f"{pid}/status", os.O_RDONLY, dir_fd=PROC)),
         f"{process} lnk_file": lambda: os.readlink(f"{pid}/cwd", dir_fd=PROC),
         f"{process} unix_stream_socket": lambda: connect(socket.SOCK_STREAM, STREAM),
         f"{process} unix_dgram_socket": lambda: connect(socket.SOCK_DGRAM, DATAGRAM),

@@ -50,9 +50,8 @@ cat /run/it-kept
 def act(title: str) -> Task:
     """In OTHER's namespaces, with the mounts of somebody and at a level of somebody's, so that nothing but the level is in the way."""
     whose, level = ACTORS[title]
-    return shell_task(
-        f"act from {title} level", f"python3 /run/it-classes.py enter {whose} {OTHER} {level} {LEVELS[OTHER]}", changed_when=False
-    )
+    script = f"python3 /run/it-classes.py enter {whose} {OTHER} {level} {LEVELS[OTHER]}; code=$?; rm -r /run/it-things-*; exit $code"
+    return shell_task(f"act from {title} level", script, changed_when=False)
 
 
 def question(title: str, **options: Any) -> Task:

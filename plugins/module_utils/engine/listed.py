@@ -8,10 +8,10 @@ from typing import Any, Callable, TypeVar
 
 from ..host import level_store, levels_in_use
 from ..model.errors import ConflictError, OptionError
-from ..model.mcs import POLICY_RANGE, Level
+from ..model.mcs import POLICY_RANGE, Level, disturbing
 from ..model.options import Option, argument_spec
 from .declared import declared_specs
-from .registry import Registry, conflicts
+from .registry import Registry, conflicts, in_the_way
 
 T = TypeVar("T")
 
@@ -72,7 +72,6 @@ def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False)
         owners = {name: str(level) for name, level in registry.owners().items()}
         resting = {} if check_mode else registry.quarantine()
     taken = dict(owners)
-    named = {}
     for spec in specs:
         if spec["level"] is None:
             if spec["name"] not in owners:
@@ -83,8 +82,7 @@ def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False)
         elif spec["name"] not in owners:
             _check_separate(spec, taken)
             taken[spec["name"]] = spec["level"]
-            named[spec["name"]] = spec["level"]
-    _check_on_host(named, resting)
+    _check_on_host({name: level for name, level in taken.items() if name not in owners}, resting)
     return {level: name for name, level in owners.items()}
 
 
@@ -100,13 +98,9 @@ def _check_on_host(named: Mapping[str, str], resting: Mapping[Level, str]) -> No
     """Levels that the registry has not given, beside all that the host carries; those that a sandbox has already were looked at."""
     there = declared_specs() if named else {}
     new = {name: Level.parse(text) for name, text in named.items() if name not in there or there[name]["level"] != text}
-    for name, level in new.items():
-        for other, owner in resting.items():
-            if owner != name and level.conflicts(other):
-                rest = f"{other}, which rests until nothing of {owner} carries it any more,"
-                raise ConflictError(f"level: {level} of {name} and {rest} are not separate; mcs_label gives one that is")
-    # what has all categories is the host's own, or reported by mcs_label
-    in_use = [use for use in levels_in_use.observe() if use.level.mask != POLICY_RANGE.mask] if new else []
+    for name, rest in disturbing(new, resting):
+        raise ConflictError(f"level: {new[name]} of {name} and {rest} are not separate; mcs_label gives one that is")
+    in_use = in_the_way(levels_in_use.observe()) if new else []
     found = [one for one in conflicts(new, in_use) if not one.other.belongs_to(one.owner)]
     if found:
         raise ConflictError(f"level: {found[0]}; mcs_label gives one that is")

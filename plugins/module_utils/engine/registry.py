@@ -248,6 +248,11 @@ def conflicts(owners: Mapping[str, Level | None], in_use: Iterable[InUse]) -> li
     return found
 
 
+def in_the_way(in_use: Iterable[InUse]) -> list[InUse]:
+    """No level could stand beside one that has no category, or all: a conflict to report, no reason to stop."""
+    return [use for use in in_use if use.level and use.level.mask != POLICY_RANGE.mask]
+
+
 class _Draft:
     """What a run would change, on top of what the store says."""
 
@@ -262,8 +267,7 @@ class _Draft:
         self.pools = dict(store.pools())
         self.assigned: set[Level] = set()
         self.odd = dict(store.owners(other_than=size))
-        # No level could stand beside one that has no category, or all: a conflict to report, no reason to stop.
-        self.in_use = [use for use in in_use if use.level and use.level.mask != POLICY_RANGE.mask]
+        self.in_use = in_the_way(in_use)
         self.same_size: dict[Level, list[InUse]] = {}
         self.other_size: list[InUse] = []
         for use in self.in_use:

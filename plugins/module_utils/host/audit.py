@@ -12,6 +12,8 @@ from .command import run
 _AUSEARCH = "/usr/sbin/ausearch"
 # more would be read by nobody
 _NEWEST = 5000
+# what is said of it where nothing was found, or there is no log
+_NOTHING = ("ended with code 1", "Error opening")
 
 
 def denials(hours: float) -> list[str]:
@@ -24,8 +26,7 @@ def denials(hours: float) -> list[str]:
     try:
         text = run([_AUSEARCH, "--input-logs", "--raw", "-m", "AVC", "--start", *begin])
     except SandboxError as error:
-        # where nothing was found, or there is no log, it ends with a code too
-        if "Invalid" in str(error):
-            raise
-        return []
+        if any(said in str(error) for said in _NOTHING):
+            return []
+        raise
     return text.splitlines()[-_NEWEST:]

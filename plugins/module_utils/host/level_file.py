@@ -13,7 +13,7 @@ from typing import Any
 
 from ..engine.registry import MOST_CATEGORIES, Changes
 from ..model.errors import OptionError
-from ..model.mcs import Level, LevelError, conflicting
+from ..model.mcs import Level, LevelError, conflicting, disturbing
 from .binding import required
 from .level_sql import SCHEMA_VERSION, other_format
 
@@ -85,11 +85,8 @@ class FileStore:
         for owner, other in conflicting(self._owners):
             levels = f"{owner} ({self._owners[owner]}) and {other} ({self._owners[other]})"
             raise OptionError("registry", self._path, f"{_ALLOWED}; {levels} are not separate")
-        for level, former in self._quarantine.items():
-            for owner, given in self._owners.items():
-                if owner != former and level.conflicts(given):
-                    rest = f"{level}, which rests until nothing of {former} carries it any more,"
-                    raise OptionError("registry", self._path, f"{_ALLOWED}; {owner} ({given}) and {rest} are not separate")
+        for owner, rest in disturbing(self._owners, self._quarantine):
+            raise OptionError("registry", self._path, f"{_ALLOWED}; {owner} ({self._owners[owner]}) and {rest} are not separate")
         self._by_level = {level: owner for owner, level in self._owners.items()}
 
     def _text(self) -> str:

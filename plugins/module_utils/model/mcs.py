@@ -151,6 +151,16 @@ def conflicting(levels: Mapping[str, Level]) -> list[tuple[str, str]]:
     return sorted(pairs, key=lambda pair: [place[owner] for owner in pair])
 
 
+def disturbing(levels: Mapping[str, Level], resting: Mapping[Level, str]) -> list[tuple[str, str]]:
+    """Owners whose levels are not separate from one that rests for another, each with a text that says which and for whom."""
+    return [
+        (owner, f"{rest}, which rests until nothing of {former} carries it any more,")
+        for owner, level in levels.items()
+        for rest, former in resting.items()
+        if owner != former and level.conflicts(rest)
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class LevelRange:
     """The low and the high level of a context: what a process is at, and what it is cleared for."""

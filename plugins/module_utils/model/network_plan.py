@@ -42,8 +42,8 @@ def plan_filter(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host,
     wanted = network_filter.rules(spec, host.addresses(name))
     if not deferred:
         _plan_filter_gone(plan, name, [device for device in _filtered(spec, host) if device not in kept])
-    if live and wanted and not (wanted == seen.filter_text and all(device in host.filtered for device in kept)):
-        before = [device for device in kept if device in host.filtered]
+    before = [device for device in kept if device in host.filtered]
+    if live and wanted and not (wanted == seen.filter_text and before == kept):
         plan.add(name, "filter what it sends", "filter", text=wanted, before=before, after=kept)
     if wanted and wanted != seen.filter_text:
         plan.add(name, "write the filter", "write", path=path, text=wanted, mode=0o600, before=seen.filter_text, after=wanted)

@@ -83,7 +83,8 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     name, paths = spec["name"], layout.of(spec)
     _plan_inside(plan, spec, seen, host)
     _plan_mounts(plan, spec, seen)
-    deferred = state == "present" and _interfaces_differ(spec, seen, host)
+    differ = _interfaces_differ(spec, seen, host)
+    deferred = state == "present" and differ
     ports_changed = not deferred and network_plan.plan_ports(plan, spec, seen, host)
     reload_systemd = ports_changed or seen.unit.get("NeedDaemonReload") == "yes"
     if host.helper_text != unit.HELPER:
@@ -108,7 +109,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     _plan_limits(plan, spec, seen, host)
     if not deferred:
         network_plan.plan_network(plan, spec, seen, host)
-    network_plan.plan_filter(plan, spec, seen, host, live=seen.running and not _interfaces_differ(spec, seen, host), deferred=deferred)
+    network_plan.plan_filter(plan, spec, seen, host, live=seen.running and not differ, deferred=deferred)
     _plan_domain(plan, spec, seen, host)
     if seen.enabled != spec["autostart"]:
         verb = "enable" if spec["autostart"] else "disable"
@@ -119,7 +120,7 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     after = dump(spec)
     if seen.spec_text != after:
         plan.add(name, "write the spec", "write", path=paths.spec, text=after, mode=0o600, before=seen.spec_text, after=after)
-    _plan_state(plan, spec, state, seen, host)
+    _plan_state(plan, spec, state, seen, host, differ)
     if not deferred:
         network_plan.plan_ports_up(plan, spec, seen, host)
     return plan
@@ -190,7 +191,7 @@ def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host
         plan.add(spec["name"], "define the domain", "define", xml=xml, before=before, after=after)
 
 
-def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed, host: Host) -> None:
+def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed, host: Host, differ: bool) -> None:
     name, paths = spec["name"], layout.of(spec)
     why = _restart_reasons(spec, seen, host)
     if state == "stopped":
@@ -198,7 +199,7 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
             plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
     elif state == "restarted" or (state in ("started", "reloaded") and seen.running and why):
         reasons = f"running ({', '.join(why)} changed)" if why else "running"
-        if seen.running and _interfaces_differ(spec, seen, host):
+        if seen.running and differ:
             # before any other starts, which may be given the address that this one has now
             plan.add(name, "stop for its new interfaces", "stop", unit=paths.unit, before=reasons, after="stopped")
         plan.add(name, "restart", "restart", unit=paths.unit, before=reasons if seen.running else "stopped", after="running")
