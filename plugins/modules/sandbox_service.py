@@ -57,10 +57,12 @@ options:
     default: virt_sandbox_t
   units:
     description:
-      - The systemd units to run, from the host's C(/usr/lib/systemd/system). At least one, unless there is a O(command).
+      - The systemd units to run, from the host's C(/usr/lib/systemd/system), or else from the sandbox's own
+        C(/etc/systemd/system), where M(virt.sandbox.sandbox_content) has put the host administrator's or one of its
+        O(virt.sandbox.sandbox_content#module:files). At least one, unless there is a O(command).
       - A template, such as V(foo@), runs as the instance with the name of the sandbox. Instances, such as V(foo@bar), stay
         as they are named. C(.service) may be left out.
-      - What the units require or want runs too, where the host's C(/usr) has it. A unit with C(DynamicUser=) runs as a user
+      - What the units require or want runs too, where there is such a unit. A unit with C(DynamicUser=) runs as a user
         of that name that the sandbox has for good.
       - A unit that is masked on the host, or that needs what no sandbox has, such as a device, a kernel module, a mount or a
         capability, is refused with the reason. A drop-in in the sandbox's own C(/etc/systemd/system) may take that need away.

@@ -31,7 +31,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        return "it-" + self.package.split("-")[-1] + ("-x" if "@" in self.unit else "")
+        known_by = self.package.split("-")[-1] or self.unit.partition(".")[0].partition("@")[0]
+        return "it-" + known_by + ("-x" if "@" in self.unit else "")
 
     @property
     def sandbox(self) -> dict[str, Any]:
@@ -49,6 +50,26 @@ frontend f
   http-request return status 200 content-type text/plain string "words of haproxy"
 """
 NO_BIND = "[Service]\nBindReadOnlyPaths=\n"
+# two units of an administrator's: a template on the host with what belongs to it, and one that only the play has
+TEMPLATE = """\
+[Unit]
+Description=Greet as %i
+[Service]
+DynamicUser=yes
+EnvironmentFile=/etc/greeter/%i.env
+WorkingDirectory=/srv/greeter
+ExecStart=/usr/bin/python3 -m http.server $PORT
+"""
+HOSTS_OWN = f"""
+mkdir -p /etc/greeter /srv/greeter /etc/systemd/system/greeter@.service.d
+echo PORT=8080 >/etc/greeter/it-greeter-x.env
+echo words of the host >/srv/greeter/page
+printf '[Service]\\nUMask=0027\\n' >/etc/systemd/system/greeter@.service.d/10-mask.conf
+cat >/etc/systemd/system/greeter@.service <<'END'
+{TEMPLATE}END
+"""
+HOSTS_OWN_GONE = "rm -rf /etc/greeter /srv/greeter /etc/systemd/system/greeter@.service /etc/systemd/system/greeter@.service.d"
+PLAYS_OWN = "[Service]\nExecStart=/usr/bin/python3 -m http.server --directory /srv 80\nProtectSystem=strict\n"
 SERVICES = (
     Case("a forking daemon", "nginx", "nginx.service", "curl -s http://$address/page", "words of nginx",
          {"/var/www/html/page": "words of nginx\n"}),
@@ -66,6 +87,10 @@ SERVICES = (
          {"/etc/vsftpd.conf": "listen=YES\nanonymous_enable=YES\nsecure_chroot_dir=/var/run/vsftpd/empty\n", "/srv/ftp/file": "words of vsftpd\n"}),
     Case("one whose need of a bind mount is taken away", "haproxy", "haproxy.service", "curl -s http://$address/", "words of haproxy",
          {"/etc/haproxy/haproxy.cfg": HAPROXY, "/etc/systemd/system/haproxy.service.d/10-log.conf": NO_BIND}),
+    Case("a template of the host's administrator", "", "greeter@", "curl -s http://$address:8080/page", "words of the host",
+         runs="greeter@it-greeter-x.service"),
+    Case("one that only the play has", "", "player.service", "curl -s http://$address/page", "words of the play",
+         {"/etc/systemd/system/player.service": PLAYS_OWN, "/srv/page": "words of the play\n"}),
 )  # fmt: skip
 NAMES = [one.name for one in SERVICES]
 # whatever a host has where packages keep secrets: a key, a log, a changed configuration that not all may read
@@ -74,7 +99,7 @@ FIND = "cd /var/lib/libvirt/filesystems; grep -rlF SECRET it-server/etc it-serve
 
 
 def packages() -> list[dict[str, Any]]:
-    return [{"package": name, "units": units_of(name)} for name in sorted({one.package for one in SERVICES})]
+    return [{"package": name, "units": units_of(name)} for name in sorted({one.package for one in SERVICES if one.package})]
 
 
 def units_of(package: str) -> list[str]:
@@ -101,6 +126,7 @@ def tasks() -> Iterator[Task]:
     }
     yield shell_task("packages there", "dpkg-query --show " + " ".join(one["package"] for one in packages()), changed_when=False)
     yield shell_task("secrets", SECRETS)
+    yield shell_task("a unit of the administrator's", HOSTS_OWN)
     yield {"name": "levels", "virt.sandbox.mcs_label": {"sandboxes": [{"name": name} for name in [*NAMES, "it-bare"]]}}
     content = {"sandboxes": [one.sandbox for one in SERVICES]}
     yield {"name": "content: in check mode", CONTENT: content, "check_mode": True, "diff": True}
@@ -122,7 +148,7 @@ def tasks() -> Iterator[Task]:
 def played(lab: Lab) -> Iterator[Played]:
     names = [*NAMES, "it-bare"]
     yield lab.play([*sandboxes_gone(names, " first"), *tasks()], timeout=1500, gather_facts=True)
-    lab.play([*sandboxes_gone(names), shell_task("secrets gone", "rm -f /etc/redis/key /var/log/redis/old.log")])
+    lab.play([*sandboxes_gone(names), shell_task("secrets gone", f"rm -f /etc/redis/key /var/log/redis/old.log; {HOSTS_OWN_GONE}")])
 
 
 each = pytest.mark.parametrize("one", SERVICES, ids=lambda one: one.make)
@@ -163,6 +189,9 @@ def test_private_paths_are_found(played: Played, host: str) -> None:
     assert "/etc/vsftpd.conf" in private["it-vsftpd"]
     assert {"/etc/nginx", "/var/lib/nginx", "/var/log/nginx"} <= set(private["it-nginx"])
     assert "/etc/memcached.conf" in private["it-memcached"]
+    units = [f"/etc/systemd/system/greeter@.service{suffix}" for suffix in ("", ".d")]
+    assert private["it-greeter-x"] == ["/etc/greeter/it-greeter-x.env", *units, "/srv/greeter"]
+    assert private["it-player"] == []
 
 
 def test_no_secret_of_the_host_is_inside(played: Played, host: str) -> None:

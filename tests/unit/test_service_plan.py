@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit, unit_file
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check, plan_service
@@ -309,6 +309,30 @@ def test_what_is_not_ours_is_left_alone(service: MakeSpec, host: Host, changes: 
         plan_service(service(), "absent", seen, host)
 
 
+def test_the_host_administrators_unit_counts_only_as_the_content_has_it(service: MakeSpec, host: Host, declared: Declared) -> None:
+    path = "/etc/systemd/system/mine.service"
+    known = {"mine.service": unit_file.parse("mine.service", path, ["[Service]\nDynamicUser=yes\n"])}
+    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": path}, units=known)
+    host, spec = dataclasses.replace(host, systemd=systemd), service(units=["mine"])
+    announced = dict(plan_service(spec, "present", declared(spec, inside={}), host).steps[0].arguments)["files"]
+    assert announced["etc/systemd/system/multi-user.target.wants/mine.service"] == ("link", path)
+    assert "User=mine" in announced["etc/systemd/system/mine.service.d/50-sandbox.conf"][1]
+    check(spec, declared(spec, own_units=known), host)
+    with pytest.raises(OptionError, match="or the sandbox in the latter"):
+        check(spec, declared(spec, own_units={}), host)
+
+
+def test_a_unit_that_only_the_content_has_is_run(service: MakeSpec, host: Host, declared: Declared) -> None:
+    path = "/etc/systemd/system/mine.service"
+    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
+    host, spec = dataclasses.replace(host, systemd=systemd), service(units=["mine"])
+    own = unit_file.parse("mine.service", path, ["[Service]\n"])
+    check(spec, declared(spec, own_units={"mine.service": own}), host)
+    masked = unit_file.parse("mine.service", path, [], masked=path)
+    with pytest.raises(OptionError, match=f"it is masked by {path}"):
+        check(spec, declared(spec, own_units={"mine.service": masked}), host)
+
+
 def without_networkd(host: Host) -> Host:
     paths = {**host.systemd.unit_paths, unit.NETWORK_UNIT: ""}
     return dataclasses.replace(host, systemd=dataclasses.replace(host.systemd, unit_paths=paths))
@@ -324,7 +348,8 @@ def test_what_is_declared_and_there_is_accepted(service: MakeSpec, host: Host, d
     [
         pytest.param(
             {"units": ["gone"]},
-            "units: 'gone.service' is not allowed; a unit that the host has in /usr/lib/systemd/system; is its package installed?",
+            "units: 'gone.service' is not allowed; a unit that the host has in /usr/lib/systemd/system or /etc/systemd/system,"
+            " or the sandbox in the latter; is its package installed?",
             id="unit",
         ),
         pytest.param(

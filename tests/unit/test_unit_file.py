@@ -173,7 +173,7 @@ ExecStart=@/usr/bin/a a --config=/etc/a.conf -f /etc/b.conf $OPTIONS ${DIR}/x
 """
     assert unit_file.paths(unit(text)) == [
         "/var/lib/a", "/var/log/a", "/etc/default/a", "/etc/inetd.conf", "/var/lib/b", "/var/lib/b/c", "/etc/e",
-        "/etc/a.conf", "/etc/b.conf",
+        "/bin/sh", "/usr/bin/a", "/etc/a.conf", "/etc/b.conf",
     ]  # fmt: skip
 
 
@@ -225,8 +225,22 @@ def files(place: Path, *units: str) -> dict[str, UnitFile]:
 
 def test_units_are_read_with_all_that_they_bring_along(place: Path) -> None:
     found = files(place, "b.service", "e.service")
-    assert sorted(found) == ["a@x.service", "b.service", "d.service", "d.socket"]
+    assert sorted(found) == ["a@x.service", "b.service", "d.service", "d.socket", "e.service"]
     assert (found["a@x.service"].one("User"), found["a@x.service"].one("Group")) == ("x", "y")
+
+
+def test_a_link_of_an_administrators_is_no_unit(place: Path) -> None:
+    (place / "etc/other.service").symlink_to("e.service")
+    assert not files(place, "other.service")
+
+
+def test_the_hosts_usr_comes_before_its_administrator(place: Path) -> None:
+    (place / "etc/d.service").write_text("[Service]\nUser=x\n")
+    assert files(place, "d.service")["d.service"].path == str(place / "usr/d.service")
+
+
+def test_what_a_unit_brings_along_has_the_name_of_a_unit() -> None:
+    assert unit_file.needed(unit_file.parse("a.service", "a", ["[Unit]\nWants=../b.service c.service\n"])) == ["c.service"]
 
 
 @pytest.mark.parametrize(("mask", "name"), [("a@.service", "a@x.service"), ("a@x.service", "a@x.service"), ("d.service", "d.socket")])

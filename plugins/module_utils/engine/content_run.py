@@ -89,7 +89,8 @@ def _to_come(spec: Mapping[str, Any], check_mode: bool) -> bool:
 
 def _discover(spec: dict[str, Any]) -> Discovered:
     """What the units of a sandbox add to its private paths."""
-    found = discover(tuple(spec["units"]), tuple(spec["private"]))
+    declared = tuple((file["path"], file["content"]) for file in spec["files"])
+    found = discover(tuple(spec["units"]), tuple(spec["private"]), declared)
     spec["private"] = sorted({*spec["private"], *found.paths})
     return found
 

@@ -27,24 +27,48 @@ NOTHING = Discovered()
 
 
 @functools.cache
-def discover(units: tuple[str, ...], private: tuple[str, ...]) -> Discovered:
-    """From units to paths; what ``private`` names is copied as it is. Cached, because sandboxes are much alike."""
+def discover(units: tuple[str, ...], private: tuple[str, ...], declared: tuple[tuple[str, str], ...] = ()) -> Discovered:
+    """From units to paths; what ``private`` names is copied as it is. Cached, because sandboxes are much alike.
+
+    ``declared``: paths and texts of files that the content has whatever the host has, among them units.
+    """
     if not units:
         return NOTHING
-    found = systemd.unit_files(units)
-    for name in units:
-        if name not in found:
-            raise OptionError("units", name, f"a unit that the host has in {systemd.UNIT_PATHS[0]}; is its package installed?")
+    found = _units(units, dict(declared))
     database = packages.manager()
     files = database.files(_ours(database, found, units))
     named = [path for unit in found.values() for path in unit_file.paths(unit)]
     paths = [path for path in private_paths.candidates([*files, *named]) if os.path.lexists(path)]
     whole = _directories(database, paths, found) | set(_state(found.values()))
-    singles = [path for path in paths if not _is_directory(path)]
+    singles = [path for path in paths if not _is_directory(path)] + _administrators(found.values(), dict(declared))
     top = [path for path in private_paths.topmost(singles, whole) if path not in private and not private_paths.below(path, private)]
     entries = [_entry(path, files, private) for path in top]
     left_out = [path for entry in entries for path in private_paths.left_out(_inside(entry), _reachable(entry))]
     return Discovered(tuple(top), tuple(sorted(left_out)), tuple(path for path in left_out if files.get(path)))
+
+
+def _units(names: Iterable[str], declared: Mapping[str, str]) -> dict[str, unit_file.UnitFile]:
+    """The named units and all that they bring along; raises ``OptionError`` for one that is nowhere."""
+    given = {}
+    for name in names:
+        for path in (f"{unit_file.ADMINISTRATORS}/{one}" for one in unit_file.spellings(name)):
+            if path in declared and name not in given:
+                given[name] = unit_file.parse(name, path, [declared[path]])
+    brought = [one for unit in given.values() for one in unit_file.needed(unit)]
+    found = {**systemd.unit_files([*names, *brought]), **given}
+    for name in names:
+        if name not in found:
+            raise OptionError("units", name, unit_file.WHERE)
+    return found
+
+
+def _administrators(units: Iterable[unit_file.UnitFile], declared: Collection[str]) -> list[str]:
+    """The files of units that are not in /usr, and what an administrator says of these beside."""
+    own = [unit for unit in units if unit_file.is_administrators(unit)]
+    paths = [
+        path for unit in own for path in (unit.path, *(f"{unit_file.ADMINISTRATORS}/{one}.d" for one in unit_file.spellings(unit.name)))
+    ]
+    return [path for path in dict.fromkeys(paths) if path not in declared and os.path.lexists(path)]
 
 
 def _ours(database: packages.Packages, found: Mapping[str, unit_file.UnitFile], declared: Collection[str]) -> list[str]:

@@ -99,7 +99,7 @@ def _units(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _drift(spec: Mapping[str, Any], seen: Observed, facts: Host) -> list[str]:
-    missing = [unit for unit in spec["units"] if not facts.systemd.unit_paths[unit]]
+    missing = [unit for unit in spec["units"] if not seen.systemd(facts).unit_paths[unit]]
     if missing:
-        return [f"find {unit} on the host" for unit in missing]
+        return [f"find {unit}" for unit in missing]
     return [step.name for step in plan_service(spec, "present", seen, facts)]

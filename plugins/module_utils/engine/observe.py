@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
@@ -13,12 +12,7 @@ from ..host.libvirt_lxc import Domain, Lxc
 from ..model import capabilities, layout, limits, unit
 from ..model.observed import Host, Observed
 from ..model.spec import load
-from . import hosts_file, mounts, tree
-
-# the files inside that the spec determines: these, and what stands in these directories
-_FILES = ("etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf", "etc/tmpfiles.d/systemd-nologin.conf")
-_OURS = re.compile(r"etc/systemd/network/\d\d-eth\d+\.network|etc/systemd/system/[a-z-]+\.target\.wants/.*")
-_LIMIT = 65536
+from . import hosts_file, inside, mounts, tree
 
 
 def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
@@ -85,10 +79,7 @@ def sandboxes(
             limits=cgroup.limits(entry.cgroup, limits.FILES) if known and known.active else {},
             stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
             journal=link(entry.journal_link),
-            inside=inside(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {},
-            drop_ins=drop_ins(entry.root, [one.name for one in facts.systemd.brought_by(spec["units"])])
-            if facts and os.path.isdir(entry.root)
-            else {},
+            **(inside.observe(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {}),
             mounts=mounts.observe(spec, entry.root, everyone.values()),
             **ports(entry, known is not None and known.active is not None),
             **(command(entry.root, spec["command"][0]) if spec["command"] and os.path.isdir(entry.root) else {}),
@@ -153,48 +144,3 @@ def content_context(root: str) -> str | None:
         if os.path.lexists(root):
             raise
         return None
-
-
-def inside(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, tuple[str, str]]:
-    """What stands where the spec determines the files inside, and what an earlier spec left there."""
-    top = tree.open_top(root)
-    try:
-        wanted = {file.path for file in unit.inside(spec, facts.systemd, facts.networks)}
-        there = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
-        there |= {path for path in tree.names(top, "etc/systemd/system/multi-user.target.wants") if _OURS.match(path)}
-        there |= {f"{path}/{unit.DROP_IN}" for path in tree.names(top, "etc/systemd/system") if path.endswith(".d")} | {unit.SYSUSERS}
-        found = {path: value(top, path) for path in sorted(wanted | there)}
-        return {path: seen for path, seen in found.items() if seen is not None}
-    finally:
-        os.close(top)
-
-
-def drop_ins(root: str, units: Iterable[str]) -> dict[str, list[str]]:
-    """What the sandbox's own /etc says of the units beside what the host's /usr says."""
-    top = tree.open_top(root)
-    try:
-        return {name: list(_drop_ins(top, name)) for name in units}
-    finally:
-        os.close(top)
-
-
-def _drop_ins(top: int, name: str) -> Iterator[str]:
-    for one in dict.fromkeys((systemd.template(name), name)):
-        for path in tree.names(top, f"etc/systemd/system/{one}.d"):
-            kind, text = value(top, path) or ("", "")
-            if kind == "text" and path.endswith(".conf"):
-                yield text
-
-
-def value(top: int, path: str) -> tuple[str, str] | None:
-    """A file's text or a link's target, as (kind, value); anything else counts as something to replace."""
-    status = tree.lstat(top, path)
-    if status is None:
-        return None
-    kind = tree.kind_of(status.st_mode)
-    if kind == "symlink":
-        return "link", tree.read_link(top, path)
-    if kind == "file" and status.st_size <= _LIMIT:
-        data = tree.read_file(top, path, _LIMIT)
-        return None if data is None else ("text", data.decode("utf-8", "replace"))
-    return kind, ""

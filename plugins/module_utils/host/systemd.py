@@ -13,7 +13,7 @@ from .command import run
 
 UNIT_PATHS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 # where an administrator says that a unit is not to run
-MASKS = ("/etc/systemd/system", "/run/systemd/system")
+MASKS = (model.ADMINISTRATORS, "/run/systemd/system")
 _PROPERTIES = (
     "Id",
     "LoadState",
@@ -101,22 +101,25 @@ def disable_now(unit: str) -> None:
     run(["systemctl", "disable", "--quiet", "--now", "--", unit])
 
 
-def unit_file(unit: str, paths: Sequence[str] = UNIT_PATHS) -> str:
+def shared_file(unit: str, paths: Sequence[str] = UNIT_PATHS) -> str:
     """The file of a unit in the host's /usr, a template's for an instance; empty if there is none."""
-    for directory in paths:
-        for name in dict.fromkeys((unit, template(unit))):
-            if os.path.exists(os.path.join(directory, name)):
-                return os.path.join(directory, name)
-    return ""
+    found = (os.path.join(directory, name) for directory in paths for name in model.spellings(unit))
+    return next((path for path in found if os.path.exists(path)), "")
+
+
+def unit_file(unit: str, paths: Sequence[str] = UNIT_PATHS, administrators: str = model.ADMINISTRATORS) -> str:
+    """The same, or else the administrator's own file, not a link: that is another name of a unit, or says that it is not to run."""
+    own = shared_file(unit, [administrators])
+    return shared_file(unit, paths) or ("" if os.path.islink(own) else own)
 
 
 def unit_files(units: Iterable[str], paths: Sequence[str] = UNIT_PATHS, masks: Sequence[str] = MASKS) -> dict[str, model.UnitFile]:
-    """The named units and all that they bring along, as far as the host's /usr has them."""
+    """The named units and all that they bring along, as far as the host has them."""
     found: dict[str, model.UnitFile] = {}
     pending = sorted(units)
     while pending:
         name = pending.pop(0)
-        path = unit_file(name, paths) if name not in found else ""
+        path = unit_file(name, paths, masks[0]) if name not in found else ""
         if path:
             found[name] = _unit(name, path, masks)
             pending += model.needed(found[name])
@@ -124,7 +127,7 @@ def unit_files(units: Iterable[str], paths: Sequence[str] = UNIT_PATHS, masks: S
 
 
 def _unit(name: str, path: str, masks: Sequence[str]) -> model.UnitFile:
-    spellings = [name] if template(name) == name else [template(name), name]
+    spellings = model.spellings(name)[::-1]
     directory = os.path.dirname(path)
     drop_ins = [os.path.join(place, file) for place in (f"{directory}/{one}.d" for one in spellings) for file in names(place)]
     texts = [read(file) or "" for file in (path, *(file for file in drop_ins if file.endswith(".conf")))]
@@ -132,12 +135,6 @@ def _unit(name: str, path: str, masks: Sequence[str]) -> model.UnitFile:
     candidates = [path, *(os.path.join(place, one) for place in masks for one in spellings)]
     masked = next((file for file in candidates if os.path.realpath(file) == model.NULL), "")
     return model.parse(name, path, [] if masked == path else texts, wants, masked)
-
-
-def template(unit: str) -> str:
-    """The template that a unit is an instance of; any other unit itself."""
-    prefix, at, rest = unit.partition("@")
-    return f"{prefix}@.{rest.rpartition('.')[2]}" if at else unit
 
 
 def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0]) -> HostSystemd:

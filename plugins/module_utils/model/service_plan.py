@@ -49,21 +49,18 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
 
 
 def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+    systemd = seen.systemd(host)
     for name in spec["units"]:
-        if not host.systemd.unit_paths.get(name):
-            raise OptionError("units", name, f"a unit that the host has in {unit_directories()}; is its package installed?")
+        if not systemd.unit_paths.get(name):
+            raise OptionError("units", name, unit_file.WHERE)
     units = {
         name: unit_file.with_drop_ins(one, [text for text in seen.drop_ins.get(name, ()) if not text.startswith(layout.MARK)])
-        for name, one in host.systemd.units.items()
+        for name, one in systemd.units.items()
     }
     for name in spec["units"]:
         reason = unit_file.obstacle(name, units)
         if reason:
             raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
-
-
-def unit_directories() -> str:
-    return "/usr/lib/systemd/system"
 
 
 def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
@@ -136,9 +133,8 @@ def _interfaces_differ(spec: Mapping[str, Any], seen: Observed, host: Host) -> b
 
 def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     """The files inside that the spec determines: one step, because each alone tells a reader little."""
-    wanted = {
-        file.path: ("link", file.link) if file.link else ("text", file.text) for file in unit.inside(spec, host.systemd, host.networks)
-    }
+    files = unit.inside(spec, seen.systemd(host), host.networks)
+    wanted = {file.path: ("link", file.link) if file.link else ("text", file.text) for file in files}
     changed = {path: value for path, value in wanted.items() if seen.inside.get(path) != value}
     gone = sorted(set(seen.inside) - set(wanted))
     if changed or gone:

@@ -314,11 +314,22 @@ def slice_unit(spec: Mapping[str, Any]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class HostSystemd:
-    """What the host's /usr would have a systemd start: targets' wants and units."""
+    """What the host would have a systemd start: targets' wants in /usr, and units."""
 
     wants: Mapping[str, Sequence[str]]
-    unit_paths: Mapping[str, str]  # unit -> its file in /usr
+    unit_paths: Mapping[str, str]  # unit -> its file in /usr, or else in the administrator's directory
     units: Mapping[str, unit_file.UnitFile] = dataclasses.field(default_factory=dict)  # these, and what they bring along
+
+    def path(self, name: str) -> str:
+        """Where a unit is inside; where it will be, if content is to bring it."""
+        return self.unit_paths.get(name) or f"{unit_file.ADMINISTRATORS}/{unit_file.spellings(name)[-1]}"
+
+    def with_own(self, own: Mapping[str, unit_file.UnitFile]) -> HostSystemd:
+        """As a sandbox has it whose own units these are: the host's /usr it shares, the administrator's units it has copies of."""
+        units = {**{name: one for name, one in self.units.items() if not unit_file.is_administrators(one)}, **own}
+        shared = {name: path for name, path in self.unit_paths.items() if not path.startswith(unit_file.ADMINISTRATORS)}
+        paths = {name: shared.get(name) or (own[name].path if name in own else "") for name in self.unit_paths}
+        return HostSystemd(self.wants, paths, units)
 
     def brought_by(self, names: Sequence[str]) -> list[unit_file.UnitFile]:
         """The named units and all that they bring along."""
@@ -368,7 +379,7 @@ def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
     ]
     started = set(spec["units"]) | ({NETWORK_UNIT} if spec["network"] else set())
     for unit in sorted(started):
-        files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.unit_paths.get(unit, "")))
+        files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.path(unit)))
     if host.unit_paths.get(LOGROTATE_UNIT):
         files.append(Inside(f"etc/systemd/system/timers.target.wants/{LOGROTATE_UNIT}", link=host.unit_paths[LOGROTATE_UNIT]))
     for target, units in host.wants.items():

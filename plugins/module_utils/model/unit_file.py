@@ -9,6 +9,10 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NULL = "/dev/null"
+# the units of an administrator: of the host's, which a sandbox has a copy of, and of its own
+ADMINISTRATORS = "/etc/systemd/system"
+
+WHERE = f"a unit that the host has in /usr/lib/systemd/system or {ADMINISTRATORS}, or the sandbox in the latter; is its package installed?"
 
 # what a sandbox's processes may do (the policy says so too); the rest a service may ask for and not get
 CAPABILITIES = frozenset(
@@ -33,6 +37,7 @@ _FOLLOWED = (".service", ".socket", ".timer", ".path")
 # what of a unit's file view goes beyond hiding and protecting: systemd does not start it without a mount namespace
 _OTHER_ROOT = ("RootDirectory", "RootImage", "RootImageOptions", "MountImages", "ExtensionImages", "ExtensionDirectories", "LogNamespace")
 _OTHER_NAMESPACE = ("NetworkNamespacePath", "IPCNamespacePath")
+_PREFIXES = "@-:+!|"  # of a program, which say how it is run
 _COMMANDS = ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")
 
@@ -72,6 +77,11 @@ def parse(name: str, path: str, texts: Sequence[str], wants: Sequence[str] = (),
             else:
                 settings[key] = []
     return UnitFile(name, path, texts, settings, wants, masked)
+
+
+def is_administrators(unit: UnitFile) -> bool:
+    """Whether it is in /etc, which is the sandbox's own, and not in /usr."""
+    return unit.path.startswith(ADMINISTRATORS + "/")
 
 
 def with_drop_ins(unit: UnitFile, texts: Sequence[str]) -> UnitFile:
@@ -115,9 +125,17 @@ def instance_of(unit: str, name: str) -> str:
     return f"{prefix}@{name}{rest}" if at and rest.rfind(".") == 0 else unit
 
 
+def spellings(unit: str) -> list[str]:
+    """The names under which its files are looked for: its own, then that of the template that it is an instance of."""
+    prefix, at, rest = unit.partition("@")
+    return list(dict.fromkeys([unit, f"{prefix}@.{rest.rpartition('.')[2]}"])) if at else [unit]
+
+
 def needed(unit: UnitFile) -> list[str]:
-    """The units that it brings along: they run inside too, where the host's /usr has them."""
-    return [name for name in dict.fromkeys((*required(unit), *unit.words(*_WANTS), *unit.wants)) if name.endswith(_FOLLOWED)]
+    """The units that it brings along: they run inside too, where the sandbox has them."""
+    return [
+        name for name in dict.fromkeys((*required(unit), *unit.words(*_WANTS), *unit.wants)) if name.endswith(_FOLLOWED) and "/" not in name
+    ]
 
 
 def required(unit: UnitFile) -> list[str]:
@@ -274,7 +292,7 @@ def paths(unit: UnitFile) -> list[str]:
         named += [f"{base}/{word.partition(':')[0]}" for word in unit.words(key)]
     for key in _COMMANDS:
         for command in unit.all(key):
-            named += [word.rpartition("=")[2] for word in _split(command)[1:]]
+            named += [word.rpartition("=")[2] for word in _split(command.lstrip(_PREFIXES))]
     return [path for path in dict.fromkeys(named) if path.startswith("/") and "$" not in path and "%" not in path]
 
 

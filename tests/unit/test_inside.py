@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox's own units, which root inside may have made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import inside
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
+
+UNITS = "etc/systemd/system"
+
+
+@pytest.fixture
+def own(tmp_path: Path, host: Host, service: Callable[..., dict[str, Any]]) -> Callable[[dict[str, str], str], dict[str, Any]]:
+    """What is seen of a content tree with these files, whose sandbox runs this unit."""
+
+    def observe(files: dict[str, str], name: str) -> dict[str, Any]:
+        for path, text in files.items():
+            place = tmp_path / UNITS / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if text.startswith("->"):
+                place.symlink_to(text[2:])
+            else:
+                place.write_text(text)
+        spec = service(units=[name])
+        systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, spec["units"][0]: ""})
+        return inside.observe(str(tmp_path), spec, dataclasses.replace(host, systemd=systemd))
+
+    return observe
+
+
+def test_it_is_found_with_what_it_brings_along(own: Any) -> None:
+    files = {"mine@.service": "[Unit]\nWants=other.timer\n", "mine@x.service.d/1.conf": "[Service]\nUser=x\n", "other.timer": "[Timer]\n"}
+    seen = own(files, "mine@x.service")
+    assert {name: unit.path for name, unit in seen["own_units"].items()} == {
+        "mine@x.service": f"/{UNITS}/mine@.service",
+        "other.timer": f"/{UNITS}/other.timer",
+    }
+    assert seen["own_units"]["mine@x.service"].one("User") == "x"
+
+
+def test_a_mask_is_seen(own: Any) -> None:
+    assert own({"mine.service": "->/dev/null"}, "mine.service")["own_units"]["mine.service"].masked == f"/{UNITS}/mine.service"
+
+
+@pytest.mark.parametrize("text", ["->/etc/passwd", "->../../../../../../etc/passwd"])
+def test_a_link_is_not_followed(own: Any, text: str) -> None:
+    assert own({"mine.service": text}, "mine.service")["own_units"] == {}
+
+
+def test_units_that_need_each_other_come_to_an_end(own: Any) -> None:
+    files = {"mine.service": "[Unit]\nRequires=other.service\n", "other.service": "[Unit]\nRequires=mine.service ../../x.service\n"}
+    assert sorted(own(files, "mine.service")["own_units"]) == ["mine.service", "other.service"]
