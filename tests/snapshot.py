@@ -22,6 +22,7 @@ PLACES = (
     "/etc/systemd/system/*/*_sandbox.service",
     "/etc/systemd/system/machine-*",
     "/usr/local/libexec/virt-sandbox*",
+    "/etc/selinux/*/contexts/files/file_contexts.local",
     FILESYSTEMS,
     "/var/lib/virt-sandbox/content",
 )

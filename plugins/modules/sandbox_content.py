@@ -32,7 +32,10 @@ options:
     choices: [present, absent]
     default: present
   path:
-    description: The directory in which the trees of the sandboxes are.
+    description:
+      - The directory in which the trees of the sandboxes are.
+      - A relabel of the host, such as C(restorecon -R) by a package, leaves alone what is in the default. For a tree in another
+        place a rule is added that has it left alone too, as with C(semanage fcontext); it goes with the content.
     type: path
     default: /var/lib/libvirt/filesystems
   level:

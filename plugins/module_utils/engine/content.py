@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
+from ..host import file_contexts, ssh, systemd
 from ..host import image as images
-from ..host import ssh, systemd
 from ..model import layout
 from ..model.content_plan import Image, Labelled, Observed, Source, foreign, level_of, no_longer_declared
 from ..model.errors import OptionError, SandboxError
@@ -173,6 +173,7 @@ def actions(running: Callable[[], set[str]]) -> dict[str, Action]:
         "remove_files": remove_files,
         "mount_point": mount_point,
         "relabel": relabel,
+        "rules": lambda add, remove, **_ignored: file_contexts.change(add, remove),
         "accounts": accounts,
         "take": take,
         "keep": keep,

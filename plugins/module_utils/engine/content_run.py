@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import selinux
+from ..host import file_contexts, selinux
 from ..host.libvirt_lxc import Lxc
 from ..model import content_plan, layout
-from ..model.content_plan import Source
+from ..model.content_plan import Observed, Source
 from ..model.errors import OptionError
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
@@ -19,54 +19,88 @@ from . import content, listed
 from .apply import apply, report_failures, require_root
 from .discover import NOTHING, Discovered, discover
 
+# a spec, and the state that it is to be in
+Wanted = tuple[dict[str, Any], str]
+
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_content`` returns."""
     require_root()
     wanted = [(listed.about(item["name"], parameters, content_spec, item), item["state"]) for item in listed.items(parameters)]
-    specs = [spec for spec, _state in wanted]
     owners = _levels(wanted, parameters["registry"], check_mode)
     if parameters["require_enforcing"]:
         for spec, state in wanted:
             if state == "present":
                 selinux.require(PROCESS_TYPE, spec["file_type"], spec["level"])
+    not_yet: list[str] = []  # what a run that is only predicted cannot know
+    seen = _observe(wanted, parameters, owners, check_mode, not_yet)
+    plan = _plan(wanted, parameters, seen, check_mode, not_yet)
+    failures = [] if check_mode else apply(plan, content.actions(_running))
+    result = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary()}
+    result.update(_report([spec for spec, _state in wanted], parameters, seen, owners, not_yet))
+    return report_failures(result, failures)
+
+
+def _observe(
+    wanted: Sequence[Wanted], parameters: Mapping[str, Any], owners: Mapping[str, str], check_mode: bool, not_yet: list[str]
+) -> dict[str, Observed]:
+    """Each sandbox's content as it is, by name, with what is found for it on the host."""
     running = _running()
     # In check mode a task before this one has not stopped what is to be absent, and would have.
     stopped = {spec["name"] for spec, state in wanted if check_mode and state == "absent"}
     sources = _sources(wanted, running, owners)
-    discovered = {}
-    not_yet = []  # what a run that is only predicted cannot know
+    seen = {}
     for spec, state in wanted:
-        discovered[spec["name"]] = NOTHING
+        found = NOTHING
         if state == "present":
             try:
-                discovered[spec["name"]] = listed.about(spec["name"], parameters, _discover, spec)
+                found = listed.about(spec["name"], parameters, _discover, spec)
             except OptionError as error:
                 if not _to_come(spec, check_mode):
                     raise
                 not_yet.append(str(error))
-    seen = {
-        name: content.observe(spec, name in running - stopped, owners, sources.get(name), discovered[name])
-        for name, spec in ((spec["name"], spec) for spec in specs)
-    }
-    mode, update = parameters["foreign"], parameters["update"]
-    plan = Plan()
+        seen[spec["name"]] = content.observe(spec, spec["name"] in running - stopped, owners, sources.get(spec["name"]), found)
+    return seen
+
+
+def _plan(wanted: Sequence[Wanted], parameters: Mapping[str, Any], seen: dict[str, Observed], check_mode: bool, not_yet: list[str]) -> Plan:
+    plan = _plan_rules(wanted)
     for spec, state in wanted:
+        one = seen[spec["name"]]
         if state == "present":
-            if seen[spec["name"]].unknown and _to_come(spec, check_mode):
-                not_yet.append(f"{spec['name']}: private: {', '.join(seen[spec['name']].unknown)} not on the host")
-                seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], unknown=())
-            listed.about(spec["name"], parameters, content_plan.check, spec, seen[spec["name"]], mode)
-        plan.extend(content_plan.plan_content(spec, state, seen[spec["name"]], mode, update))
-    failures = [] if check_mode else apply(plan, content.actions(_running))
-    strangers = {
-        name: content_plan.foreign(spec, seen[name].mislabelled, owners, seen[name].top_context)
-        for name, spec in ((spec["name"], spec) for spec in specs)
-    }
-    result: dict[str, Any] = {
-        "changed": plan.changed,
-        "diff": plan.diff(),
-        "steps": plan.summary(),
+            if one.unknown and _to_come(spec, check_mode):
+                not_yet.append(f"{spec['name']}: private: {', '.join(one.unknown)} not on the host")
+                one = seen[spec["name"]] = dataclasses.replace(one, unknown=())
+            listed.about(spec["name"], parameters, content_plan.check, spec, one, parameters["foreign"])
+        plan.extend(content_plan.plan_content(spec, state, one, parameters["foreign"], parameters["update"]))
+    return plan
+
+
+def _plan_rules(wanted: Sequence[Wanted]) -> Plan:
+    """Rules by which a relabel of the host leaves content alone that is not in the usual place, for all of a run at once."""
+    if selinux.mode() == "disabled":
+        return Plan()
+    roots = {layout.of(spec).root: (spec["name"], state) for spec, state in wanted}
+    labelled = file_contexts.labelled(root for root, (_name, state) in roots.items() if state == "present")
+    ours = file_contexts.local_rules()
+    gone = [root for root, (_name, state) in roots.items() if state == "absent" and file_contexts.rule(root) in ours]
+    return content_plan.plan_rules(*({root: roots[root][0] for root in some} for some in (labelled, gone)))
+
+
+def _report(
+    specs: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+    seen: Mapping[str, Observed],
+    owners: Mapping[str, str],
+    not_yet: Sequence[str],
+) -> dict[str, Any]:
+    """What is to be known of the content beside what was done."""
+    mode, update = parameters["foreign"], parameters["update"]
+    strangers = {}
+    for spec in specs:
+        one = seen[spec["name"]]
+        strangers[spec["name"]] = content_plan.foreign(spec, one.mislabelled, owners, one.top_context)
+    report: dict[str, Any] = {
         "foreign": {name: entries for name, entries in strangers.items() if entries},
         "foreign_links": {name: list(one.foreign_links) for name, one in seen.items() if one.foreign_links},
         "outdated": {name: left for name, one in seen.items() if (left := content_plan.reported(one.outdated, one.accounts, update))},
@@ -74,12 +108,12 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "left_out": {name: list(one.left_out) for name, one in seen.items() if one.left_out},
         "paths": {spec["name"]: layout.of(spec).root for spec in specs},
     }
-    result["warnings"] = [f"this would fail, unless a task before it brings what is missing: {reason}" for reason in not_yet]
-    result["warnings"] += [_outdated(name, entries) for name, entries in result["outdated"].items()]
-    result["warnings"] += [_changed(name, path) for name, one in seen.items() for path in one.changed]
+    warnings = [f"this would fail, unless a task before it brings what is missing: {reason}" for reason in not_yet]
+    warnings += [_outdated(name, entries) for name, entries in report["outdated"].items()]
+    warnings += [_changed(name, path) for name, one in seen.items() for path in one.changed]
     if mode == "report":
-        result["warnings"] += [_warning(name, entry) for name, entries in result["foreign"].items() for entry in entries[:5]]
-    return report_failures(result, failures)
+        warnings += [_warning(name, entry) for name, entries in report["foreign"].items() for entry in entries[:5]]
+    return {**report, "warnings": warnings}
 
 
 def _to_come(spec: Mapping[str, Any], check_mode: bool) -> bool:
@@ -99,14 +133,14 @@ def _changed(name: str, path: str) -> str:
     return f"{name}: {path} stays outside: it was changed on this host and not everybody may read it; name it in private to copy it"
 
 
-def _levels(wanted: list[tuple[dict[str, Any], str]], registry: str, check_mode: bool) -> dict[str, str]:
+def _levels(wanted: Sequence[Wanted], registry: str, check_mode: bool) -> dict[str, str]:
     for spec, state in wanted:
         if state == "absent" and spec["level"] is None:
             spec["level"] = "s0"  # nothing is labelled any more
     return listed.with_levels([spec for spec, state in wanted if state != "absent"], registry, check_mode)
 
 
-def _sources(wanted: list[tuple[dict[str, Any], str]], running: set[str], owners: Mapping[str, str]) -> dict[str, Source]:
+def _sources(wanted: Sequence[Wanted], running: set[str], owners: Mapping[str, str]) -> dict[str, Source]:
     """What is to be cloned, by the name of the clone; it may be what the same run makes first."""
     found: dict[str, Source] = {}
     made: dict[str, layout.Layout] = {}

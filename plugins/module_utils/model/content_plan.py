@@ -241,6 +241,16 @@ def plan_content(spec: Mapping[str, Any], state: str, seen: Observed, foreign_mo
     return plan
 
 
+def plan_rules(add: Mapping[str, str], remove: Mapping[str, str]) -> Plan:
+    """One step for all rules by which the labels of content stay: each root with its sandbox."""
+    plan = Plan()
+    if add or remove:
+        first = min([*add.values(), *remove.values()])
+        title = "have the host's relabels leave the content alone" if add else "give up the rule for the content's labels"
+        plan.add(first, title, "rules", add=sorted(add), remove=sorted(remove), before=sorted(remove), after=sorted(add))
+    return plan
+
+
 def changed_files(spec: Mapping[str, Any], seen: Observed) -> list[dict[str, str]]:
     """The declared files that are not there as declared."""
     return [file for file in spec["files"] if seen.files.get(file["path"]) != (file["content"], file["mode"])]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's files of contexts, from which ``restorecon`` and relabels at boot take what a path is to carry."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable
+from typing import Any
+
+from .command import run
+from .selinux import binding
+
+NONE = "<<none>>"
+
+
+def labelled(trees: Iterable[str]) -> list[str]:
+    """Those of the trees in which a relabel of the host gives labels of its own."""
+    selinux = binding()
+    handle = selinux.selabel_open(selinux.SELABEL_CTX_FILE, None, 0)
+    try:
+        return [path for path in trees if _has_label(selinux, handle, f"{path}/x")]
+    finally:
+        selinux.selabel_close(handle)
+
+
+def _has_label(selinux: Any, handle: Any, path: str) -> bool:
+    try:
+        selinux.selabel_lookup_raw(handle, path, stat.S_IFREG)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def local_rules() -> list[str]:
+    """The regular expressions for which the administrator's own rules say that labels stay."""
+    try:
+        with open(binding().selinux_file_context_local_path(), encoding="utf-8") as file:
+            return [line.split()[0] for line in file if line.rstrip().endswith(NONE)]
+    except FileNotFoundError:
+        return []
+
+
+def rule(tree: str) -> str:
+    """The regular expression of a directory and all that is in it."""
+    return re.sub(r"([^\w/-])", r"\\\1", tree) + "(/.*)?"
+
+
+def change(add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+    """Rules of the administrator by which the labels of trees stay, in one transaction of the policy's store."""
+    lines = [f"fcontext -a -f a -t {NONE} '{rule(path)}'\n" for path in add]
+    lines += [f"fcontext -d -f a '{rule(path)}'\n" for path in remove]
+    run(["semanage", "import"], timeout=600, text="".join(lines))
