@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -16,11 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Registry, Request
-from ansible_collections.virt.sandbox.plugins.module_utils.host.level_store import open_store
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, conflicting
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, LABEL
+from ansible_collections.virt.sandbox.tests.fight import fight, opened
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, sandboxes_gone, shell_task
 
 NAMES = ["it-share-a", "it-share-b"]
@@ -28,7 +25,8 @@ DATABASE = "it-share-db"
 PASSWORD = "not-secret-on-a-lab"
 INFO = "virt.sandbox.mcs_label_info"
 LABEL_OF = f"stat -c %C /var/lib/libvirt/filesystems/{NAMES[0]}"
-AT_ONCE, EACH = 12, 6
+# of the categories with which the database is tried
+FIRST = 700
 
 
 def labels(title: str, registry: str, names: list[str], **keywords: Any) -> Task:
@@ -145,35 +143,8 @@ def test_the_file_is_what_a_repository_reviews(played: Played, lock_file: Path) 
 # The database alone, with the registry's own code here
 
 
-@contextlib.contextmanager
-def opened(url: str) -> Iterator[Registry]:
-    with open_store(url, create=True) as store:
-        yield Registry(store, 2, CategoryRange.parse("c700.c763"))
-
-
-def allocate(url: str, number: int) -> None:
-    for n in range(EACH):
-        with opened(url) as registry:
-            registry.apply([Request(f"w{number}/{n}")], [])
-
-
-def test_many_at_once_and_some_killed(database: str) -> None:
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=allocate, args=(database, number)) for number in range(AT_ONCE)]
-    for process in processes:
-        process.start()
-    time.sleep(0.5)
-    for victim in processes[::4]:
-        os.kill(victim.pid, signal.SIGKILL)  # type: ignore[arg-type]
-    for process in processes:
-        process.join(60)
-    survivors = [number for number in range(AT_ONCE) if number % 4]
-    assert [processes[number].exitcode for number in survivors] == [0] * len(survivors)
-    with opened(database) as registry:
-        owners = {owner: level for owner, level in registry.owners().items() if owner.startswith("w")}
-        assert {f"w{number}/{n}" for number in survivors for n in range(EACH)} <= set(owners)
-        assert conflicting(owners) == []
-        registry.apply([Request(owner, False) for owner in owners], [])
+def test_many_at_once_and_some_killed_in_mid_transaction(database: str) -> None:
+    fight(database, FIRST)
 
 
 def test_a_connection_that_is_cut_in_mid_transaction_changes_nothing(lab: Lab, database: str) -> None:
@@ -182,14 +153,14 @@ def test_a_connection_that_is_cut_in_mid_transaction_changes_nothing(lab: Lab, d
         url = f"postgresql://admin@127.0.0.1:{port}/postgres"
         with pytest.raises(SandboxError, match="what was not committed was not changed there"):
             allocate_and_lose_the_server(lab, host, url)
-    with opened(database) as registry:
+    with opened(database, FIRST) as registry:
         assert "cut/off" not in registry.owners()
         assert len(registry.apply([Request("cut/off")], [])) == 1
         registry.apply([Request("cut/off", False)], [])
 
 
 def allocate_and_lose_the_server(lab: Lab, host: str, url: str) -> None:
-    with opened(url) as registry, registry._store.transaction(write=True):
+    with opened(url, FIRST) as registry, registry._store.transaction(write=True):
         registry._store.write(registry._decide([Request("cut/off")], [], []).changes)
         kill_sessions(lab, host)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import inside
+from ansible_collections.virt.sandbox.plugins.module_utils.model import layout
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 
 UNITS = "etc/systemd/system"
@@ -35,13 +36,19 @@ def own(tmp_path: Path, host: Host, service: Callable[..., dict[str, Any]]) -> C
 
 
 def test_it_is_found_with_what_it_brings_along(own: Any) -> None:
-    files = {"mine@.service": "[Unit]\nWants=other.timer\n", "mine@x.service.d/1.conf": "[Service]\nUser=x\n", "other.timer": "[Timer]\n"}
+    files = {
+        "mine@.service": "[Unit]\nWants=other.timer\n",
+        "mine@x.service.d/1.conf": "[Service]\nUser=x\n",
+        "mine@.service.d/50-sandbox.conf": layout.MARK + "\n[Service]\nUser=y\n",
+        "mine@x.service.d/50-sandbox.conf": layout.MARK + "\n[Service]\nUser=y\n",
+        "other.timer": "[Timer]\n",
+    }
     seen = own(files, "mine@x.service")
     assert {name: unit.path for name, unit in seen["own_units"].items()} == {
         "mine@x.service": f"/{UNITS}/mine@.service",
         "other.timer": f"/{UNITS}/other.timer",
     }
-    assert seen["own_units"]["mine@x.service"].one("User") == "x"
+    assert seen["own_units"]["mine@x.service"].one("User") == "x", "what the collection itself has adapted does not count"
 
 
 def test_a_mask_is_seen(own: Any) -> None:

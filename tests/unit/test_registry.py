@@ -5,14 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
-import random
-import signal
 import sqlite3
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +27,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry impor
 from ansible_collections.virt.sandbox.plugins.module_utils.host import level_sql, level_store, levels_in_use, libvirt_lxc
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, InUse, Level
+from ansible_collections.virt.sandbox.tests.fight import fight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -495,53 +492,14 @@ def test_the_time_of_an_allocation_does_not_grow(tmp_path: Path, share: float) -
 
 # Many at once, some of them killed
 
-AT_ONCE, EACH = 64, 3
 
-
-def worker(url: str, number: int, count: int, started: float) -> None:
-    time.sleep(max(0.0, started - time.monotonic()))
-    for n in range(count):
-        with opened(url, span="c0.c63") as registry:
-            owner = f"w{number}-{n}"
-            registry.apply(wants(owner), [])
-            if n % 3 == 2:
-                registry.apply(gone(owner), [])
-
-
-def test_sixty_four_processes_at_once_some_killed(tmp_path: Path, url: str) -> None:
-    context = multiprocessing.get_context("fork")
-    # when all are there
-    started = time.monotonic() + 1.0
-    processes = [context.Process(target=worker, args=(url, n, EACH, started)) for n in range(AT_ONCE)]
-    for process in processes:
-        process.start()
-    chance = random.Random(7)
-    victims = processes[::4]
-    time.sleep(max(0.0, started - time.monotonic()) + 0.05)
-    for victim in victims:
-        time.sleep(chance.uniform(0.0, 0.05))
-        with contextlib.suppress(ProcessLookupError):  # a quick one has ended
-            os.kill(victim.pid, signal.SIGKILL)  # type: ignore[arg-type]
-    for process in processes:
-        process.join(60)
-    survivors = [process for process in processes if process not in victims]
-    assert [process.exitcode for process in survivors] == [0] * (AT_ONCE - len(victims))
-    assert -signal.SIGKILL in [victim.exitcode for victim in victims], "all had ended before they were killed"
-    with opened(url, span="c0.c63") as registry:
-        owners, resting = registry.owners(), registry.quarantine()
-        assert len(set(owners.values())) == len(owners)
-        assert not set(owners.values()) & set(resting)
-        for n in range(AT_ONCE):
-            if processes[n] in survivors:
-                assert {f"w{n}-{i}" in owners for i in range(EACH) if i % 3 != 2} == {True}
-        free = registry.free_count()
-        assert free == 2016 - len(owners) - len(resting)
-        # None is lost: all the rest can still be given away.
-        registry.apply([Request(f"rest{n}") for n in range(free)], [])
-        assert len(set(registry.owners().values())) == 2016 - len(resting)
+def test_sixty_four_processes_at_once_some_killed_in_mid_transaction(tmp_path: Path, url: str) -> None:
+    fight(url)
     if url.startswith("sqlite"):
         with contextlib.closing(sqlite3.connect(tmp_path / "registry/labels.db")) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    else:
+        assert os.listdir(tmp_path) == ["levels.lock.yml"], "a run that was killed has left its new file, and no other removed it"
 
 
 # Requests

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..host import systemd
-from ..model import unit, unit_file
+from ..model import layout, unit, unit_file
 from ..model.observed import Host
 from ..model.unit_file import UnitFile
 from . import tree
@@ -69,10 +69,11 @@ def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
 
 
 def _drop_ins(top: int, name: str) -> Iterator[str]:
+    """What others than this collection say there of a unit."""
     for one in unit_file.spellings(name)[::-1]:
         for path in tree.names(top, f"{_UNITS}/{one}.d"):
             kind, text = value(top, path) or ("", "")
-            if kind == "text" and path.endswith(".conf"):
+            if kind == "text" and path.endswith(".conf") and not text.startswith(layout.MARK):
                 yield text
 
 

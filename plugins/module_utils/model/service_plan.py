@@ -53,10 +53,7 @@ def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     for name in spec["units"]:
         if not systemd.unit_paths.get(name):
             raise OptionError("units", name, unit_file.WHERE)
-    units = {
-        name: unit_file.with_drop_ins(one, [text for text in seen.drop_ins.get(name, ()) if not text.startswith(layout.MARK)])
-        for name, one in systemd.units.items()
-    }
+    units = {name: unit_file.with_drop_ins(one, seen.drop_ins.get(name, ())) for name, one in systemd.units.items()}
     for name in spec["units"]:
         reason = unit_file.obstacle(name, units)
         if reason:
