@@ -153,6 +153,13 @@ def test_without_the_defence_a_renamed_directory_counts_twice(scene: Scene, stag
     assert label_of(scene.host / "a/b/victim") == NEW
 
 
+def test_without_the_defence_the_host_is_written(scene: Scene, foreign: Path) -> None:
+    """As a tool does that opens what is there, and so does one that does not follow links."""
+    with open(os.open(scene.top / "a/evil", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "wb") as file:
+        file.write(b"new")
+    assert scene.host_is_harmed()
+
+
 def test_writing_does_not_write_through_a_hard_link(scene: Scene, foreign: Path) -> None:
     tree.write_file(str(scene.top), "a/evil", b"new", mode=0o666, uid=7, gid=7, context=NEW)
     assert not scene.host_is_harmed()

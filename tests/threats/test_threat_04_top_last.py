@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree, tree_label
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.tree_walk import Directory
 
 from .conftest import NEW, OLD, Scene, Stage, everything, label_of
 
@@ -55,6 +56,26 @@ def test_interrupted_at_any_step_the_top_stays_old_and_the_next_run_mends(stage:
         tree.relabel(str(top), NEW)
         assert {label_of(entry) for entry in everything(top)} == {NEW}
     assert runs > 30
+
+
+def test_without_the_defence_an_interrupted_run_leaves_a_top_that_is_done_too_soon(
+    scene: Scene, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = tree_label._Labelling._contents
+
+    def directory_first(labelling: tree_label._Labelling, directory: Directory) -> None:
+        labelling._directory(directory)
+        contents(labelling, directory)
+
+    def interrupt(step: str, path: str) -> None:
+        if (step, path) == ("write", "a/b/victim"):
+            raise InterruptError
+
+    monkeypatch.setattr(tree_label._Labelling, "_contents", directory_first)
+    stage.at(interrupt)
+    with pytest.raises(InterruptError):
+        tree.relabel(str(scene.top), NEW)
+    assert (label_of(scene.top), label_of(scene.victim)) == (NEW, OLD)
 
 
 def test_a_copy_has_its_name_only_when_it_is_complete(scene: Scene, stage: Stage) -> None:

@@ -8,7 +8,7 @@ import shutil
 from typing import Callable
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree, tree_fd
 
 from .conftest import NEW, OLD, Scene, Stage, everything, label, label_of
 
@@ -55,6 +55,26 @@ def test_relabel_goes_on_and_a_second_run_completes_it(stage: Stage, change: str
         tree.relabel(str(scene.top), NEW)
         assert {label_of(path) for path in everything(scene.top)} == {NEW}
     assert completed == runs + 1
+
+
+def test_without_the_defence_what_vanishes_ends_the_run(scene: Scene, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = tree_fd.Tree.entry
+
+    def strict(held: tree_fd.Tree, name: str, dir_fd: int, relpath: str) -> int:
+        try:
+            return entry(held, name, dir_fd, relpath)
+        except FileNotFoundError as error:
+            raise tree.TreeError(relpath, "has vanished", "run again") from error
+
+    def vanish(step: str, path: str) -> None:
+        if (step, path) == ("open", "a/b/victim"):
+            scene.victim.unlink()
+
+    monkeypatch.setattr(tree_fd.Tree, "entry", strict)
+    stage.at(vanish)
+    with pytest.raises(tree.TreeError, match="has vanished"):
+        tree.relabel(str(scene.top), NEW)
+    assert label_of(scene.top) == OLD
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -38,6 +38,16 @@ def test_a_write_of_another_label_is_an_error(scene: Scene, monkeypatch: pytest.
         tree.relabel(str(scene.top), NEW)
 
 
+def test_without_the_defence_a_write_without_effect_passes_for_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "setxattr", lambda *_arguments: None)
+    monkeypatch.setattr(
+        tree_label, "set_label", lambda target, context, _path, _relpath: os.setxattr(target, "security.selinux", context.encode())
+    )
+    report = tree.relabel(str(scene.top), NEW)
+    assert "a/b/victim" in [entry.path for entry in report.mislabelled]
+    assert label_of(scene.victim) == OLD
+
+
 IN_A_NAMESPACE = """
 import sys
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree
