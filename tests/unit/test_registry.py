@@ -565,6 +565,8 @@ def host(tmp_path: Path) -> Path:
     docker = {"MountLabel": "a_u:b_r:c_t:s0:c15,c16", "ProcessLabel": "a_u:b_r:c_t:s0:c15,c16"}
     file("var/lib/docker/containers/def/config.v2.json", json.dumps(docker))
     file("var/lib/lxc/old/config", "lxc.selinux.context = system_u:system_r:lxc_t:s0:c17.c19\n")
+    incus = "container:\n  config:\n    raw.lxc: lxc.selinux.context = system_u:system_r:container_t:s0:c22,c23\n"
+    file("var/lib/incus/storage-pools/default/containers/box/backup.yaml", incus)
     file("etc/libvirt-sandbox/services/declared.sandbox", json.dumps({"format": 1, "sandbox": {"level": "s0:c20,c21"}}))
     file("var/lib/virt-sandbox/content/elsewhere.json", json.dumps({"path": "/srv/elsewhere"}))
     for name in ("var/lib/libvirt/filesystems/web-1", "var/lib/libvirt/filesystems/.new-one.new", "srv/elsewhere"):
@@ -592,6 +594,7 @@ def test_all_that_carries_a_level_is_observed(host: Path) -> None:
         ("s0:c13,c14", "container", "overlay-containers"),
         ("s0:c15,c16", "container", "def"),
         ("s0:c17.c19", "container", "old"),
+        ("s0:c22,c23", "container", "box"),
         ("s0:c20,c21", "spec", "declared"),
         ("s0:c30,c31", "content", "web-1"),
         ("s0:c32,c33", "content", "elsewhere"),
