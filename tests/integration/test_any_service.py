@@ -140,7 +140,9 @@ def tasks() -> Iterator[Task]:
         yield ask(one)
     yield shell_task("secrets inside", FIND, changed_when=False)
     yield shell_task("denials", "ausearch -m avc -i --input-logs 2>/dev/null | grep virt_sandbox_t | tail -n 60", changed_when=False)
-    yield {"name": "bare content", CONTENT: {"name": "it-bare"}}
+    gone = {"path": "/etc/systemd/system/gone.service", "content": "[Service]\nExecStart=/opt/gone/run\n"}
+    yield {"name": "bare content", CONTENT: {"name": "it-bare", "files": [gone]}}
+    yield {"name": "a program that is nowhere", SERVICE: {"name": "it-bare", "units": ["gone.service"]}}
     yield {"name": "haproxy as it is", SERVICE: {"name": "it-bare", "units": ["haproxy.service"]}, "check_mode": True}
 
 
@@ -200,6 +202,12 @@ def test_no_secret_of_the_host_is_inside(played: Played, host: str) -> None:
     left_out = outcomes["content"].result["left_out"]["it-server"]
     assert "/etc/redis/key" in left_out
     assert any(path.startswith("/var/log/redis") for path in left_out)
+
+
+def test_a_unit_whose_program_is_nowhere_is_refused(played: Played, host: str) -> None:
+    outcome = played.on(host)["a program that is nowhere"]
+    assert outcome.failed
+    assert "it runs /opt/gone/run, which neither the host's /usr has nor the content" in outcome.message
 
 
 def test_what_needs_a_bind_mount_is_refused(played: Played, host: str) -> None:

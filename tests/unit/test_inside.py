@@ -60,6 +60,24 @@ def test_a_link_is_not_followed(own: Any, text: str) -> None:
     assert own({"mine.service": text}, "mine.service")["own_units"] == {}
 
 
+@pytest.mark.parametrize(
+    ("program", "there"),
+    [
+        ("/bin/sh -c true", True),
+        ("-/srv/gone", True),
+        ("@/usr/bin/env x", True),
+        ("/srv/gone", False),
+        ("+/usr/bin/gone-for-good", False),
+        ("/opt/gone", False),
+        ("/boot", False),
+        ("relative", True),
+    ],
+)
+def test_a_program_that_is_not_there_is_named(own: Any, program: str, there: bool) -> None:
+    missing = own({"mine.service": f"[Service]\nExecStart={program}\n"}, "mine.service")["missing_programs"]
+    assert missing == ({} if there else {"mine.service": program.lstrip("+")})
+
+
 def test_units_that_need_each_other_come_to_an_end(own: Any) -> None:
     files = {"mine.service": "[Unit]\nRequires=other.service\n", "other.service": "[Unit]\nRequires=mine.service ../../x.service\n"}
     assert sorted(own(files, "mine.service")["own_units"]) == ["mine.service", "other.service"]

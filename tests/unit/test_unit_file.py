@@ -229,6 +229,16 @@ def test_units_are_read_with_all_that_they_bring_along(place: Path) -> None:
     assert (found["a@x.service"].one("User"), found["a@x.service"].one("Group")) == ("x", "y")
 
 
+def test_a_unit_whose_program_is_missing_is_refused() -> None:
+    units = {
+        name: unit_file.parse(name, name, [f"[Unit]\nRequires={other}\n"])
+        for name, other in (("a.service", "b.service"), ("b.service", ""))
+    }
+    assert unit_file.obstacle("a.service", units) == ""
+    reason = unit_file.obstacle("a.service", units, {"b.service": "/opt/b"})
+    assert reason.startswith("it needs b.service: it runs /opt/b, which neither")
+
+
 def test_a_link_of_an_administrators_is_no_unit(place: Path) -> None:
     (place / "etc/other.service").symlink_to("e.service")
     assert not files(place, "other.service")

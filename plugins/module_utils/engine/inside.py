@@ -25,13 +25,26 @@ def observe(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, Any]:
     try:
         own = _own_units(top, spec["units"])
         units = facts.systemd.with_own(own)
+        brought = units.brought_by(spec["units"])
+        missing = {one.name: path for one in brought for path in unit_file.programs(one) if not has_program(top, path, spec)}
         return {
             "own_units": own,
+            "missing_programs": missing,
             "inside": _files(top, {file.path for file in unit.inside(spec, units, facts.networks)}),
-            "drop_ins": {one.name: list(_drop_ins(top, one.name)) for one in units.brought_by(spec["units"])},
+            "drop_ins": {one.name: list(_drop_ins(top, one.name)) for one in brought},
         }
     finally:
         os.close(top)
+
+
+def has_program(top: int, path: str, spec: Mapping[str, Any]) -> bool:
+    """Whether a program is in the content or in the host's /usr; what is mounted may have it or not."""
+    if any(path.startswith(f"{mount['target']}/") for mount in spec["mounts"]):
+        return True
+    if path.startswith(tuple(f"/{private}/" for private in layout.PRIVATE)):
+        return tree.exists(top, path.lstrip("/"))
+    shared = (*layout.SHARED, *(f"/{link}" for link in layout.LINKS))
+    return path.startswith(tuple(f"{place}/" for place in shared)) and os.access(path, os.X_OK)
 
 
 def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:

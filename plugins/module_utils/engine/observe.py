@@ -82,7 +82,7 @@ def sandboxes(
             **(inside.observe(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {}),
             mounts=mounts.observe(spec, entry.root, everyone.values()),
             **ports(entry, known is not None and known.active is not None),
-            **(command(entry.root, spec["command"][0]) if spec["command"] and os.path.isdir(entry.root) else {}),
+            **(command(entry.root, spec) if spec["command"] and os.path.isdir(entry.root) else {}),
         )
     return found
 
@@ -110,14 +110,12 @@ def link(path: str) -> str | None:
         return None
 
 
-def command(root: str, program: str) -> dict[str, Any]:
+def command(root: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     """What a sandbox that runs a command must have inside: the program, and whom it may run as."""
     top = tree.open_top(root)
     try:
-        # what leads into the host's /usr, or to something mounted, is not in the tree itself
-        in_tree = program.startswith(tuple(f"/{path}/" for path in layout.PRIVATE))
         return {
-            "program": tree.exists(top, program.lstrip("/")) if in_tree else os.access(program, os.X_OK),
+            "program": inside.has_program(top, spec["command"][0], spec),
             "users": _numbers(top, "etc/passwd"),
             "groups": _numbers(top, "etc/group"),
         }

@@ -55,7 +55,7 @@ def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
             raise OptionError("units", name, unit_file.WHERE)
     units = {name: unit_file.with_drop_ins(one, seen.drop_ins.get(name, ())) for name, one in systemd.units.items()}
     for name in spec["units"]:
-        reason = unit_file.obstacle(name, units)
+        reason = unit_file.obstacle(name, units, seen.missing_programs)
         if reason:
             raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
 

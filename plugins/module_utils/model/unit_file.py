@@ -7,6 +7,7 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 NULL = "/dev/null"
 # the units of an administrator: of the host's, which a sandbox has a copy of, and of its own
@@ -154,22 +155,34 @@ def _activated(socket: UnitFile) -> str:
     return f"{base}@.service" if socket.yes("Accept") and "@" not in base else f"{base}.service"
 
 
-def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
-    """Why a unit can't work in a sandbox; nothing where it can, as far as its files tell."""
-    return _obstacle(name, units, {name})
+def programs(unit: UnitFile) -> list[str]:
+    """The programs without which it does not start, as far as they are named by their paths."""
+    words = [(command.split() or [""])[0] for command in unit.all("ExecStart")]
+    plain = [word.lstrip(_PREFIXES) for word in words if "-" not in word[: len(word) - len(word.lstrip(_PREFIXES))]]
+    return [path for path in plain if path.startswith("/") and not set(path) & set("$%\\\"'")]
 
 
-def _obstacle(name: str, units: Mapping[str, UnitFile], seen: set[str]) -> str:
+def obstacle(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Why a unit can't work in a sandbox; nothing where it can, as far as its files tell.
+
+    ``missing``: unit -> its program, where that is not there.
+    """
+    return _obstacle(name, units, missing, {name})
+
+
+def _obstacle(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str], seen: set[str]) -> str:
     unit = units.get(name)
     if unit is None:
         return ""
     reason = next(_obstacles(unit), "")
+    if not reason and name in missing:
+        reason = f"runs {missing[name]}, which neither the host's /usr has nor the content; copy it with private, or mount it (mounts)"
     if reason:
         return f"it {reason}"
     for other in required(unit):
         if other not in seen:
             seen.add(other)
-            reason = _obstacle(other, units, seen)
+            reason = _obstacle(other, units, missing, seen)
             if reason:
                 return f"it needs {other}: {reason}"
     return ""
