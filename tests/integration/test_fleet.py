@@ -207,7 +207,8 @@ def test_what_is_refused_is_named(fleet: Fleet, host: str, run: str, message: st
 @pytest.mark.parametrize("name", ["shop", "blog"])
 def test_an_ordinary_role_runs_inside(fleet: Fleet, host: str, name: str) -> None:
     count = counted(fleet, "role", f"{host}_{name}")
-    assert (count.changed, count.unreachable, count.failed) == (4, 0, 0), fleet.runs["role"].output[-4000:]
+    # where homes are closed to others there is one thing more to do
+    assert (count.changed in (4, 5), count.unreachable, count.failed) == (True, 0, 0), fleet.runs["role"].output[-4000:]
     assert counted(fleet, "role again", f"{host}_{name}") == Recap(0, 0, 0), fleet.runs["role again"].output[-4000:]
 
 

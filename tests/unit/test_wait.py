@@ -79,6 +79,15 @@ def test_a_command_that_ends_at_once_with_a_failure_is_not_taken_for_one_that_ru
     assert failure.startswith("web: start: its unit failed (exit-code, code 1)")
 
 
+def test_a_command_that_has_ended_in_success_is_not_waited_for(wait: Wait) -> None:
+    """Whether systemd still knows of it or has forgotten; one whose start is queued is waited for."""
+    command = {"units": [], "command": ["/bin/true"], "network": []}
+    queued = {"ActiveState": "inactive", "Job": "7", "ExecMainCode": "0"}
+    for code in ("0", "1"):
+        assert wait(options=command, unit=[queued, {"ActiveState": "inactive", "Job": "", "ExecMainCode": code}], timeout=3) == []
+    assert wait(options=command, unit=[queued], timeout=0.5) == ["web: wait: not up after 0.5 s: web_sandbox.service is inactive"]
+
+
 def test_a_unit_that_stays_failed_is_not_waited_for(wait: Wait) -> None:
     assert wait(inside=[{"httpd.service": "failed"}]) == ["web: wait: httpd.service failed inside: port 80 is taken"]
 

@@ -223,8 +223,8 @@ def _why(unit: Mapping[str, str]) -> str:
 
 
 def _ended(unit: Mapping[str, str]) -> bool:
-    """Whether a command has ended in success, as opposed to one that systemd has yet to start."""
-    return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0") and unit.get("ExecMainCode", "0") != "0"
+    """Whether a command has ended in success: its start was queued, and is no longer; the code systemd may have forgotten by now."""
+    return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0")
 
 
 def report(spec: Mapping[str, Any], lxc: Lxc) -> dict[str, Any]:
