@@ -16,7 +16,7 @@ _ALLOWED = (
     "a database as libpq takes it, such as postgresql://levels@db.example.org/levels, without a password, which belongs into ~/.pgpass, "
     "the environment (PGPASSWORD) or a service file"
 )
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = int(BUSY_SECONDS)
 
 
 def without_secrets(parts: SplitResult) -> str:
