@@ -72,7 +72,7 @@ sandboxes:
       type: dict
       sample: {"apache2.service": "active"}
     exit_code:
-      description: The code with which the command of a sandbox that runs one ended, as long as the host's systemd remembers it.
+      description: The code with which the command of a sandbox that runs one ended, if that was since the host has booted.
       type: int
       sample: 0
     addresses:
@@ -140,6 +140,9 @@ sandboxes:
           description: Whose level that is, a sandbox or V(host); empty for a level that nobody has.
           type: str
           sample: container3
+        denied:
+          description: False for what was only recorded, because SELinux or the type was permissive.
+          type: bool
         why:
           description: Why it was denied.
           type: str

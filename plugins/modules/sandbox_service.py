@@ -11,7 +11,7 @@ module: sandbox_service
 short_description: Run systemd units in a secure container
 version_added: 0.1.0
 description:
-  - Runs one or a few systemd units of the host's packages in a libvirt-LXC sandbox. The sandbox shares the host's
+  - Runs one or a few systemd units in a libvirt-LXC sandbox. The sandbox shares the host's
     C(/usr), has systemd as its init, a slice of its own, an SELinux type and an MCS level of its own.
   - What is declared is written to C(/etc/libvirt-sandbox/services/NAME.sandbox). The libvirt domain, the unit
     C(NAME_sandbox.service), its slice and the files inside are derived from it and compared with what is there.

@@ -13,8 +13,10 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan im
 @pytest.mark.parametrize("tree", ["/srv/boxes/web", "/srv/my.boxes/web-1", "/data/a+b/(c)/web", "/data/\u00e9/web"])
 def test_a_rule_is_of_a_tree_and_of_nothing_else(tree: str) -> None:
     rule = re.compile(file_contexts.rule(tree) + r"\Z")
-    assert all(rule.match(path) for path in (tree, f"{tree}/etc", f"{tree}/var/lib/x y"))
-    assert not any(rule.match(path) for path in (f"{tree}-2/etc", tree[:-1], tree.replace(".", "x") + "/.." if "." in tree else "/srv"))
+    assert all(rule.match(path) for path in (tree, f"{tree}.img", f"{tree}/etc", f"{tree}/var/lib/x y"))
+    assert not any(
+        rule.match(path) for path in (f"{tree}-2/etc", f"{tree}.img2", tree[:-1], tree.replace(".", "x") + "/.." if "." in tree else "/srv")
+    )
 
 
 def test_all_rules_of_a_run_are_one_step() -> None:

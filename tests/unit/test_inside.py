@@ -20,7 +20,7 @@ UNITS = "etc/systemd/system"
 def own(tmp_path: Path, host: Host, service: Callable[..., dict[str, Any]]) -> Callable[[dict[str, str], str], dict[str, Any]]:
     """What is seen of a content tree with these files, whose sandbox runs this unit."""
 
-    def observe(files: dict[str, str], name: str) -> dict[str, Any]:
+    def observe(files: dict[str, str], name: str, **options: Any) -> dict[str, Any]:
         for path, text in files.items():
             place = tmp_path / UNITS / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def own(tmp_path: Path, host: Host, service: Callable[..., dict[str, Any]]) -> C
                 place.symlink_to(text[2:])
             else:
                 place.write_text(text)
-        spec = service(units=[name])
+        spec = service(units=[name], **options)
         systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, spec["units"][0]: ""})
         return inside.observe(str(tmp_path), spec, dataclasses.replace(host, systemd=systemd))
 
@@ -70,12 +70,35 @@ def test_a_link_is_not_followed(own: Any, text: str) -> None:
         ("+/usr/bin/gone-for-good", False),
         ("/opt/gone", False),
         ("/boot", False),
+        ("/etc/../usr/bin/env", True),
+        ("/srv/../etc/gone", False),
+        ("/srv//mine", True),
+        ("//usr//bin/env", True),
+        ("/srv/current/run", True),
+        ("/usr/bin/\0env", True),
+        ("/mnt/mine", True),
+        ("/mnt/mine/run", True),
+        ("/mnt/mine2", False),
         ("relative", True),
     ],
 )
 def test_a_program_that_is_not_there_is_named(own: Any, program: str, there: bool) -> None:
-    missing = own({"mine.service": f"[Service]\nExecStart={program}\n"}, "mine.service")["missing_programs"]
-    assert missing == ({} if there else {"mine.service": program.lstrip("+")})
+    """What is mounted, or behind a link, may be there; a name that no file can have is for systemd to refuse."""
+    files = {"mine.service": f"[Service]\nExecStart={program}\n", "../../../srv/mine": "", "../../../srv/current": "->r1"}
+    seen = own(files, "mine.service", mounts=[{"source": "/opt/mine", "target": "/mnt/mine"}])
+    assert seen["missing_programs"] == ({} if there else {"mine.service": program.lstrip("+")})
+
+
+def test_a_drop_in_may_name_another_program(own: Any) -> None:
+    drop_in = "[Service]\nExecStart=\nExecStart=/usr/bin/env\n"
+    files = {"mine.service": "[Service]\nExecStart=/srv/gone\n", "mine.service.d/1.conf": drop_in}
+    assert own(files, "mine.service")["missing_programs"] == {}
+
+
+def test_units_without_end_are_not_followed_for_ever(own: Any) -> None:
+    """Each instance of a template may want two others."""
+    seen = own({"mine@.service": "[Unit]\nWants=mine@%i0.service mine@%i1.service\n"}, "mine@x.service")
+    assert 2 < len(seen["own_units"]) < 100
 
 
 def test_units_that_need_each_other_come_to_an_end(own: Any) -> None:

@@ -235,7 +235,8 @@ def test_a_unit_whose_program_is_missing_is_refused() -> None:
         for name, other in (("a.service", "b.service"), ("b.service", ""))
     }
     assert unit_file.obstacle("a.service", units) == ""
-    reason = unit_file.obstacle("a.service", units, {"b.service": "/opt/b"})
+    assert unit_file.nowhere("a.service", units, {"c.service": "/opt/c"}) == ""
+    reason = unit_file.nowhere("a.service", units, {"b.service": "/opt/b"})
     assert reason.startswith("it needs b.service: it runs /opt/b, which neither")
 
 
@@ -249,8 +250,9 @@ def test_the_hosts_usr_comes_before_its_administrator(place: Path) -> None:
     assert files(place, "d.service")["d.service"].path == str(place / "usr/d.service")
 
 
-def test_what_a_unit_brings_along_has_the_name_of_a_unit() -> None:
-    assert unit_file.needed(unit_file.parse("a.service", "a", ["[Unit]\nWants=../b.service c.service\n"])) == ["c.service"]
+@pytest.mark.parametrize("name", ["../b.service", "b\0.service", "b" * 250 + ".service", "b/c.service"])
+def test_what_a_unit_brings_along_has_the_name_of_a_unit(name: str) -> None:
+    assert unit_file.needed(unit_file.parse("a.service", "a", [f"[Unit]\nWants={name} c.service\n"])) == ["c.service"]
 
 
 @pytest.mark.parametrize(("mask", "name"), [("a@.service", "a@x.service"), ("a@x.service", "a@x.service"), ("d.service", "d.socket")])

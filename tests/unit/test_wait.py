@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.model import layout
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 
 from .conftest import MakeSpec
@@ -79,13 +81,17 @@ def test_a_command_that_ends_at_once_with_a_failure_is_not_taken_for_one_that_ru
     assert failure.startswith("web: start: its unit failed (exit-code, code 1)")
 
 
-def test_a_command_that_has_ended_in_success_is_not_waited_for(wait: Wait) -> None:
-    """Whether systemd still knows of it or has forgotten; one whose start is queued is waited for."""
+def test_a_command_that_has_ended_in_success_is_not_waited_for(wait: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether systemd still knows of it or has forgotten; one whose start is queued, or that was never started, is waited for."""
+    code = tmp_path / "web.code"
+    monkeypatch.setattr(layout.Layout, "code", str(code))
     command = {"units": [], "command": ["/bin/true"], "network": []}
-    queued = {"ActiveState": "inactive", "Job": "7", "ExecMainCode": "0"}
-    for code in ("0", "1"):
-        assert wait(options=command, unit=[queued, {"ActiveState": "inactive", "Job": "", "ExecMainCode": code}], timeout=3) == []
-    assert wait(options=command, unit=[queued], timeout=0.5) == ["web: wait: not up after 0.5 s: web_sandbox.service is inactive"]
+    queued, inactive = {"ActiveState": "inactive", "Job": "7"}, {"ActiveState": "inactive", "Job": ""}
+    never = ["web: wait: not up after 0.5 s: web_sandbox.service is inactive"]
+    assert wait(options=command, unit=[queued, inactive], timeout=0.5) == never
+    code.write_text("0\n")
+    assert wait(options=command, unit=[queued, inactive], timeout=3) == []
+    assert wait(options=command, unit=[queued], timeout=0.5) == never
 
 
 def test_a_unit_that_stays_failed_is_not_waited_for(wait: Wait) -> None:

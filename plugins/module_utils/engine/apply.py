@@ -10,6 +10,7 @@ from typing import Any
 
 from ..host import cgroup, nftables, processes, systemd
 from ..host.libvirt_lxc import Lxc
+from ..model import layout
 from ..model.errors import SandboxError, StepError
 from ..model.plan import Plan, Step
 from . import hosts_file, mounts, tree
@@ -53,6 +54,12 @@ def remove_unit(path: str, unit: str, **_ignored: Any) -> None:
     unlink(path=path)
 
 
+def _start(name: str, unit: str, **_ignored: Any) -> None:
+    """What is noted of its last end is not of this start's, which may not come so far."""
+    unlink(path=f"{layout.RUN}/{name}.code")
+    systemd.start([unit])
+
+
 def write_inside(root: str, context: str, files: Mapping[str, tuple[str, str]], gone: Iterable[str], **_ignored: Any) -> None:
     """The files inside that the spec determines; what stands in their place goes."""
     top = tree.open_top(root)
@@ -84,6 +91,10 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         systemd.stop([unit])
         lxc.destroy(name)  # one that runs behind its unit's back
 
+    def undefine(name: str, **_ignored: Any) -> None:
+        lxc.undefine(name)
+        unlink(path=f"{layout.RUN}/{name}.code")
+
     reload_once = functools.lru_cache(maxsize=None)(systemd.daemon_reload)
     return {
         "write": write_file,
@@ -95,7 +106,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "label": mounts.relabel,
         "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),
-        "undefine": lambda name, **_ignored: lxc.undefine(name),
+        "undefine": undefine,
         "limit": lambda path, values, **_ignored: cgroup.limit(path, values),
         "reserve": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=True),
         "release": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=False),
@@ -105,7 +116,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "ports_up": _publish,
         "enable": lambda unit, **_ignored: systemd.enable(unit),
         "disable": lambda unit, **_ignored: systemd.disable(unit),
-        "start": lambda unit, **_ignored: systemd.start([unit]),
+        "start": _start,
         "start_inside": lambda name, units, **_ignored: processes.start_units_inside(name, units),
         "stop": stop,
         "reload": lambda unit, **_ignored: systemd.reload(unit),
@@ -128,9 +139,9 @@ def _publish(units: Iterable[str], owner: str, **_ignored: Any) -> None:
         systemd.start_now(units)
 
 
-def _restart(unit: str, **_ignored: Any) -> None:
+def _restart(name: str, unit: str, **_ignored: Any) -> None:
     systemd.stop([unit])
-    systemd.start([unit])
+    _start(name, unit)
 
 
 def require_root() -> None:

@@ -46,7 +46,7 @@ def observe(
         owners=owners,
         source=source,
         left_out=discovered.left_out,
-        changed=discovered.changed,
+        missed=discovered.missed,
     )
     if not there:
         return _to_be_built(spec, seen)

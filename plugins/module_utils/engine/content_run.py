@@ -8,14 +8,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import file_contexts, selinux
+from ..host import file_contexts, selinux, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model import content_plan, layout
 from ..model.content_plan import Observed, Source
 from ..model.errors import OptionError
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
-from . import content, listed
+from . import content, inside, listed
 from .apply import apply, report_failures, require_root
 from .discover import NOTHING, Discovered, discover
 
@@ -54,7 +54,7 @@ def _observe(
         found = NOTHING
         if state == "present":
             try:
-                found = listed.about(spec["name"], parameters, _discover, spec)
+                found = listed.about(spec["name"], parameters, _discover, spec, sources.get(spec["name"]))
             except OptionError as error:
                 if not _to_come(spec, check_mode):
                     raise
@@ -110,7 +110,7 @@ def _report(
     }
     warnings = [f"this would fail, unless a task before it brings what is missing: {reason}" for reason in not_yet]
     warnings += [_outdated(name, entries) for name, entries in report["outdated"].items()]
-    warnings += [_changed(name, path) for name, one in seen.items() for path in one.changed]
+    warnings += [_missed(name, path) for name, one in seen.items() for path in one.missed]
     if mode == "report":
         warnings += [_warning(name, entry) for name, entries in report["foreign"].items() for entry in entries[:5]]
     return {**report, "warnings": warnings}
@@ -121,16 +121,19 @@ def _to_come(spec: Mapping[str, Any], check_mode: bool) -> bool:
     return check_mode and not os.path.lexists(layout.of(spec).root)
 
 
-def _discover(spec: dict[str, Any]) -> Discovered:
+def _discover(spec: dict[str, Any], source: Source | None) -> Discovered:
     """What the units of a sandbox add to its private paths."""
+    root = source.root if source and source.root else layout.of(spec).root
+    elsewhere = [name for name in spec["units"] if not systemd.unit_file(name)]
+    own = tuple(name for name in elsewhere if os.path.isdir(root) and inside.own_unit(root, name))
     declared = tuple((file["path"], file["content"]) for file in spec["files"])
-    found = discover(tuple(spec["units"]), tuple(spec["private"]), declared)
+    found = discover(tuple(spec["units"]), tuple(spec["private"]), declared, own)
     spec["private"] = sorted({*spec["private"], *found.paths})
     return found
 
 
-def _changed(name: str, path: str) -> str:
-    return f"{name}: {path} stays outside: it was changed on this host and not everybody may read it; name it in private to copy it"
+def _missed(name: str, path: str) -> str:
+    return f"{name}: {path} stays outside: not everybody may read it, and no package brought it as it is; name it in private to copy it"
 
 
 def _levels(wanted: Sequence[Wanted], registry: str, check_mode: bool) -> dict[str, str]:

@@ -20,54 +20,59 @@ class Discovered(NamedTuple):
 
     paths: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()  # of what is left out, the configuration that was changed here
+    missed: tuple[str, ...] = ()  # of what is left out, what a unit names, and the configuration that was changed here
 
 
 NOTHING = Discovered()
 
 
 @functools.cache
-def discover(units: tuple[str, ...], private: tuple[str, ...], declared: tuple[tuple[str, str], ...] = ()) -> Discovered:
+def discover(
+    units: tuple[str, ...], private: tuple[str, ...], declared: tuple[tuple[str, str], ...] = (), own: tuple[str, ...] = ()
+) -> Discovered:
     """From units to paths; what ``private`` names is copied as it is. Cached, because sandboxes are much alike.
 
-    ``declared``: paths and texts of files that the content has whatever the host has, among them units.
+    ``declared``: paths and texts of files that the content has whatever the host has, among them units; ``own``: units that it has already.
     """
     if not units:
         return NOTHING
-    found = _units(units, dict(declared))
+    given = _given(units, dict(declared))
+    found = systemd.unit_files([*units, *(one for unit in given.values() for one in unit_file.needed(unit))])
+    for name in units:
+        if name not in {*found, *given, *own}:
+            raise OptionError("units", name, unit_file.WHERE)
     database = packages.manager()
     files = database.files(_ours(database, found, units))
-    named = [path for unit in found.values() for path in unit_file.paths(unit)]
+    named = [path for unit in [*found.values(), *given.values()] for path in unit_file.paths(unit)]
     paths = [path for path in private_paths.candidates([*files, *named]) if os.path.lexists(path)]
-    whole = _directories(database, paths, found) | set(_state(found.values()))
-    singles = [path for path in paths if not _is_directory(path)] + _administrators(found.values(), dict(declared))
+    whole = _directories(database, paths, found) | set(_state([*found.values(), *given.values()]))
+    administrators = _administrators(found.values(), dict(declared))
+    singles = [path for path in paths if not _is_directory(path)] + administrators
     top = [path for path in private_paths.topmost(singles, whole) if path not in private and not private_paths.below(path, private)]
-    entries = [_entry(path, files, private) for path in top]
+    entries = [_entry(path, files, {*private, *administrators}) for path in top]
     left_out = [path for entry in entries for path in private_paths.left_out(_inside(entry), _reachable(entry))]
-    return Discovered(tuple(top), tuple(sorted(left_out)), tuple(path for path in left_out if files.get(path)))
+    missed = tuple(path for path in left_out if files.get(path) or path in named)
+    return Discovered(tuple(path for path in top if path not in left_out), tuple(sorted(left_out)), missed)
 
 
-def _units(names: Iterable[str], declared: Mapping[str, str]) -> dict[str, unit_file.UnitFile]:
-    """The named units and all that they bring along; raises ``OptionError`` for one that is nowhere."""
-    given = {}
-    for name in names:
-        for path in (f"{unit_file.ADMINISTRATORS}/{one}" for one in unit_file.spellings(name)):
-            if path in declared and name not in given:
-                given[name] = unit_file.parse(name, path, [declared[path]])
-    brought = [one for unit in given.values() for one in unit_file.needed(unit)]
-    found = {**systemd.unit_files([*names, *brought]), **given}
-    for name in names:
-        if name not in found:
-            raise OptionError("units", name, unit_file.WHERE)
-    return found
+def _given(names: Iterable[str], declared: Mapping[str, str]) -> dict[str, unit_file.UnitFile]:
+    """Of the named units and what they bring along, those that are declared as files."""
+    given: dict[str, unit_file.UnitFile] = {}
+    pending = list(names)
+    while pending:
+        name = pending.pop(0)
+        path = next((path for path in unit_file.administrators(name) if path in declared), "")
+        if path and name not in given:
+            given[name] = unit_file.parse(name, path, [declared[path]])
+            pending += unit_file.needed(given[name])
+    return given
 
 
 def _administrators(units: Iterable[unit_file.UnitFile], declared: Collection[str]) -> list[str]:
     """The files of units that are not in /usr, and what an administrator says of these beside."""
-    own = [unit for unit in units if unit_file.is_administrators(unit)]
-    paths = [
-        path for unit in own for path in (unit.path, *(f"{unit_file.ADMINISTRATORS}/{one}.d" for one in unit_file.spellings(unit.name)))
-    ]
+    names = [unit.name for unit in units if unit_file.is_administrators(unit)]
+    places = [path for name in names for path in unit_file.administrators(name)]
+    paths = [f"{path}{suffix}" for path in places for suffix in ("", ".d", ".wants", ".requires")]
     return [path for path in dict.fromkeys(paths) if path not in declared and os.path.lexists(path)]
 
 

@@ -57,7 +57,7 @@ def _denials(specs: Mapping[str, Mapping[str, Any]], hours: float) -> list[denia
         return []
     owners = {spec["level"]: name for name, spec in specs.items()}
     types = {spec["process_type"] for spec in specs.values()}
-    return denial.explain(denial.parse(audit.denials(hours)), owners, types)
+    return denial.explain(denial.parse(audit.denials(hours, types)), owners, types)
 
 
 def _with_addresses(facts: Host, specs: Mapping[str, Mapping[str, Any]]) -> Host:
@@ -86,9 +86,8 @@ def _one(spec: Mapping[str, Any], seen: Observed, facts: Host) -> dict[str, Any]
 
 
 def _exit_code(spec: Mapping[str, Any], seen: Observed) -> int | None:
-    """The code with which a command ended, as long as systemd remembers it."""
-    ended = spec["command"] and not seen.running and seen.unit.get("ExecMainCode") == "1"
-    return int(seen.unit["ExecMainStatus"]) if ended else None
+    """The code with which a command ended since the host has booted."""
+    return int(seen.code) if spec["command"] and not seen.running and seen.code else None
 
 
 def _units(name: str, spec: Mapping[str, Any]) -> dict[str, str]:

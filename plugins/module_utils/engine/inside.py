@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..host import systemd
@@ -13,63 +14,86 @@ from ..model import layout, unit, unit_file
 from ..model.observed import Host
 from ..model.unit_file import UnitFile
 from . import tree
+from .tree import Top
 
 _UNITS = "etc/systemd/system"
 _OURS = re.compile(rf"etc/systemd/network/\d\d-eth\d+\.network|{_UNITS}/[a-z-]+\.target\.wants/.*")
 _LIMIT = 65536
 
 
+# of its own units, what is read: enough for any honest service, and an end for what root inside may think of
+_MOST = 64
+
+
 def observe(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, Any]:
     """The units that it has itself, what stands where the spec determines the files, and what is said of the units beside."""
     top = tree.open_top(root)
     try:
-        own = _own_units(top, spec["units"])
+        own = _own_units(top, _looked_for(spec["units"], facts.systemd))
         units = facts.systemd.with_own(own)
-        brought = units.brought_by(spec["units"])
-        missing = {one.name: path for one in brought for path in unit_file.programs(one) if not has_program(top, path, spec)}
+        drop_ins = {one.name: list(_drop_ins(top, one.name)) for one in units.brought_by(spec["units"])}
+        brought = [unit_file.with_drop_ins(one, drop_ins[one.name]) for one in units.brought_by(spec["units"])]
         return {
             "own_units": own,
-            "missing_programs": missing,
+            "missing_programs": {one.name: path for one in brought for path in unit_file.programs(one) if not has_program(top, path, spec)},
             "inside": _files(top, {file.path for file in unit.inside(spec, units, facts.networks)}),
-            "drop_ins": {one.name: list(_drop_ins(top, one.name)) for one in brought},
+            "drop_ins": drop_ins,
         }
     finally:
         os.close(top)
 
 
-def has_program(top: int, path: str, spec: Mapping[str, Any]) -> bool:
-    """Whether a program is in the content or in the host's /usr; what is mounted may have it or not."""
-    if any(path.startswith(f"{mount['target']}/") for mount in spec["mounts"]):
+def has_program(top: int, program: str, spec: Mapping[str, Any]) -> bool:
+    """Whether a program is in the content or in the host's /usr. What is mounted, or behind a link, may have it or not."""
+    path = "/" + posixpath.normpath(program).lstrip("/")
+    if any(f"{path}/".startswith(f"{mount['target']}/") for mount in spec["mounts"]):
         return True
-    if path.startswith(tuple(f"/{private}/" for private in layout.PRIVATE)):
-        return tree.exists(top, path.lstrip("/"))
-    shared = (*layout.SHARED, *(f"/{link}" for link in layout.LINKS))
-    return path.startswith(tuple(f"{place}/" for place in shared)) and os.access(path, os.X_OK)
+    shared = (*layout.SHARED, *layout.FOLLOWED, *(f"/{link}" for link in layout.LINKS))
+    if path.startswith(tuple(f"{place}/" for place in shared)):
+        return os.access(path, os.X_OK)
+    if not path.startswith(tuple(f"/{private}/" for private in layout.PRIVATE)):
+        return False
+    parts = path.lstrip("/").split("/")
+    parents = ["/".join(parts[:length]) for length in range(1, len(parts))]
+    return tree.exists(top, "/".join(parts)) or any(tree.kind(top, parent) == "symlink" for parent in parents)
 
 
-def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:
-    """The units that it has and the host's /usr has not, and what these bring along."""
-    found: dict[str, UnitFile] = {}
-    pending = [name for name in names if not systemd.shared_file(name)]
-    while pending:
-        name = pending.pop(0)
-        own = _own_unit(top, name) if name not in found else None
-        if own:
-            found[name] = own
-            shared = systemd.unit_files(one for one in unit_file.needed(own) if systemd.shared_file(one))
-            found.update({one: file for one, file in shared.items() if not unit_file.is_administrators(file)})
-            pending += [one for one in unit_file.needed(own) if one not in shared]
-    return found
-
-
-def _own_unit(top: int, name: str) -> UnitFile | None:
+def own_unit(top: Top, name: str) -> UnitFile | None:
+    """A unit as the sandbox has it in its own /etc; nothing where it has none."""
     for path in (f"{_UNITS}/{one}" for one in unit_file.spellings(name)):
         kind, content = value(top, path) or ("", "")
         if kind == "text":
-            return unit_file.parse(name, f"/{path}", [content, *_drop_ins(top, name)])
+            return unit_file.parse(name, f"/{path}", [content, *_drop_ins(top, name)], _wanted_beside(top, name))
         if (kind, content) == ("link", unit_file.NULL):
             return unit_file.parse(name, f"/{path}", [], masked=f"/{path}")
     return None
+
+
+def _looked_for(names: Sequence[str], systemd_: unit.HostSystemd) -> list[str]:
+    """What of the declared units, and of what they bring along, is not in the host's /usr."""
+    brought = [other for one in systemd_.brought_by(names) for other in unit_file.needed(one)]
+    return [name for name in dict.fromkeys([*names, *brought]) if not systemd.shared_file(name)]
+
+
+def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:
+    """These units as the sandbox has them, and what they bring along."""
+    found: dict[str, UnitFile] = {}
+    pending = list(names)
+    while pending and len(found) < _MOST:
+        name = pending.pop(0)
+        own = own_unit(top, name) if name not in found else None
+        if own:
+            found[name] = own
+            needed = unit_file.needed(own)[:_MOST]
+            shared = systemd.unit_files(one for one in needed if systemd.shared_file(one))
+            found.update({one: file for one, file in shared.items() if not unit_file.is_administrators(file)})
+            pending += [one for one in needed if one not in shared]
+    return found
+
+
+def _wanted_beside(top: Top, name: str) -> list[str]:
+    places = [f"{_UNITS}/{one}.{suffix}" for one in unit_file.spellings(name) for suffix in ("wants", "requires")]
+    return [path.rpartition("/")[2] for place in places for path in tree.names(top, place)]
 
 
 def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -81,7 +105,7 @@ def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     return {path: seen for path, seen in found.items() if seen is not None}
 
 
-def _drop_ins(top: int, name: str) -> Iterator[str]:
+def _drop_ins(top: Top, name: str) -> Iterator[str]:
     """What others than this collection say there of a unit."""
     for one in unit_file.spellings(name)[::-1]:
         for path in tree.names(top, f"{_UNITS}/{one}.d"):
@@ -90,7 +114,7 @@ def _drop_ins(top: int, name: str) -> Iterator[str]:
                 yield text
 
 
-def value(top: int, path: str) -> tuple[str, str] | None:
+def value(top: Top, path: str) -> tuple[str, str] | None:
     """A file's text or a link's target, as (kind, value); anything else counts as something to replace."""
     status = tree.lstat(top, path)
     if status is None:

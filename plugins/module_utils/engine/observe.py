@@ -55,8 +55,12 @@ def sandboxes(
     facts: Host | None,
     declared: Mapping[str, Mapping[str, Any]],
     stale: Collection[str] = (),
+    going: Collection[str] = (),
 ) -> dict[str, Observed]:
-    """Each sandbox as the host has it, by name; whether it is stale only where its name is in ``stale``."""
+    """Each sandbox as the host has it, by name; whether it is stale only where its name is in ``stale``.
+
+    Nothing is looked for in the content of those that are ``going``.
+    """
     paths = {spec["name"]: layout.of(spec) for spec in specs}
     states = systemd.show([entry.unit for entry in paths.values()])
     # what is declared now, and what this run makes of it
@@ -66,6 +70,7 @@ def sandboxes(
         name, entry = spec["name"], paths[spec["name"]]
         text = systemd.read(entry.spec)
         known = domains.get(name)
+        within = facts is not None and name not in going and os.path.isdir(entry.root)
         found[name] = Observed(
             spec_text=text,
             spec=load(text, entry.spec) if text is not None else None,
@@ -78,8 +83,9 @@ def sandboxes(
             content_context=content_context(entry.root),
             limits=cgroup.limits(entry.cgroup, limits.FILES) if known and known.active else {},
             stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
+            code=systemd.read(entry.code),
             journal=link(entry.journal_link),
-            **(inside.observe(entry.root, spec, facts) if facts and os.path.isdir(entry.root) else {}),
+            **(inside.observe(entry.root, spec, facts) if facts and within else {}),
             mounts=mounts.observe(spec, entry.root, everyone.values()),
             **ports(entry, known is not None and known.active is not None),
             **(command(entry.root, spec) if spec["command"] and os.path.isdir(entry.root) else {}),

@@ -11,7 +11,7 @@ from typing import Any
 from ..host import processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model import addresses, layout, network, ports
-from ..model.errors import OptionError, SandboxError, StepError
+from ..model.errors import MissingError, OptionError, SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.plan import Plan
 from ..model.service_plan import check, plan_service
@@ -55,10 +55,11 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
     present = [spec for spec, state in wanted if state != "absent"]
     facts, declared = _facts(wanted, present, lxc)
     stale = {item["name"] for item in listed.items(parameters) if item["stale"] == "restart"}
-    seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, declared, stale)
+    going = {spec["name"] for spec, state in wanted if state == "absent"}
+    seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, declared, stale, going)
     others = [spec for name, spec in declared.items() if name not in seen]
     ports.check(present, others, sockets.listening(), [socket for one in seen.values() for socket in one.ports_open])
-    refused = _check(present, seen, facts, parameters, check_mode)
+    refused, not_yet = _check(present, seen, facts, parameters, check_mode)
     for spec, state in wanted:
         if spec["units"] and state in ("started", "reloaded") and seen[spec["name"]].active is not None:
             seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], down=down(spec))
@@ -67,7 +68,7 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
         if spec["name"] in refused:
             continue
         plan.extend(plan_service(spec, state, seen[spec["name"]], facts))
-    result: dict[str, Any] = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), "sandboxes": {}}
+    result: dict[str, Any] = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), "sandboxes": {}, "warnings": not_yet}
     if check_mode:
         return report_failures(result, list(refused.values()))
     failures = list(refused.values()) + apply(plan.in_phases(PHASES), service_actions(lxc))
@@ -82,19 +83,41 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
 
 def _check(
     present: Sequence[Mapping[str, Any]], seen: Mapping[str, Observed], facts: Host, parameters: Mapping[str, Any], predicted: bool
-) -> dict[str, StepError]:
-    """Refuse what cannot work; what only the content of one sandbox stands in the way of is that one's failure, not the run's."""
-    refused = {}
+) -> tuple[dict[str, StepError], list[str]]:
+    """Refuse what cannot work; what only the content of one sandbox stands in the way of is that one's failure, not the run's.
+
+    In check mode what is not in the content may be what another task has only announced: that is a warning.
+    """
+    refused, not_yet = {}, []
     for spec in present:
         one = seen[spec["name"]]
         try:
             listed.about(spec["name"], parameters, check, spec, one, facts, predicted)
         except OptionError as error:
-            listed.about(spec["name"], parameters, check, spec, one.without_content(), facts, True)
-            if one.content_context is None or one.without_content() == one:
+            if predicted and isinstance(error, MissingError) and one.content_context is not None:
+                not_yet.append(f"this would fail, unless a task before it brings what is missing: {error}")
+            elif _is_of_the_content(spec, one, facts, error):
+                refused[spec["name"]] = StepError(spec["name"], "check", str(error))
+            else:
                 raise
-            refused[spec["name"]] = StepError(spec["name"], "check", str(error))
-    return refused
+    return refused, not_yet
+
+
+def _is_of_the_content(spec: Mapping[str, Any], seen: Observed, facts: Host, error: OptionError) -> bool:
+    """Whether it was root inside who brought the error about: without what is his there is none, or the unit was there before."""
+    without = seen.without_content()
+    if seen.content_context is None or without == seen:
+        return False
+    known = seen.spec is not None and spec["units"] == seen.spec["units"]
+    if isinstance(error, MissingError):
+        return known
+    try:
+        check(spec, without, facts, True)
+    except MissingError:
+        return known
+    except OptionError:
+        return False
+    return True
 
 
 def _facts(
@@ -159,7 +182,7 @@ class _Wait:
         name = self.spec["name"]
         if unit["ActiveState"] == "failed":
             return StepError(name, "start", f"its unit failed ({_why(unit)}); see journalctl -u {layout.of(self.spec).unit}")
-        if self.spec["command"] and _ended(unit):
+        if self.spec["command"] and _ended(unit, layout.of(self.spec)):
             self.up = True
             return None
         states = self._states() if unit["ActiveState"] == "active" else {layout.of(self.spec).unit: unit["ActiveState"]}
@@ -222,9 +245,9 @@ def _why(unit: Mapping[str, str]) -> str:
     return unit["Result"] + code
 
 
-def _ended(unit: Mapping[str, str]) -> bool:
-    """Whether a command has ended in success: its start was queued, and is no longer; the code systemd may have forgotten by now."""
-    return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0")
+def _ended(unit: Mapping[str, str], paths: layout.Layout) -> bool:
+    """Whether a command has ended in success, as opposed to one that was not started: the unit's helper has noted its code."""
+    return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0") and systemd.read(paths.code) is not None
 
 
 def report(spec: Mapping[str, Any], lxc: Lxc) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 from ..model.errors import SandboxError
 from .command import run
@@ -16,17 +17,22 @@ _NEWEST = 5000
 _NOTHING = ("ended with code 1", "Error opening")
 
 
-def denials(hours: float) -> list[str]:
-    """The raw records of the denials of the last hours, the newest ones; none where there is no audit daemon."""
+def denials(hours: float, types: Iterable[str]) -> list[str]:
+    """The raw records of what was denied to processes of these types in the last hours, the newest ones; none without an audit daemon."""
     if not os.path.exists(_AUSEARCH):
         return []
+    # each by itself: others may have thousands, such as semodule under Debian 13's policy
+    return [record for one in sorted(types) for record in _of_type(one, hours)[-_NEWEST:]]
+
+
+def _of_type(process_type: str, hours: float) -> list[str]:
     since = time.localtime(time.time() - hours * 3600)
     # as the C locale writes a date, which is the one that ausearch is run with, whatever the caller's is
     begin = [time.strftime("%m/%d/%y", since), time.strftime("%H:%M:%S", since)]
     try:
-        text = run([_AUSEARCH, "--input-logs", "--raw", "-m", "AVC", "--start", *begin])
+        text = run([_AUSEARCH, "--input-logs", "--raw", "-m", "AVC", "--subject", f":{process_type}:", "--start", *begin])
     except SandboxError as error:
         if any(said in str(error) for said in _NOTHING):
             return []
         raise
-    return text.splitlines()[-_NEWEST:]
+    return text.splitlines()

@@ -36,14 +36,15 @@ def local_rules() -> list[str]:
     """The regular expressions for which the administrator's own rules say that labels stay."""
     try:
         with open(binding().selinux_file_context_local_path(), encoding="utf-8") as file:
-            return [line.split()[0] for line in file if line.rstrip().endswith(NONE)]
+            # a third field would say that a rule is of one kind of file alone
+            return [fields[0] for fields in map(str.split, file) if fields[1:] == [NONE]]
     except FileNotFoundError:
         return []
 
 
 def rule(tree: str) -> str:
-    """The regular expression of a directory and all that is in it."""
-    return re.sub(r"([^\w/-])", r"\\\1", tree) + "(/.*)?"
+    """The regular expression of a directory and all that is in it, or of the image beside that has it."""
+    return re.sub(r"([^\w/-])", r"\\\1", tree) + r"(\.img|/.*)?"
 
 
 def change(add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:

@@ -19,7 +19,7 @@ from .binding import required
 from .level_sql import SCHEMA_VERSION, other_format
 
 _HEAD = "# Which sandbox has which level: written by virt.sandbox.mcs_label, to be kept and reviewed with what declares the sandboxes.\n"
-_NEW = ".levels-"  # what the names of files that are to replace another begin with
+_NEW = ".virt-sandbox-new"  # what the names of files end with that are to replace another
 _ALLOWED = "a file of levels as mcs_label writes it"
 
 
@@ -110,11 +110,11 @@ class FileStore:
             raise OptionError("registry", self._path, f"a file that can be written ({error.strerror})") from error
 
     def _replace(self, text: str) -> None:
-        directory = os.path.dirname(self._path)
+        directory, name = os.path.split(self._path)
         # the directory is locked: what is there was left by a run that was killed
-        for left in glob.glob(os.path.join(glob.escape(directory), f"{_NEW}*")):
+        for left in glob.glob(os.path.join(glob.escape(directory), f".{glob.escape(name)}.????????{_NEW}")):
             os.unlink(left)
-        descriptor, path = tempfile.mkstemp(dir=directory, prefix=_NEW)
+        descriptor, path = tempfile.mkstemp(dir=directory, prefix=f".{name}.", suffix=_NEW)
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)

@@ -58,7 +58,7 @@ class Observed:
     running: bool = False
     missing: Sequence[str] = ()  # paths of the host that are private and not in the tree
     left_out: Sequence[str] = ()  # paths of the host that stay outside, for they may be secrets
-    changed: Sequence[str] = ()  # of these, the configuration that was changed since its package brought it
+    missed: Sequence[str] = ()  # of these, what a unit names, and configuration that was changed since its package brought it
     files: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # declared files that are there: content, mode
     directories: Sequence[str] = ()  # declared files where a directory stands
     unmounted: Sequence[str] = ()  # paths of the host that it follows and has no place for

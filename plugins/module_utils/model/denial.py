@@ -71,10 +71,11 @@ class Explained:
     owner: str
     why: str
     remedy: str
+    denied: bool = True  # and not only recorded
     times: int = 1
 
     def key(self) -> tuple[Any, ...]:
-        return (self.sandbox, self.process, self.permissions, self.tclass, self.object, self.context)
+        return (self.sandbox, self.process, self.permissions, self.tclass, self.object, self.context, self.denied)
 
 
 def parse(lines: Iterable[str]) -> list[Record]:
@@ -142,6 +143,7 @@ def _explained(record: Record, owners: Mapping[str, str]) -> Explained:
         owner=_owner(record.target, owners),
         why=why,
         remedy=remedy,
+        denied=not record.permissive,
     )
 
 

@@ -18,6 +18,10 @@ class OptionError(SandboxError):
         self.allowed = allowed
 
 
+class MissingError(OptionError):
+    """What an option names is not there; another task may bring it."""
+
+
 class ConflictError(SandboxError):
     """Something exists already, and it is not ours or not this owner's."""
 

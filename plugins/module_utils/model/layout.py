@@ -165,6 +165,11 @@ class Layout:
     def run(self) -> str:
         return f"{RUN}/{self.name}"
 
+    @property
+    def code(self) -> str:
+        """The code with which its command ended last."""
+        return f"{self.run}.code"
+
     def mounted(self, number: int) -> str:
         """The host's side of an image or of memory that is mounted inside."""
         return f"{self.run}/mount-{number}"

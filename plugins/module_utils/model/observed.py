@@ -26,6 +26,8 @@ class Observed:
     content_context: str | None = None
     # files of /usr that its processes still run, and that the host has replaced; looked for where the play asks for it
     stale: Sequence[str] = ()
+    # the code with which its command ended, as its unit has noted it
+    code: str | None = None
     # the target of the link to its journal among the host's
     journal: str | None = None
     # of the slice of a sandbox that runs: file of the kernel -> value

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import capabilities, command, domain, layout, limits, mounts, network_plan, unit, unit_file
 from .addresses import check_host, check_name
-from .errors import ConflictError, OptionError
+from .errors import ConflictError, MissingError, OptionError
 from .observed import Host, Observed
 from .plan import Plan
 from .spec import dump, needs_restart
@@ -52,12 +52,15 @@ def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     systemd = seen.systemd(host)
     for name in spec["units"]:
         if not systemd.unit_paths.get(name):
-            raise OptionError("units", name, unit_file.WHERE)
+            raise MissingError("units", name, unit_file.WHERE)
     units = {name: unit_file.with_drop_ins(one, seen.drop_ins.get(name, ())) for name, one in systemd.units.items()}
     for name in spec["units"]:
-        reason = unit_file.obstacle(name, units, seen.missing_programs)
+        reason = unit_file.obstacle(name, units)
         if reason:
             raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
+        reason = unit_file.nowhere(name, units, seen.missing_programs)
+        if reason:
+            raise MissingError("units", name, f"a unit whose program is there; {reason}")
 
 
 def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:

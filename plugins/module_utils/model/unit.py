@@ -156,6 +156,7 @@ given() {{
 
 prepare() {{
     clean
+    rm -f "$run.code"
     # the label went with the slice when that was last empty; in an unlabelled one nothing is writable inside
     chcon -h "system_u:object_r:{layout.SLICE_TYPE}:$level" "$slice" "$slice"/*
     mkdir -p "$run"
@@ -226,8 +227,10 @@ watch)
         dd if="$run{command.OUTPUT}" iflag=nofollow bs=64k status=none &
         tail -s 0.2 --pid="$pid" -f /dev/null
         timeout 2 tail -s 0.1 --pid="$!" -f /dev/null || kill "$!"
-        test -e "$run/stopping" || exit "$(code)"
-        exit 0
+        code=0
+        test -e "$run/stopping" || code=$(code)
+        echo "$code" >"$run.code"
+        exit "$code"
     fi
     tail --pid="$pid" -f /dev/null
     # it ended: because it was told to, or by itself, which is a failure

@@ -7,7 +7,6 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 
 NULL = "/dev/null"
 # the units of an administrator: of the host's, which a sandbox has a copy of, and of its own
@@ -40,6 +39,7 @@ _OTHER_ROOT = ("RootDirectory", "RootImage", "RootImageOptions", "MountImages", 
 _OTHER_NAMESPACE = ("NetworkNamespacePath", "IPCNamespacePath")
 _PREFIXES = "@-:+!|"  # of a program, which say how it is run
 _COMMANDS = ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost")
+_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,200}\Z")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")
 
 
@@ -132,10 +132,17 @@ def spellings(unit: str) -> list[str]:
     return list(dict.fromkeys([unit, f"{prefix}@.{rest.rpartition('.')[2]}"])) if at else [unit]
 
 
+def administrators(unit: str) -> list[str]:
+    """Where an administrator has the file of a unit."""
+    return [f"{ADMINISTRATORS}/{one}" for one in spellings(unit)]
+
+
 def needed(unit: UnitFile) -> list[str]:
     """The units that it brings along: they run inside too, where the sandbox has them."""
     return [
-        name for name in dict.fromkeys((*required(unit), *unit.words(*_WANTS), *unit.wants)) if name.endswith(_FOLLOWED) and "/" not in name
+        name
+        for name in dict.fromkeys((*required(unit), *unit.words(*_WANTS), *unit.wants))
+        if name.endswith(_FOLLOWED) and _NAME.match(name)
     ]
 
 
@@ -159,33 +166,38 @@ def programs(unit: UnitFile) -> list[str]:
     """The programs without which it does not start, as far as they are named by their paths."""
     words = [(command.split() or [""])[0] for command in unit.all("ExecStart")]
     plain = [word.lstrip(_PREFIXES) for word in words if "-" not in word[: len(word) - len(word.lstrip(_PREFIXES))]]
-    return [path for path in plain if path.startswith("/") and not set(path) & set("$%\\\"'")]
+    return [path for path in plain if path.startswith("/") and not set(path) & set("$%\\\"'\0")]
 
 
-def obstacle(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Why a unit can't work in a sandbox; nothing where it can, as far as its files tell.
-
-    ``missing``: unit -> its program, where that is not there.
-    """
-    return _obstacle(name, units, missing, {name})
-
-
-def _obstacle(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str], seen: set[str]) -> str:
-    unit = units.get(name)
-    if unit is None:
-        return ""
-    reason = next(_obstacles(unit), "")
-    if not reason and name in missing:
-        reason = f"runs {missing[name]}, which neither the host's /usr has nor the content; copy it with private, or mount it (mounts)"
-    if reason:
-        return f"it {reason}"
-    for other in required(unit):
-        if other not in seen:
-            seen.add(other)
-            reason = _obstacle(other, units, missing, seen)
-            if reason:
-                return f"it needs {other}: {reason}"
+def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
+    """Why a unit can't work in a sandbox; nothing where it can, as far as its files tell."""
+    for one, way in _required(name, units):
+        reason = next(_obstacles(units[one]), "")
+        if reason:
+            return f"{way}it {reason}"
     return ""
+
+
+def nowhere(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str]) -> str:
+    """Which program of a unit, or of one that it needs, is not there; ``missing``: unit -> program."""
+    for one, way in _required(name, units):
+        if one in missing:
+            remedy = "copy it with private, or mount it (mounts)"
+            return f"{way}it runs {missing[one]}, which neither the host's /usr has nor the content; {remedy}"
+    return ""
+
+
+def _required(name: str, units: Mapping[str, UnitFile]) -> Iterator[tuple[str, str]]:
+    """A unit and all that it needs, as far as they are there, each with the way to it in words."""
+    seen = {name}
+    pending = [(name, "")]
+    while pending:
+        one, way = pending.pop(0)
+        if one in units:
+            yield one, way
+            others = [other for other in required(units[one]) if other not in seen]
+            seen.update(others)
+            pending += [(other, f"{way}it needs {other}: ") for other in others]
 
 
 def _obstacles(unit: UnitFile) -> Iterator[str]:
