@@ -107,13 +107,14 @@ WRITES = [
 ]
 FILTER = ("write_file", "/etc/libvirt-sandbox/services/web.nft")
 UNIT = "web_sandbox.service"
+CODE = "/run/virt-sandbox/web.code"
 
 
 @pytest.mark.parametrize(
     ("state", "running", "last"),
     [
-        ("started", False, [("start", [UNIT])]),
-        ("restarted", True, [("stop", [UNIT]), ("start", [UNIT])]),
+        ("started", False, [("unlink", CODE), ("start", [UNIT])]),
+        ("restarted", True, [("stop", [UNIT]), ("unlink", CODE), ("start", [UNIT])]),
         ("reloaded", True, [("reload", UNIT)]),
         ("stopped", True, [("stop", [UNIT]), ("destroy", "web")]),
     ],
@@ -141,6 +142,7 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
         ("destroy", "web"),
         ("disable", UNIT),
         ("undefine", "web"),
+        ("unlink", CODE),
         ("nft", network_filter.without(network_filter.devices(service()))),
         ("unlink", FILTER[1]),
         ("stop", [UNIT]),

@@ -31,6 +31,7 @@ def test_the_paths_of_a_sandbox() -> None:
         "slice_path": r"/etc/systemd/system/machine-my\x2dweb.slice",
         "cgroup": r"/sys/fs/cgroup/machine.slice/machine-my\x2dweb.slice",
         "run": "/run/virt-sandbox/my-web",
+        "code": "/run/virt-sandbox/my-web.code",
         "filter": "/etc/libvirt-sandbox/services/my-web.nft",
     }
 
