@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose fault it is that a sandbox cannot be: the play's ends the run, that of root inside ends nobody else's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+
+from .conftest import MakeSpec
+
+PATH = "/etc/systemd/system/mine.service"
+OWN = {"mine.service": unit_file.parse("mine.service", PATH, ["[Service]\nExecStart=/srv/mine\n"])}
+WRECKED = {"mine.service": unit_file.parse("mine.service", PATH, ["[Service]\nRootDirectory=/x\n"])}
+GONE = {"own_units": {}}
+NO_PROGRAM = {"own_units": OWN, "missing_programs": {"mine.service": "/srv/mine"}}
+
+Check = Callable[..., tuple[dict[str, Any], list[str]]]
+
+
+@pytest.fixture
+def checked(service: MakeSpec, host: Host, declared: Callable[..., Observed]) -> Check:
+    """How a run goes with a sandbox whose unit only the content has; what is seen of it, and whether it was declared so before."""
+
+    def run(seen: dict[str, Any], known: bool = True, predicted: bool = False) -> tuple[dict[str, Any], list[str]]:
+        spec = service(units=["mine"])
+        one = dataclasses.replace(declared(spec, **seen), spec=spec if known else service())
+        systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
+        facts = dataclasses.replace(host, systemd=systemd)
+        return service_run._check([spec], {"web": one}, facts, {"name": None}, predicted)
+
+    return run
+
+
+def test_what_works_is_not_refused(checked: Check) -> None:
+    assert checked({"own_units": OWN}) == ({}, [])
+
+
+@pytest.mark.parametrize("seen", [GONE, NO_PROGRAM, {"own_units": WRECKED}], ids=["unit", "program", "wrecked"])
+def test_what_root_inside_took_away_is_that_sandboxes_failure(checked: Check, seen: dict[str, Any]) -> None:
+    refused, warnings = checked(seen)
+    assert list(refused) == ["web"]
+    assert "units: 'mine.service' is not allowed" in str(refused["web"])
+    assert warnings == []
+
+
+@pytest.mark.parametrize("seen", [GONE, NO_PROGRAM, {"own_units": WRECKED}], ids=["unit", "program", "wrecked"])
+def test_what_a_play_names_wrongly_ends_the_run(checked: Check, seen: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"web: units: 'mine.service' is not allowed"):
+        checked(seen, known=False)
+
+
+@pytest.mark.parametrize("seen", [GONE, NO_PROGRAM], ids=["unit", "program"])
+def test_in_check_mode_another_task_may_bring_it(checked: Check, seen: dict[str, Any]) -> None:
+    refused, (warning,) = checked(seen, known=False, predicted=True)
+    assert refused == {}
+    assert warning.startswith("this would fail, unless a task before it brings what is missing: web: units: 'mine.service'")
