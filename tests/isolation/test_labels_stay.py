@@ -73,6 +73,8 @@ def crowd_tasks() -> Iterator[Task]:
 
 
 def tasks() -> Iterator[Task]:
+    rsync = {"host_service_packages": [{"package": "rsync", "units": ["rsync.service"]}]}
+    yield {"name": "rsync", "ansible.builtin.include_role": {"name": "virt.sandbox.host", "tasks_from": "package.yml"}, "vars": rsync}
     yield shell_task("prepare", f"{CLEAN}; mkdir -p {SOURCE}/sub; echo a >{SOURCE}/a; echo b >{SOURCE}/sub/b; ln -s a {SOURCE}/link")
     yield {"name": "labels", LABEL: {"sandboxes": [{"name": name, "level": level} for name, level in LEVELS.items()]}}
     yield content("content")
@@ -93,7 +95,10 @@ def tasks() -> Iterator[Task]:
 
 @pytest.fixture(scope="module")
 def played(lab: Lab) -> Iterator[Played]:
-    yield lab.play([*gone(" first"), *tasks(), *crowd_tasks(), *gone(" last"), shell_task("rules at last", RULES, changed_when=False)])
+    yield lab.play(
+        [*gone(" first"), *tasks(), *crowd_tasks(), *gone(" last"), shell_task("rules at last", RULES, changed_when=False)],
+        gather_facts=True,
+    )
     lab.play([*gone(""), shell_task("clean", CLEAN)])
 
 
