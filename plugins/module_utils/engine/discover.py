@@ -36,7 +36,9 @@ def discover(
     """
     if not units:
         return NOTHING
-    given = _given(units, dict(declared))
+    files_of_play = dict(declared)
+    given = _given(units, files_of_play)
+    # a packaged unit that a file of the play overrides keeps its package
     found = systemd.unit_files([*units, *(one for unit in given.values() for one in unit_file.needed(unit))])
     for name in units:
         if name not in {*found, *given, *own}:
@@ -46,12 +48,12 @@ def discover(
     named = [path for unit in [*found.values(), *given.values()] for path in unit_file.paths(unit)]
     paths = [path for path in private_paths.candidates([*files, *named]) if os.path.lexists(path)]
     whole = _directories(database, paths, found) | set(_state([*found.values(), *given.values()]))
-    administrators = _administrators(found.values(), dict(declared))
+    administrators = _administrators(found.values(), files_of_play)
     singles = [path for path in paths if not _is_directory(path)] + administrators
     top = [path for path in private_paths.topmost(singles, whole) if path not in private and not private_paths.below(path, private)]
     entries = [_entry(path, files, {*private, *administrators}) for path in top]
     left_out = [path for entry in entries for path in private_paths.left_out(_inside(entry), _reachable(entry))]
-    missed = tuple(path for path in left_out if files.get(path) or path in named)
+    missed = tuple(path for path in left_out if path not in files_of_play and (files.get(path) or path in named))
     return Discovered(tuple(path for path in top if path not in left_out), tuple(sorted(left_out)), missed)
 
 
