@@ -156,7 +156,7 @@ given() {{
 
 prepare() {{
     clean
-    rm -f "$run.code"
+    test ! -e "$run.code" || rm "$run.code"
     # the label went with the slice when that was last empty; in an unlabelled one nothing is writable inside
     chcon -h "system_u:object_r:{layout.SLICE_TYPE}:$level" "$slice" "$slice"/*
     mkdir -p "$run"
