@@ -91,7 +91,8 @@ options:
       - Of their files below C(/etc), C(/var) and the other private places the tree gets the topmost directories that are the
         service's own, and single files of directories in which many packages have files. It also gets the paths that the
         units themselves name, and what the users as whom they run own in the places for state.
-      - A unit that no package has, but an administrator in the host's C(/etc/systemd/system), is copied with its drop-ins.
+      - A unit that no package has, but an administrator in the host's C(/etc/systemd/system), is copied with what stands
+        beside it (C(.d), C(.wants), C(.requires)).
         A unit may also be one of O(files), with its path there.
       - What not everybody on the host may read, and no package brought as it is, stays outside, for it may be a secret of
         the host, such as a key, a log or a database. RV(left_out) names it. What is to be copied nevertheless is named in

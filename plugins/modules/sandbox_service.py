@@ -64,6 +64,8 @@ options:
         as they are named. C(.service) may be left out.
       - What the units require or want runs too, where there is such a unit. A unit with C(DynamicUser=) runs as a user
         of that name that the sandbox has for good.
+      - A unit that is nowhere, or whose program neither C(/usr) nor the content has, is refused too. Check mode warns, for a task
+        before this one may have announced to bring it.
       - A unit that is masked on the host, or that needs what no sandbox has, such as a device, a kernel module, a mount or a
         capability, is refused with the reason. A drop-in in the sandbox's own C(/etc/systemd/system) may take that need away.
     type: list

@@ -142,7 +142,6 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
         ("destroy", "web"),
         ("disable", UNIT),
         ("undefine", "web"),
-        ("unlink", CODE),
         ("nft", network_filter.without(network_filter.devices(service()))),
         ("unlink", FILTER[1]),
         ("stop", [UNIT]),

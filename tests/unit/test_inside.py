@@ -79,6 +79,9 @@ def test_a_link_is_not_followed(own: Any, text: str) -> None:
         ("/mnt/mine", True),
         ("/mnt/mine/run", True),
         ("/mnt/mine2", False),
+        ("/etc/" + "a" * 300, True),
+        ("/etc" + "/a" * 3000, True),
+        ("/etc" + "/a" * 1000, False),
         ("relative", True),
     ],
 )

@@ -56,6 +56,36 @@ def test_what_a_play_names_wrongly_ends_the_run(checked: Check, seen: dict[str, 
         checked(seen, known=False)
 
 
+def test_a_unit_that_was_there_is_not_the_plays_fault_though_another_is_new(
+    service: MakeSpec, host: Host, declared: Callable[..., Observed]
+) -> None:
+    spec, before = service(units=["mine", "httpd"]), service(units=["mine"])
+    one = dataclasses.replace(declared(spec, **GONE), spec=before)
+    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
+    refused, _warnings = service_run._check([spec], {"web": one}, dataclasses.replace(host, systemd=systemd), {"name": None}, False)
+    assert list(refused) == ["web"]
+
+
+def test_in_check_mode_the_rest_is_looked_at_all_the_same(service: MakeSpec, host: Host, declared: Callable[..., Observed]) -> None:
+    spec = service(units=["mine"], network=[{"source": "gone"}])
+    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
+    facts = dataclasses.replace(host, systemd=systemd)
+    with pytest.raises(OptionError, match=r"network\[0\].source: 'gone'"):
+        service_run._check([spec], {"web": declared(service(units=["mine"]), **GONE)}, facts, {"name": None}, True)
+
+
+def test_in_check_mode_the_host_administrators_unit_is_what_will_be_copied(
+    service: MakeSpec, host: Host, declared: Callable[..., Observed]
+) -> None:
+    spec = service(units=["mine"])
+    unit = {"mine.service": unit_file.parse("mine.service", PATH, ["[Service]\nDynamicUser=yes\n"])}
+    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": PATH}, units=unit)
+    facts, seen = dataclasses.replace(host, systemd=systemd), {"web": declared(spec, **GONE)}
+    service_run._check([spec], seen, facts, {"name": None}, True)
+    assert seen["web"].systemd(facts).units["mine.service"].yes("DynamicUser")
+    assert seen["web"].systemd(facts).unit_paths["mine.service"] == PATH
+
+
 @pytest.mark.parametrize("seen", [GONE, NO_PROGRAM], ids=["unit", "program"])
 def test_in_check_mode_another_task_may_bring_it(checked: Check, seen: dict[str, Any]) -> None:
     refused, (warning,) = checked(seen, known=False, predicted=True)

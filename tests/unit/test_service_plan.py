@@ -333,6 +333,11 @@ def test_a_unit_that_only_the_content_has_is_run(service: MakeSpec, host: Host, 
         check(spec, declared(spec, own_units={"mine.service": masked}), host)
 
 
+def test_how_a_command_ended_is_forgotten_with_the_sandbox(service: MakeSpec, host: Host, declared: Declared) -> None:
+    (step,) = (step for step in plan_service(service(), "absent", declared(service(), code="0\n"), host) if "command" in step.name)
+    assert (step.action, step.arguments["path"]) == ("unlink", "/run/virt-sandbox/web.code")
+
+
 def without_networkd(host: Host) -> Host:
     paths = {**host.systemd.unit_paths, unit.NETWORK_UNIT: ""}
     return dataclasses.replace(host, systemd=dataclasses.replace(host.systemd, unit_paths=paths))

@@ -91,10 +91,6 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         systemd.stop([unit])
         lxc.destroy(name)  # one that runs behind its unit's back
 
-    def undefine(name: str, **_ignored: Any) -> None:
-        lxc.undefine(name)
-        unlink(path=f"{layout.RUN}/{name}.code")
-
     reload_once = functools.lru_cache(maxsize=None)(systemd.daemon_reload)
     return {
         "write": write_file,
@@ -106,7 +102,7 @@ def service_actions(lxc: Lxc) -> dict[str, Action]:
         "label": mounts.relabel,
         "daemon_reload": lambda **_ignored: reload_once(),
         "define": lambda xml, **_ignored: lxc.define(xml),
-        "undefine": undefine,
+        "undefine": lambda name, **_ignored: lxc.undefine(name),
         "limit": lambda path, values, **_ignored: cgroup.limit(path, values),
         "reserve": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=True),
         "release": lambda entries, name, **_ignored: lxc.network_entries(entries, name, add=False),

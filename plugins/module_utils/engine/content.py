@@ -211,8 +211,8 @@ def build_image(building: str, building_image: str, root: str, image: str, size:
     except BaseException:
         remove([building, building_image])
         raise
-    os.makedirs(root, mode=0o700, exist_ok=True)
     os.rename(building_image, image)
+    os.makedirs(root, mode=0o700, exist_ok=True)
 
 
 def _no_space(error: BaseException | None) -> bool:

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..host import file_contexts, selinux, systemd
 from ..host.libvirt_lxc import Lxc
-from ..model import content_plan, layout
+from ..model import content_plan, layout, unit_file
 from ..model.content_plan import Observed, Source
 from ..model.errors import OptionError
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
-from . import content, inside, listed
+from . import content, listed
 from .apply import apply, report_failures, require_root
 from .discover import NOTHING, Discovered, discover
 
@@ -123,13 +124,21 @@ def _to_come(spec: Mapping[str, Any], check_mode: bool) -> bool:
 
 def _discover(spec: dict[str, Any], source: Source | None) -> Discovered:
     """What the units of a sandbox add to its private paths."""
-    root = source.root if source and source.root else layout.of(spec).root
-    elsewhere = [name for name in spec["units"] if not systemd.unit_file(name)]
-    own = tuple(name for name in elsewhere if os.path.isdir(root) and inside.own_unit(root, name))
     declared = tuple((file["path"], file["content"]) for file in spec["files"])
-    found = discover(tuple(spec["units"]), tuple(spec["private"]), declared, own)
+    found = discover(tuple(spec["units"]), tuple(spec["private"]), declared, _own_units(spec, source))
     spec["private"] = sorted({*spec["private"], *found.paths})
     return found
+
+
+def _own_units(spec: Mapping[str, Any], source: Source | None) -> tuple[str, ...]:
+    """The units that the host has not: content that is there may have them, or had them; sandbox_service says so."""
+    paths = layout.of(spec)
+    if not os.path.lexists(paths.root) and not (source and source.root):
+        return ()
+    record = systemd.read(paths.manifest)
+    going = content_plan.no_longer_declared(spec, json.loads(record) if record else None)
+    elsewhere = [name for name in spec["units"] if not systemd.unit_file(name)]
+    return tuple(name for name in elsewhere if not {*going} & {*unit_file.administrators(name)})
 
 
 def _missed(name: str, path: str) -> str:

@@ -32,7 +32,8 @@ def discover(
 ) -> Discovered:
     """From units to paths; what ``private`` names is copied as it is. Cached, because sandboxes are much alike.
 
-    ``declared``: paths and texts of files that the content has whatever the host has, among them units; ``own``: units that it has already.
+    ``declared``: paths and texts of files that the content has whatever the host has, among them units; ``own``: units that
+    it may have already.
     """
     if not units:
         return NOTHING

@@ -14,14 +14,14 @@ from ..model import layout, unit, unit_file
 from ..model.observed import Host
 from ..model.unit_file import UnitFile
 from . import tree
-from .tree import Top
 
 _UNITS = "etc/systemd/system"
 _OURS = re.compile(rf"etc/systemd/network/\d\d-eth\d+\.network|{_UNITS}/[a-z-]+\.target\.wants/.*")
 _LIMIT = 65536
 
 
-# of its own units, what is read: enough for any honest service, and an end for what root inside may think of
+# of its own units, drop-ins, programs and directories what is looked at: enough for any honest service, and an end for what
+# root inside may think of
 _MOST = 64
 
 
@@ -35,7 +35,9 @@ def observe(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, Any]:
         brought = [unit_file.with_drop_ins(one, drop_ins[one.name]) for one in units.brought_by(spec["units"])]
         return {
             "own_units": own,
-            "missing_programs": {one.name: path for one in brought for path in unit_file.programs(one) if not has_program(top, path, spec)},
+            "missing_programs": {
+                one.name: path for one in brought for path in unit_file.programs(one)[:_MOST] if not has_program(top, path, spec)
+            },
             "inside": _files(top, {file.path for file in unit.inside(spec, units, facts.networks)}),
             "drop_ins": drop_ins,
         }
@@ -54,11 +56,11 @@ def has_program(top: int, program: str, spec: Mapping[str, Any]) -> bool:
     if not path.startswith(tuple(f"/{private}/" for private in layout.PRIVATE)):
         return False
     parts = path.lstrip("/").split("/")
-    parents = ["/".join(parts[:length]) for length in range(1, len(parts))]
+    parents = ["/".join(parts[:length]) for length in range(1, min(len(parts), _MOST))]
     return tree.exists(top, "/".join(parts)) or any(tree.kind(top, parent) == "symlink" for parent in parents)
 
 
-def own_unit(top: Top, name: str) -> UnitFile | None:
+def _own_unit(top: int, name: str) -> UnitFile | None:
     """A unit as the sandbox has it in its own /etc; nothing where it has none."""
     for path in (f"{_UNITS}/{one}" for one in unit_file.spellings(name)):
         kind, content = value(top, path) or ("", "")
@@ -81,7 +83,7 @@ def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:
     pending = list(names)
     while pending and len(found) < _MOST:
         name = pending.pop(0)
-        own = own_unit(top, name) if name not in found else None
+        own = _own_unit(top, name) if name not in found else None
         if own:
             found[name] = own
             needed = unit_file.needed(own)[:_MOST]
@@ -91,7 +93,7 @@ def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:
     return found
 
 
-def _wanted_beside(top: Top, name: str) -> list[str]:
+def _wanted_beside(top: int, name: str) -> list[str]:
     places = [f"{_UNITS}/{one}.{suffix}" for one in unit_file.spellings(name) for suffix in ("wants", "requires")]
     return [path.rpartition("/")[2] for place in places for path in tree.names(top, place)]
 
@@ -105,16 +107,16 @@ def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     return {path: seen for path, seen in found.items() if seen is not None}
 
 
-def _drop_ins(top: Top, name: str) -> Iterator[str]:
+def _drop_ins(top: int, name: str) -> Iterator[str]:
     """What others than this collection say there of a unit."""
     for one in unit_file.spellings(name)[::-1]:
-        for path in tree.names(top, f"{_UNITS}/{one}.d"):
+        for path in tree.names(top, f"{_UNITS}/{one}.d")[:_MOST]:
             kind, text = value(top, path) or ("", "")
             if kind == "text" and path.endswith(".conf") and not text.startswith(layout.MARK):
                 yield text
 
 
-def value(top: Top, path: str) -> tuple[str, str] | None:
+def value(top: int, path: str) -> tuple[str, str] | None:
     """A file's text or a link's target, as (kind, value); anything else counts as something to replace."""
     status = tree.lstat(top, path)
     if status is None:

@@ -14,7 +14,7 @@ from ..model import addresses, layout, network, ports
 from ..model.errors import MissingError, OptionError, SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.plan import Plan
-from ..model.service_plan import check, plan_service
+from ..model.service_plan import check, plan_service, plan_stop
 from ..model.spec import service_spec
 from . import listed, observe
 from .apply import PHASES, apply, report_failures, require_root, service_actions
@@ -65,9 +65,11 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
             seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], down=down(spec))
     plan = Plan()
     for spec, state in wanted:
-        if spec["name"] in refused:
-            continue
-        plan.extend(plan_service(spec, state, seen[spec["name"]], facts))
+        one = seen[spec["name"]]
+        if spec["name"] not in refused:
+            plan.extend(plan_service(spec, state, one, facts))
+        elif state == "stopped":
+            plan.extend(plan_stop(spec, one))  # whatever root inside has done to be refused
     result: dict[str, Any] = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), "sandboxes": {}, "warnings": not_yet}
     if check_mode:
         return report_failures(result, list(refused.values()))
@@ -82,7 +84,7 @@ def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, 
 
 
 def _check(
-    present: Sequence[Mapping[str, Any]], seen: Mapping[str, Observed], facts: Host, parameters: Mapping[str, Any], predicted: bool
+    present: Sequence[Mapping[str, Any]], seen: dict[str, Observed], facts: Host, parameters: Mapping[str, Any], predicted: bool
 ) -> tuple[dict[str, StepError], list[str]]:
     """Refuse what cannot work; what only the content of one sandbox stands in the way of is that one's failure, not the run's.
 
@@ -96,6 +98,8 @@ def _check(
         except OptionError as error:
             if predicted and isinstance(error, MissingError) and one.content_context is not None:
                 not_yet.append(f"this would fail, unless a task before it brings what is missing: {error}")
+                listed.about(spec["name"], parameters, check, spec, dataclasses.replace(one, content_context=None), facts, True)
+                seen[spec["name"]] = one.with_announced(facts)
             elif _is_of_the_content(spec, one, facts, error):
                 refused[spec["name"]] = StepError(spec["name"], "check", str(error))
             else:
@@ -108,7 +112,7 @@ def _is_of_the_content(spec: Mapping[str, Any], seen: Observed, facts: Host, err
     without = seen.without_content()
     if seen.content_context is None or without == seen:
         return False
-    known = seen.spec is not None and spec["units"] == seen.spec["units"]
+    known = seen.spec is not None and error.value in seen.spec["units"]
     if isinstance(error, MissingError):
         return known
     try:

@@ -62,6 +62,11 @@ class Observed:
         """The units that its systemd has."""
         return host.systemd if self.own_units is None else host.systemd.with_own(self.own_units)
 
+    def with_announced(self, host: Host) -> Observed:
+        """The same with the host administrator's units, which another task may only have announced to copy."""
+        units = {name: one for name, one in host.systemd.units.items() if unit_file.is_administrators(one)}
+        return dataclasses.replace(self, own_units={**units, **(self.own_units or {})})
+
     @property
     def running(self) -> bool:
         return self.active is not None or self.unit_active

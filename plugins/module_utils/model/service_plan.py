@@ -191,8 +191,7 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
     name, paths = spec["name"], layout.of(spec)
     why = _restart_reasons(spec, seen, host)
     if state == "stopped":
-        if seen.running:
-            plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
+        plan.extend(plan_stop(spec, seen))
     elif state == "restarted" or (state in ("started", "reloaded") and seen.running and why):
         reasons = f"running ({', '.join(why)} changed)" if why else "running"
         if seen.running and differ:
@@ -206,6 +205,14 @@ def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed,
         plan.add(name, "start the units inside", "start_inside", units=units, before=dict(seen.down), after=dict.fromkeys(units, "active"))
     elif state == "reloaded":
         plan.add(name, "reload", "reload", unit=paths.unit, before="running", after="reloaded")
+
+
+def plan_stop(spec: Mapping[str, Any], seen: Observed) -> Plan:
+    """The step that stops a sandbox which runs."""
+    plan = Plan()
+    if seen.running:
+        plan.add(spec["name"], "stop", "stop", unit=layout.of(spec).unit, before="running", after="stopped")
+    return plan
 
 
 def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> list[str]:
@@ -238,11 +245,9 @@ def _without_followed(canonical: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
-    plan = Plan()
     name, paths = spec["name"], layout.of(spec)
     _check_ours(spec, seen)
-    if seen.running:
-        plan.add(name, "stop", "stop", unit=paths.unit, before="running", after="stopped")
+    plan = plan_stop(spec, seen)
     if seen.enabled:
         plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
     network_plan.plan_ports_gone(plan, name, seen, sorted(seen.ports), sorted(seen.ports))
@@ -259,6 +264,8 @@ def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
         if text is not None:
             plan.add(name, title, "remove_unit", path=path, unit=unit_name, before=text)
             reload_systemd = True
+    if seen.code is not None:
+        plan.add(name, "forget how its command ended", "unlink", path=paths.code, before=seen.code)
     if seen.spec_text is not None:
         plan.add(name, "remove the spec", "unlink", path=paths.spec, before=seen.spec_text)
         reload_systemd = True  # a run may have been killed after it had removed the units

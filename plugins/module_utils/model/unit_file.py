@@ -40,6 +40,7 @@ _OTHER_NAMESPACE = ("NetworkNamespacePath", "IPCNamespacePath")
 _PREFIXES = "@-:+!|"  # of a program, which say how it is run
 _COMMANDS = ("ExecCondition", "ExecStartPre", "ExecStart", "ExecStartPost")
 _NAME = re.compile(r"[A-Za-z0-9:_.@\\-]{1,200}\Z")
+_LONGEST_PATH, _LONGEST_NAME = 4096, 255  # bytes
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")
 
 
@@ -163,10 +164,14 @@ def _activated(socket: UnitFile) -> str:
 
 
 def programs(unit: UnitFile) -> list[str]:
-    """The programs without which it does not start, as far as they are named by their paths."""
+    """The programs without which it does not start, as far as they are named by paths that files can have."""
     words = [(command.split() or [""])[0] for command in unit.all("ExecStart")]
     plain = [word.lstrip(_PREFIXES) for word in words if "-" not in word[: len(word) - len(word.lstrip(_PREFIXES))]]
-    return [path for path in plain if path.startswith("/") and not set(path) & set("$%\\\"'\0")]
+    return [path for path in plain if path.startswith("/") and not set(path) & set("$%\\\"'\0") and _may_be(path)]
+
+
+def _may_be(path: str) -> bool:
+    return len(path.encode()) < _LONGEST_PATH and all(len(part.encode()) <= _LONGEST_NAME for part in path.split("/"))
 
 
 def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
