@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from . import mounts, unit, unit_file
+from . import mounts, unit_file
 from .addresses import LibvirtNetwork, Resolved
+from .unit import HostSystemd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Observed:
         points = {target: dataclasses.replace(one, point="") for target, one in self.mounts.items()}
         return dataclasses.replace(self, drop_ins={}, missing_programs={}, own_units=None, mounts=points, program=True)
 
-    def systemd(self, host: Host) -> unit.HostSystemd:
+    def systemd(self, host: Host) -> HostSystemd:
         """The units that its systemd has."""
         return host.systemd if self.own_units is None else host.systemd.with_own(self.own_units)
 
@@ -84,7 +85,7 @@ class Observed:
 class Host:
     """What of the host every sandbox depends on."""
 
-    systemd: unit.HostSystemd
+    systemd: HostSystemd
     helper_text: str | None
     networks: Mapping[str, LibvirtNetwork]
     followed: Sequence[str]
