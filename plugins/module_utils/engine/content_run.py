@@ -16,8 +16,9 @@ from ..model.content_plan import Observed, Source
 from ..model.errors import OptionError
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
-from . import content, listed
+from . import content, inside, listed
 from .apply import apply, report_failures, require_root
+from .declared import declared_specs
 from .discover import NOTHING, Discovered, discover
 
 # a spec, and the state that it is to be in
@@ -131,14 +132,20 @@ def _discover(spec: dict[str, Any], source: Source | None) -> Discovered:
 
 
 def _own_units(spec: Mapping[str, Any], source: Source | None) -> tuple[str, ...]:
-    """The units that the host has not: content that is there may have them, or had them; sandbox_service says so."""
-    paths = layout.of(spec)
-    if not os.path.lexists(paths.root) and not (source and source.root):
+    """The units that the content has, or had before root inside took them away: then sandbox_service says so."""
+    elsewhere = [name for name in spec["units"] if not systemd.unit_file(name)]
+    if not elsewhere:
         return ()
+    paths = layout.of(spec)
     record = systemd.read(paths.manifest)
     going = content_plan.no_longer_declared(spec, json.loads(record) if record else None)
-    elsewhere = [name for name in spec["units"] if not systemd.unit_file(name)]
-    return tuple(name for name in elsewhere if not {*going} & {*unit_file.administrators(name)})
+    root = source.root if source and source.root else paths.root
+    declared = declared_specs()
+    before = {name for one in (spec["name"], spec["clone_of"]) if one in declared for name in declared[one]["units"]}
+    # what is to be cloned may be made by this run
+    to_come = source is not None and source.root is not None and not os.path.isdir(root)
+    has = [name for name in elsewhere if to_come or name in before or (os.path.isdir(root) and inside.own_unit(root, name))]
+    return tuple(name for name in has if not {*going} & {*unit_file.administrators(name)})
 
 
 def _missed(name: str, path: str) -> str:

@@ -60,7 +60,7 @@ def has_program(top: int, program: str, spec: Mapping[str, Any]) -> bool:
     return tree.exists(top, "/".join(parts)) or any(tree.kind(top, parent) == "symlink" for parent in parents)
 
 
-def _own_unit(top: int, name: str) -> UnitFile | None:
+def own_unit(top: tree.Top, name: str) -> UnitFile | None:
     """A unit as the sandbox has it in its own /etc; nothing where it has none."""
     for path in (f"{_UNITS}/{one}" for one in unit_file.spellings(name)):
         kind, content = value(top, path) or ("", "")
@@ -83,7 +83,7 @@ def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:
     pending = list(names)
     while pending and len(found) < _MOST:
         name = pending.pop(0)
-        own = _own_unit(top, name) if name not in found else None
+        own = own_unit(top, name) if name not in found else None
         if own:
             found[name] = own
             needed = unit_file.needed(own)[:_MOST]
@@ -93,7 +93,7 @@ def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:
     return found
 
 
-def _wanted_beside(top: int, name: str) -> list[str]:
+def _wanted_beside(top: tree.Top, name: str) -> list[str]:
     places = [f"{_UNITS}/{one}.{suffix}" for one in unit_file.spellings(name) for suffix in ("wants", "requires")]
     return [path.rpartition("/")[2] for place in places for path in tree.names(top, place)]
 
@@ -107,7 +107,7 @@ def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     return {path: seen for path, seen in found.items() if seen is not None}
 
 
-def _drop_ins(top: int, name: str) -> Iterator[str]:
+def _drop_ins(top: tree.Top, name: str) -> Iterator[str]:
     """What others than this collection say there of a unit."""
     for one in unit_file.spellings(name)[::-1]:
         for path in tree.names(top, f"{_UNITS}/{one}.d")[:_MOST]:
@@ -116,7 +116,7 @@ def _drop_ins(top: int, name: str) -> Iterator[str]:
                 yield text
 
 
-def value(top: int, path: str) -> tuple[str, str] | None:
+def value(top: tree.Top, path: str) -> tuple[str, str] | None:
     """A file's text or a link's target, as (kind, value); anything else counts as something to replace."""
     status = tree.lstat(top, path)
     if status is None:
