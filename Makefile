@@ -59,7 +59,7 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
 # What an hour has room for; the rest is for hosts-more.
-SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py network.py playbook_example.py shared_registry.py) \
+SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py network.py playbook_example.py) \
 	tests/isolation tests/faults
 # S26 installs virtual machines, which takes minutes: for "make walkthrough" and hosts-more.
 hosts: export VSBX_STEPS := $(shell seq -s ' ' -f S%g 25)
