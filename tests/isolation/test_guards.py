@@ -147,15 +147,22 @@ SELINUX = tuple(one for one in EXPECTED if not one.startswith((*ELSEWHERE, *READ
 MADE_MEANWHILE = "rmdir /sys/fs/cgroup/vsbx /sys/fs/cgroup/machine.slice/machine-it*/vsbx 2>/dev/null; true"
 # on the host, where nothing of the above stands in the way
 CONTROLS = (
-    *SELINUX[:2],
+    *(f"write {key} of the {whose} slice" for key in ("cgroup.kill", "cgroup.procs", "memory.max") for whose in ("own", "other")),
+    "write cgroup.kill of the other's scope",
+    "write cgroup.procs of the host's root",
     "open a file of the host by its handle",
     "find the host's secret",
     "find the host's ssh keys",
     "find libvirt's sockets",
     *(f"make the host's {what} in {where}" for what in ("disk", "memory") for where in ("/dev", "/tmp", "/srv")),
+    "relabel an own file to s0",
+    "relabel an own file to other_level",
+    "make a file that is born at other_level",
     "make the mount of /usr writable, by mount_setattr",
     "make the mount of /usr writable, by mount",
     "mount a tmpfs",
+    "begin a mount, by fsopen",
+    "a mount namespace",
     "see a process of the host",
     "signal the other sandbox's first process",
     "signal the host's sshd",
@@ -172,6 +179,9 @@ CONTROLS = (
     "reach a service on the host's loopback",
     "reach an abstract socket of the host",
     *(one for one in EXPECTED if one.startswith(("write /proc/sys/", "write /sys/"))),
+    "read the kernel's log",
+    "set the host name",
+    "create a bpf map",
     "ask the audit system for its settings",
     "find the host's secret in the user's keyring",
 )

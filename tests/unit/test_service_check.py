@@ -25,14 +25,19 @@ Check = Callable[..., tuple[dict[str, Any], list[str]]]
 
 
 @pytest.fixture
-def checked(service: MakeSpec, host: Host, declared: Callable[..., Observed]) -> Check:
+def facts(host: Host) -> Host:
+    """A host that was asked for the unit, and has none."""
+    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
+    return dataclasses.replace(host, systemd=systemd)
+
+
+@pytest.fixture
+def checked(service: MakeSpec, facts: Host, declared: Callable[..., Observed]) -> Check:
     """How a run goes with a sandbox whose unit only the content has; what is seen of it, and whether it was declared so before."""
 
     def run(seen: dict[str, Any], known: bool = True, predicted: bool = False) -> tuple[dict[str, Any], list[str]]:
         spec = service(units=["mine"])
         one = dataclasses.replace(declared(spec, **seen), spec=spec if known else service())
-        systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
-        facts = dataclasses.replace(host, systemd=systemd)
         return service_run._check([spec], {"web": one}, facts, {"name": None}, predicted)
 
     return run
@@ -57,19 +62,16 @@ def test_what_a_play_names_wrongly_ends_the_run(checked: Check, seen: dict[str, 
 
 
 def test_a_unit_that_was_there_is_not_the_plays_fault_though_another_is_new(
-    service: MakeSpec, host: Host, declared: Callable[..., Observed]
+    service: MakeSpec, facts: Host, declared: Callable[..., Observed]
 ) -> None:
     spec, before = service(units=["mine", "httpd"]), service(units=["mine"])
     one = dataclasses.replace(declared(spec, **GONE), spec=before)
-    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
-    refused, _warnings = service_run._check([spec], {"web": one}, dataclasses.replace(host, systemd=systemd), {"name": None}, False)
+    refused, _warnings = service_run._check([spec], {"web": one}, facts, {"name": None}, False)
     assert list(refused) == ["web"]
 
 
-def test_in_check_mode_the_rest_is_looked_at_all_the_same(service: MakeSpec, host: Host, declared: Callable[..., Observed]) -> None:
+def test_in_check_mode_the_rest_is_looked_at_all_the_same(service: MakeSpec, facts: Host, declared: Callable[..., Observed]) -> None:
     spec = service(units=["mine"], network=[{"source": "gone"}])
-    systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": ""})
-    facts = dataclasses.replace(host, systemd=systemd)
     with pytest.raises(OptionError, match=r"network\[0\].source: 'gone'"):
         service_run._check([spec], {"web": declared(service(units=["mine"]), **GONE)}, facts, {"name": None}, True)
 

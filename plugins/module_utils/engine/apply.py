@@ -56,7 +56,7 @@ def remove_unit(path: str, unit: str, **_ignored: Any) -> None:
 
 def _start(name: str, unit: str, **_ignored: Any) -> None:
     """What is noted of its last end is not of this start's, which may not come so far."""
-    unlink(path=f"{layout.RUN}/{name}.code")
+    unlink(path=layout.Layout(name, layout.FILESYSTEMS).code)
     systemd.start([unit])
 
 

@@ -31,10 +31,9 @@ def observe(
 ) -> Observed:
     """A content tree as it is: read only, and quick where everything is right. ``source``: what it is to be a clone of."""
     paths = layout.of(spec)
-    text = systemd.read(paths.manifest)
     image = observe_image(paths)
     there = os.path.lexists(paths.image if image else paths.root)
-    manifest = json.loads(text) if text else None
+    manifest = record(paths)
     gone = no_longer_declared(spec, manifest)
     seen = Observed(
         manifest=manifest,
@@ -68,6 +67,12 @@ def observe(
         files=_files(paths.root, [file["path"] for file in spec["files"]]),
         directories=[file["path"] for file in spec["files"] if tree.kind(paths.root, file["path"].lstrip("/")) == "directory"],
     )
+
+
+def record(paths: layout.Layout) -> dict[str, Any] | None:
+    """What was recorded of a tree when it was made; nothing where none is ours."""
+    text = systemd.read(paths.manifest)
+    return json.loads(text) if text else None
 
 
 def observe_image(paths: layout.Layout) -> Image | None:

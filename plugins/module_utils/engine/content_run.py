@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,11 +81,13 @@ def _plan_rules(wanted: Sequence[Wanted]) -> Plan:
     """Rules by which a relabel of the host leaves content alone that is not in the usual place, for all of a run at once."""
     if selinux.mode() == "disabled":
         return Plan()
-    roots = {layout.of(spec).root: (spec["name"], state) for spec, state in wanted}
-    labelled = file_contexts.labelled(root for root, (_name, state) in roots.items() if state == "present")
-    ours = file_contexts.local_rules()
-    gone = [root for root, (_name, state) in roots.items() if state == "absent" and file_contexts.rule(root) in ours]
-    return content_plan.plan_rules(*({root: roots[root][0] for root in some} for some in (labelled, gone)))
+    there = {layout.of(spec).root: spec["name"] for spec, state in wanted if state == "present"}
+    going = {layout.of(spec).root: spec["name"] for spec, state in wanted if state == "absent"}
+    ours = file_contexts.local_rules() if going else []
+    return content_plan.plan_rules(
+        add={root: there[root] for root in file_contexts.labelled(there)},
+        remove={root: name for root, name in going.items() if file_contexts.rule(root) in ours},
+    )
 
 
 def _report(
@@ -110,7 +111,7 @@ def _report(
         "left_out": {name: list(one.left_out) for name, one in seen.items() if one.left_out},
         "paths": {spec["name"]: layout.of(spec).root for spec in specs},
     }
-    warnings = [f"this would fail, unless a task before it brings what is missing: {reason}" for reason in not_yet]
+    warnings = [listed.not_yet(reason) for reason in not_yet]
     warnings += [_outdated(name, entries) for name, entries in report["outdated"].items()]
     warnings += [_missed(name, path) for name, one in seen.items() for path in one.missed]
     if mode == "report":
@@ -137,8 +138,7 @@ def _own_units(spec: Mapping[str, Any], source: Source | None) -> tuple[str, ...
     if not elsewhere:
         return ()
     paths = layout.of(spec)
-    record = systemd.read(paths.manifest)
-    going = content_plan.no_longer_declared(spec, json.loads(record) if record else None)
+    going = content_plan.no_longer_declared(spec, content.record(paths))
     root = source.root if source and source.root else paths.root
     declared = declared_specs()
     before = {name for one in (spec["name"], spec["clone_of"]) if one in declared for name in declared[one]["units"]}

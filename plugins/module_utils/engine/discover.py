@@ -60,15 +60,12 @@ def discover(
 
 def _given(names: Iterable[str], declared: Mapping[str, str]) -> dict[str, unit_file.UnitFile]:
     """Of the named units and what they bring along, those that are declared as files."""
-    given: dict[str, unit_file.UnitFile] = {}
-    pending = list(names)
-    while pending:
-        name = pending.pop(0)
+
+    def find(name: str) -> unit_file.UnitFile | None:
         path = next((path for path in unit_file.administrators(name) if path in declared), "")
-        if path and name not in given:
-            given[name] = unit_file.parse(name, path, [declared[path]])
-            pending += unit_file.needed(given[name])
-    return given
+        return unit_file.parse(name, path, [declared[path]]) if path else None
+
+    return unit_file.brought(names, find)
 
 
 def _administrators(units: Iterable[unit_file.UnitFile], declared: Collection[str]) -> list[str]:

@@ -15,11 +15,9 @@ from ..model.observed import Host
 from ..model.unit_file import UnitFile
 from . import tree
 
-_UNITS = "etc/systemd/system"
+_UNITS = unit_file.ADMINISTRATORS.lstrip("/")
 _OURS = re.compile(rf"etc/systemd/network/\d\d-eth\d+\.network|{_UNITS}/[a-z-]+\.target\.wants/.*")
 _LIMIT = 65536
-
-
 # of its own units, drop-ins, programs and directories what is looked at: enough for any honest service, and an end for what
 # root inside may think of
 _MOST = 64
@@ -31,13 +29,12 @@ def observe(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, Any]:
     try:
         own = _own_units(top, _looked_for(spec["units"], facts.systemd))
         units = facts.systemd.with_own(own)
-        drop_ins = {one.name: list(_drop_ins(top, one.name)) for one in units.brought_by(spec["units"])}
-        brought = [unit_file.with_drop_ins(one, drop_ins[one.name]) for one in units.brought_by(spec["units"])]
+        brought = units.brought_by(spec["units"])
+        drop_ins = {one.name: list(_drop_ins(top, one.name)) for one in brought}
+        programs = {one.name: unit_file.programs(unit_file.with_drop_ins(one, drop_ins[one.name]))[:_MOST] for one in brought}
         return {
             "own_units": own,
-            "missing_programs": {
-                one.name: path for one in brought for path in unit_file.programs(one)[:_MOST] if not has_program(top, path, spec)
-            },
+            "missing_programs": {name: path for name, paths in programs.items() for path in paths if not has_program(top, path, spec)},
             "inside": _files(top, {file.path for file in unit.inside(spec, units, facts.networks)}),
             "drop_ins": drop_ins,
         }
@@ -62,12 +59,12 @@ def has_program(top: int, program: str, spec: Mapping[str, Any]) -> bool:
 
 def own_unit(top: tree.Top, name: str) -> UnitFile | None:
     """A unit as the sandbox has it in its own /etc; nothing where it has none."""
-    for path in (f"{_UNITS}/{one}" for one in unit_file.spellings(name)):
-        kind, content = value(top, path) or ("", "")
+    for path in unit_file.administrators(name):
+        kind, content = value(top, path.lstrip("/")) or ("", "")
         if kind == "text":
-            return unit_file.parse(name, f"/{path}", [content, *_drop_ins(top, name)], _wanted_beside(top, name))
+            return unit_file.parse(name, path, [content, *_drop_ins(top, name)], _wanted_beside(top, name))
         if (kind, content) == ("link", unit_file.NULL):
-            return unit_file.parse(name, f"/{path}", [], masked=f"/{path}")
+            return unit_file.parse(name, path, [], masked=path)
     return None
 
 

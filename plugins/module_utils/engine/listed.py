@@ -46,6 +46,11 @@ def about(name: str, parameters: Mapping[str, Any], function: Callable[..., T], 
         raise type(error)(f"{name}: {error.option}", error.value, error.allowed) from error
 
 
+def not_yet(reason: object) -> str:
+    """The warning of a run that is only predicted, where another task may have announced what it lacks."""
+    return f"this would fail, unless a task before it brings what is missing: {reason}"
+
+
 def check_once(names: Iterable[str]) -> None:
     """Raise ``OptionError`` where one of a run's sandboxes is named twice."""
     seen: set[str] = set()

@@ -97,7 +97,7 @@ def _check(
             listed.about(spec["name"], parameters, check, spec, one, facts, predicted)
         except OptionError as error:
             if predicted and isinstance(error, MissingError) and one.content_context is not None:
-                not_yet.append(f"this would fail, unless a task before it brings what is missing: {error}")
+                not_yet.append(listed.not_yet(error))
                 listed.about(spec["name"], parameters, check, spec, dataclasses.replace(one, content_context=None), facts, True)
                 seen[spec["name"]] = one.with_announced(facts)
             elif _is_of_the_content(spec, one, facts, error):

@@ -115,15 +115,12 @@ def unit_file(unit: str, paths: Sequence[str] = UNIT_PATHS, administrators: str 
 
 def unit_files(units: Iterable[str], paths: Sequence[str] = UNIT_PATHS, masks: Sequence[str] = MASKS) -> dict[str, model.UnitFile]:
     """The named units and all that they bring along, as far as the host has them."""
-    found: dict[str, model.UnitFile] = {}
-    pending = sorted(units)
-    while pending:
-        name = pending.pop(0)
-        path = unit_file(name, paths, masks[0]) if name not in found else ""
-        if path:
-            found[name] = _unit(name, path, masks)
-            pending += model.needed(found[name])
-    return found
+
+    def find(name: str) -> model.UnitFile | None:
+        path = unit_file(name, paths, masks[0])
+        return _unit(name, path, masks) if path else None
+
+    return model.brought(sorted(units), find)
 
 
 def _unit(name: str, path: str, masks: Sequence[str]) -> model.UnitFile:

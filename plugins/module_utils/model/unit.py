@@ -325,7 +325,7 @@ class HostSystemd:
 
     def path(self, name: str) -> str:
         """Where a unit is inside; where it will be, if content is to bring it."""
-        return self.unit_paths.get(name) or f"{unit_file.ADMINISTRATORS}/{unit_file.spellings(name)[-1]}"
+        return self.unit_paths.get(name) or unit_file.administrators(name)[-1]
 
     def with_own(self, own: Mapping[str, unit_file.UnitFile]) -> HostSystemd:
         """As a sandbox has it whose own units these are: the host's /usr it shares, the administrator's units it has copies of."""
@@ -336,13 +336,7 @@ class HostSystemd:
 
     def brought_by(self, names: Sequence[str]) -> list[unit_file.UnitFile]:
         """The named units and all that they bring along."""
-        found: dict[str, unit_file.UnitFile] = {}
-        pending = list(names)
-        while pending:
-            name = pending.pop(0)
-            if name in self.units and name not in found:
-                found[name] = self.units[name]
-                pending += unit_file.needed(found[name])
+        found = unit_file.brought(names, self.units.get)
         return [found[name] for name in sorted(found)]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 NULL = "/dev/null"
 # the units of an administrator: of the host's, which a sandbox has a copy of, and of its own
@@ -145,6 +145,19 @@ def needed(unit: UnitFile) -> list[str]:
         for name in dict.fromkeys((*required(unit), *unit.words(*_WANTS), *unit.wants))
         if name.endswith(_FOLLOWED) and _NAME.match(name)
     ]
+
+
+def brought(names: Iterable[str], find: Callable[[str], UnitFile | None]) -> dict[str, UnitFile]:
+    """The named units and all that they bring along, as far as ``find`` knows them."""
+    found: dict[str, UnitFile] = {}
+    pending = list(names)
+    while pending:
+        name = pending.pop(0)
+        unit = find(name) if name not in found else None
+        if unit:
+            found[name] = unit
+            pending += needed(unit)
+    return found
 
 
 def required(unit: UnitFile) -> list[str]:
