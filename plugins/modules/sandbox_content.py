@@ -62,7 +62,8 @@ options:
       - The other sandbox must be stopped, and all of its content at its own level.
       - Left out is what one sandbox is known by. That is machine-id, host name, interfaces, journal, leases and random
         seed, which M(virt.sandbox.sandbox_service) and the sandbox make anew. SSH host keys are replaced by new ones
-        of the same kinds. Nothing is replaced within files.
+        of the same kinds. Nothing is replaced within files, and other keys and passwords, as a service's for TLS, are cloned
+        with the rest.
       - Units, network and limits are not cloned, for M(virt.sandbox.sandbox_service) declares them. Domain UUID and
         MAC addresses follow from the new name.
       - Looked at only when the tree is made. One that is there is the sandbox's own.
