@@ -15,6 +15,8 @@ from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Tas
 
 NAME, LEVEL = "it-race", "s0:c961,c962"
 ARENA = f"/var/lib/libvirt/filesystems/{NAME}/srv/arena"
+# beside the arena, where its label stays while what is in the arena is spoiled
+SWAPS = f"/var/lib/libvirt/filesystems/{NAME}/srv/swaps"
 VICTIM = "/var/lib/it-race-victim"
 ROUNDS = int(os.environ.get("VSBX_RACES", "8"))
 SCENE = f"""
@@ -37,13 +39,13 @@ while time.monotonic() < end and not os.path.exists("stop"):
     for one, other in pairs:
         swaps += rename(-100, one, -100, other, 2) == 0
     if not swaps % 999:
-        open("swaps", "w").write(str(swaps))
-open("swaps", "w").write(str(swaps))
+        open("../swaps", "w").write(str(swaps))
+open("../swaps", "w").write(str(swaps))
 """
 START = f"""
 cat >{ARENA}/racer.py <<'END'{RACER}END
 setsid sh -c 'exec virt-sandbox exec {NAME} -- python3 /srv/arena/racer.py' >/run/it-racer.log 2>&1 </dev/null &
-for n in $(seq 50); do test -e {ARENA}/swaps && break; sleep 0.2; done; test -e {ARENA}/swaps
+for n in $(seq 50); do test -e {SWAPS} && break; sleep 0.2; done; test -e {SWAPS}
 """
 # by descriptors of what is no link: the test itself must not be misled
 SPOIL = f"""
@@ -64,7 +66,7 @@ LOOK = f"find {VICTIM} -printf '%Z %u:%g %m %n %p\\n' | sort"
 STOP = f"""
 touch {ARENA}/stop
 for n in $(seq 50); do pgrep -f arena/racer.py >/dev/null || break; sleep 0.2; done
-cat {ARENA}/swaps /run/it-racer.log
+cat {SWAPS} /run/it-racer.log
 """
 
 
