@@ -41,6 +41,7 @@ RULES = (
     Rule("action", FOR_HOST_ONLY),
     Rule("connection", FOR_HOST_ONLY),
     Rule("inventory", FOR_HOST_ONLY),
+    Rule("lookup", FOR_HOST_ONLY),
     Rule("filter", (f"{UTILS}.host", f"{UTILS}.engine", *FOR_HOST_ONLY)),
     Rule("test", (f"{UTILS}.host", f"{UTILS}.engine", *FOR_HOST_ONLY)),
 )

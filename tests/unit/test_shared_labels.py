@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleLookupError
+from ansible.parsing.dataloader import DataLoader
 from ansible_collections.virt.sandbox.plugins.action import mcs_label, mcs_label_info
+from ansible_collections.virt.sandbox.plugins.lookup import mcs_levels
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.host import levels_in_use
@@ -187,22 +190,46 @@ def test_a_url_that_cannot_be_is_refused_and_no_password_shown(act: Act, registr
     assert "secret" not in refused["msg"]
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (
-            "levels: {one/a: 's0:c1,c2'}\nquarantine: {'s0:c1': two/b}",
-            r"one/a \(s0:c1,c2\) and s0:c1, which rests until nothing of two/b carries it any more, are not separate",
-        ),
-        ("levels: {one/a: 's0:c1,c2', one/b: 's0:c1'}", r"one/a \(s0:c1,c2\) and one/b \(s0:c1\) are not separate"),
-        ("levels: {one/a: 's0:c2000'}", "one/a: 's0:c2000'"),
-        ("levels: {one/a: 5}", "levels is a mapping of texts"),
-        ("categories: -1\nlevels: {}", "categories is a number from 1 to 8"),
-        ("levels: []", "it has no mapping named levels"),
-        ("format: 9\nlevels: {}", "format 9"),
-        ("a: [", "a file of levels as mcs_label writes it"),
-    ],
-)
+BAD_FILES = [
+    (
+        "levels: {one/a: 's0:c1,c2'}\nquarantine: {'s0:c1': two/b}",
+        r"one/a \(s0:c1,c2\) and s0:c1, which rests until nothing of two/b carries it any more, are not separate",
+    ),
+    ("levels: {one/a: 's0:c1,c2', one/b: 's0:c1'}", r"one/a \(s0:c1,c2\) and one/b \(s0:c1\) are not separate"),
+    (
+        "levels: {a: 's0:c1,c2', b: 's0:c2,c1', c: s0:c3, d: 's0:c3,c4'}\nquarantine: {s0:c3: e}",
+        r"a \(s0:c1,c2\) and b \(s0:c1,c2\) .*; c \(s0:c3\) and d .*; c \(s0:c3\) and s0:c3, which rests .* e .*; d \(s0:c3,c4\) and s0:c3",
+    ),
+    ("levels: {one/a: 's0:c2000'}", "one/a: 's0:c2000'"),
+    ("levels: {one/a: s0}", "one/a: 's0'"),
+    ("levels: {one/a: 's0:c1,c1'}", "its categories are all the same"),
+    ("levels: {one/a: 5}", "one/a: '5'"),
+    ("levels: {one/a: [5]}", "levels is a mapping of texts"),
+    ("levels: {[one, a]: 's0:c1,c2'}", "unhashable"),
+    ("categories: -1\nlevels: {}", "categories is a number from 1 to 8, not '-1'"),
+    ("categories: 2.0\nlevels: {}", "categories is a number from 1 to 8, not '2.0'"),
+    ("categories: true\nlevels: {}", "categories is a number from 1 to 8, not 'true'"),
+    ("categories: [2]\nlevels: {}", "categories is a number from 1 to 8"),
+    ("levels: []", "it has no mapping named levels"),
+    ("format: 9\nlevels: {}", "format 9"),
+    ("a: [", "a file of levels as mcs_label writes it"),
+    ("[" * 3000, "a file of levels as mcs_label writes it"),
+    ("levels:\n  one/a: s0:c0,c1\nlevels:\n  one/b: s0:c2,c3\n", r"what it has twice hides the other: 'levels' in line 3"),
+    ("levels:\n  one/a: s0:c0,c1\n  one/b: s0:c2,c3\n  one/a: s0:c4,c5\n  'one/b': s0:c6,c7\n", "'one/a' in line 4, 'one/b' in line 5"),
+    ("levels: {}\nquarantine: {'s0:c0,c1': one/a, 's0:c1,c0': one/b}", "in quarantine, s0:c0,c1 rests for one/a and for one/b"),
+    ("levels: {}\nquarantine: {'s0:c0,c1': one/a, 's0:c0,c1': one/b}", "'s0:c0,c1' in line 2"),
+    ("base: &base {one/a: 's0:c0,c1'}\nlevels:\n  <<: *base\n", "'base' is none of format, categories, levels, quarantine"),
+    ("levels:\n  <<: {one/a: 's0:c0,c1'}\n", "levels is a mapping of texts"),
+    ("levels: &all {one/a: *all}", "recursive"),
+    ("levels: {one/a: 's0:c0,c1'}\nlevles: {one/b: 's0:c2,c3'}", "'levles' is none of format"),
+    ("<<<<<<< HEAD\nlevels: {}\n", "a file of levels as mcs_label writes it"),
+    ("levels: {}\n---\nlevels: {one/a: 's0:c0,c1'}\n", "expected a single document"),
+    ('levels: {"one/a\\e[2J": "s0:c0,c1"}', r"'one/a\\x1b\[2J' is no owner"),
+    ("levels: {'': 's0:c0,c1'}", "'' is no owner"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), BAD_FILES)
 def test_a_file_that_says_what_cannot_be_fails_before_a_host_is_asked(act: Act, lock_file: Path, text: str, says: str) -> None:
     lock_file.write_text(text)
     refused = act("one", name="web")
@@ -210,3 +237,36 @@ def test_a_file_that_says_what_cannot_be_fails_before_a_host_is_asked(act: Act, 
     assert refused["failed"]
     assert re.search(says, refused["msg"])
     assert lock_file.read_text() == text
+    with pytest.raises(AnsibleLookupError, match=says):
+        read_by_a_check(lock_file)
+
+
+def read_by_a_check(path: Path) -> list[dict[str, str]]:
+    return mcs_levels.LookupModule(loader=DataLoader()).run([str(path)], {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "format: 1\ncategories: 2\nlevels:\n  one/web: s0:c3,c2\nquarantine:\n  s0:c0,c1: one/old\n",
+        "levels: {one/web: 's0:c3,c2'}\nquarantine:\n",
+        "\ufefflevels:\r\n  one/web: s0:c3,c2\r\n",
+    ],
+)
+def test_a_file_is_the_same_to_a_run_and_to_a_check_of_the_repository(act: Act, lock_file: Path, text: str) -> None:
+    lock_file.write_bytes(text.encode())
+    assert read_by_a_check(lock_file) == [{"one/web": "s0:c2,c3"}]
+    assert act("one", name="web")["level"] == "s0:c2,c3"
+    assert act("one", name="db", level="s0:c8,c9")["changed"]
+    assert read_by_a_check(lock_file) == [{"one/web": "s0:c2,c3", "one/db": "s0:c8,c9"}]
+    assert ("s0:c0,c1: one/old" in lock_file.read_text()) == ("one/old" in text)
+
+
+def test_a_check_of_a_file_that_is_not_there_fails(tmp_path: Path) -> None:
+    with pytest.raises(AnsibleLookupError, match="there is no file"):
+        read_by_a_check(tmp_path / "other.yml")
+
+
+def test_a_directory_is_no_lock_file(act: Act, lock_file: Path) -> None:
+    lock_file.mkdir()
+    assert "it is no regular file" in act("one", name="web")["msg"]

@@ -10,7 +10,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from ..engine.registry import MOST_CATEGORIES, Changes
 from ..model.errors import OptionError
@@ -21,6 +21,7 @@ from .level_sql import SCHEMA_VERSION, other_format
 _HEAD = "# Which sandbox has which level: written by virt.sandbox.mcs_label, to be kept and reviewed with what declares the sandboxes.\n"
 _NEW = ".virt-sandbox-new"  # what the names of files end with that are to replace another
 _ALLOWED = "a file of levels as mcs_label writes it"
+_KEYS = ("format", "categories", "levels", "quarantine")
 
 
 class FileStore:
@@ -60,35 +61,50 @@ class FileStore:
 
     def _read(self) -> None:
         document = _load(self._path)
-        if document.get("format", SCHEMA_VERSION) != SCHEMA_VERSION:
-            raise other_format(self._path, document["format"])
+        version = document.get("format", str(SCHEMA_VERSION))
+        if version != str(SCHEMA_VERSION):
+            raise other_format(self._path, version)
         size = document.get("categories")
-        if size is not None and size not in range(1, MOST_CATEGORIES + 1):
-            raise OptionError("registry", self._path, f"{_ALLOWED}; categories is a number from 1 to {MOST_CATEGORIES}")
-        self._size = size
+        if size not in (None, *map(str, range(1, MOST_CATEGORIES + 1))):
+            raise self._error(f"categories is a number from 1 to {MOST_CATEGORIES}, not {size!r}")
+        self._size = int(size) if size else None
         self._owners = {owner: self._level(text, owner) for owner, text in self._mapping(document, "levels").items()}
-        self._quarantine = {self._level(text, owner): owner for text, owner in self._mapping(document, "quarantine").items()}
+        self._quarantine = {}
+        for text, owner in self._mapping(document, "quarantine").items():
+            level = self._level(text, owner)
+            if level in self._quarantine:
+                raise self._error(f"in quarantine, {level} rests for {self._quarantine[level]} and for {owner}")
+            self._quarantine[level] = owner
         self._index()
+
+    def _error(self, what: str) -> OptionError:
+        return OptionError("registry", self._path, f"{_ALLOWED}; {what}")
 
     def _mapping(self, document: Mapping[str, Any], key: str) -> dict[str, str]:
         found = document.get(key) or {}
         if not isinstance(found, dict) or not all(isinstance(part, str) for pair in found.items() for part in pair):
-            raise OptionError("registry", self._path, f"{_ALLOWED}; {key} is a mapping of texts")
+            raise self._error(f"{key} is a mapping of texts")
         return found
 
     def _level(self, text: str, owner: str) -> Level:
         try:
             return Level.for_sandbox(text)
         except LevelError as error:
-            raise OptionError("registry", self._path, f"{_ALLOWED}; {owner}: {text!r}: {error}") from error
+            raise self._error(f"{owner}: {text!r}: {error}") from error
 
     def _index(self) -> None:
-        """Owners by level; whoever edited it, no level dominates another's."""
+        """Owners by level; whoever edited it, no level dominates another's. What is wrong is all said at once."""
+        wrong = [
+            f"{owner!r} is no owner, which is a text of printable characters"
+            for owner in (*self._owners, *self._quarantine.values())
+            if not owner or not owner.isprintable()
+        ]
         for owner, other in conflicting(self._owners):
-            levels = f"{owner} ({self._owners[owner]}) and {other} ({self._owners[other]})"
-            raise OptionError("registry", self._path, f"{_ALLOWED}; {levels} are not separate")
+            wrong.append(f"{owner} ({self._owners[owner]}) and {other} ({self._owners[other]}) are not separate")
         for owner, rest in disturbing(self._owners, self._quarantine):
-            raise OptionError("registry", self._path, f"{_ALLOWED}; {owner} ({self._owners[owner]}) and {rest} are not separate")
+            wrong.append(f"{owner} ({self._owners[owner]}) and {rest} are not separate")
+        if wrong:
+            raise self._error("; ".join(wrong))
         self._by_level = {level: owner for owner, level in self._owners.items()}
 
     def _text(self) -> str:
@@ -175,14 +191,39 @@ def _yaml() -> Any:
 
 
 def _load(path: str) -> dict[str, Any]:
-    """The document; an empty one where there is no file, and nothing of it is guessed where it is another one."""
+    """The document, whose scalars are all texts; an empty one where there is no file, and nothing is guessed where it is another one."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OptionError("registry", path, f"{_ALLOWED}; it is no regular file")
     try:
         with open(path, encoding="utf-8") as file:
-            document = _yaml().safe_load(file)
+            document, twice = _parsed(file)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, _yaml().YAMLError) as error:
+    except (OSError, ValueError, RecursionError, _yaml().YAMLError) as error:
         raise OptionError("registry", path, f"{_ALLOWED} ({' '.join(str(error).split())})") from error
+    if twice:
+        raise OptionError("registry", path, f"{_ALLOWED}; what it has twice hides the other: {', '.join(twice)}")
     if not isinstance(document, dict) or not isinstance(document.get("levels"), dict):
         raise OptionError("registry", path, f"{_ALLOWED}; it has no mapping named levels")
+    for key in document:
+        if key not in _KEYS:
+            raise OptionError("registry", path, f"{_ALLOWED}; {key!r} is none of {', '.join(_KEYS)}")
     return document
+
+
+def _parsed(file: TextIO) -> tuple[Any, list[str]]:
+    """The document, and the keys that it has twice, as the merge of two branches can leave them."""
+    twice: list[str] = []
+
+    class Loader(_yaml().BaseLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            found = super().construct_mapping(node, deep)
+            seen = set()
+            for key_node, _value in node.value:
+                key = self.construct_object(key_node)
+                if key in seen:
+                    twice.append(f"{key!r} in line {key_node.start_mark.line + 1}")
+                seen.add(key)
+            return found
+
+    return _yaml().load(file, Loader), twice
