@@ -21,7 +21,7 @@ description:
   - The smallest free level is allocated, in the order of the highest category, then of the next. The order of the list
     decides who gets which, so that check mode names the very levels that a run would assign.
   - An owner that has a level keeps it. One that has none gets back the level it had before, if that is still to be had,
-    or the level that its spec on this host declares.
+    the level that its spec on this host declares, or the one that its content carries, unless that is in another's way.
   - A released level rests in quarantine. It can be given away again when a later run that allocates finds no
     process, no domain, no container and no entry of any content directory that carries it.
 author:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 import stat
@@ -20,6 +21,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry impor
     LevelStep,
     Registry,
     Request,
+    _Numbers,
     conflicts,
     numbered_level,
     requests_of,
@@ -31,6 +33,7 @@ from ansible_collections.virt.sandbox.tests.fight import fight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+Work = Callable[[Registry, Callable[[], object]], int]
 Opener = Callable[..., contextlib.AbstractContextManager[Registry]]
 
 
@@ -112,6 +115,36 @@ def test_a_level_passed_over_is_given_once_it_is_free(registry: Registry) -> Non
     assert levels(registry) == {"a": "s0:c0,c3"}
     registry.apply(wants("b"), [])
     assert levels(registry)["b"] == "s0:c0,c1"
+
+
+def test_what_was_passed_over_one_by_one_until_now_no_longer_is(sqlite_url: str) -> None:
+    """A registry as earlier versions left it beside a level of many categories."""
+    wide = [use("s0:c0.c8")]
+    with opened(sqlite_url, span="c0.c9") as registry:
+        registry.apply(wants("a"), wide)
+        database = registry._store._database  # type: ignore[attr-defined]
+        database.execute("DELETE FROM setting WHERE name LIKE 'passed%'")
+        database.executemany("INSERT INTO free VALUES (0, ?)", [(number,) for number in range(36)])
+        registry.apply(wants("b"), wide)
+        assert database.execute("SELECT count(*) FROM free").fetchone() == (0,)
+        registry.apply(wants("c", "d"), [])
+        assert levels(registry) == {"a": "s0:c0,c9", "b": "s0:c1,c9", "c": "s0:c0,c1", "d": "s0:c0,c2"}
+        registry.apply(wants(*(f"x{n}" for n in range(41))), [])
+        assert registry.free_count() == 0
+
+
+def test_levels_of_a_host_that_was_deleted_by_hand_are_found(sqlite_url: str) -> None:
+    with opened(sqlite_url, span="c0.c2") as registry:
+        registry.apply(wants("web1/a", "web1/b", "web2/a"), [])
+        registry.apply(gone("web1/b"), [])
+        registry._store._database.execute("DELETE FROM owner WHERE name LIKE 'web1/%'")  # type: ignore[attr-defined]
+        registry._store._database.execute("DELETE FROM quarantine WHERE owner LIKE 'web1/%'")  # type: ignore[attr-defined]
+        assert registry.free_count() == 2
+        registry.apply(wants("web2/b"), [])
+        registry.apply(wants("web2/c"), [])
+        assert levels(registry) == {"web2/a": "s0:c1,c2", "web2/b": "s0:c0,c1", "web2/c": "s0:c0,c2"}
+        with pytest.raises(ConflictError, match="no level of 2 categories is free"):
+            registry.apply(wants("web2/d"), [])
 
 
 def test_exact_levels_of_a_run_come_before_allocation(registry: Registry) -> None:
@@ -224,6 +257,15 @@ def test_the_level_that_the_spec_on_the_host_declares_is_taken_up_again(registry
     assert levels(registry) == {"a": "s0:c8,c9", "b": "s0:c0,c1"}
 
 
+@pytest.mark.parametrize(("text", "expected"), [("s0:c8,c9", "s0:c8,c9"), ("s0:c5,c6", "s0:c0,c1"), ("s0:c7", "s0:c0,c1")])
+def test_the_level_of_its_own_content_is_taken_up_unless_it_is_in_anothers_way(registry: Registry, text: str, expected: str) -> None:
+    """As where another registry gave it, which nobody asks any more, and no spec says so yet."""
+    registry.apply(wants(other="s0:c5,c6"), [])
+    in_use = [use(text, "content", "a"), use("s0:c7,c9", "machine", "vm")]
+    registry.apply(wants("a"), in_use)
+    assert levels(registry)["a"] == expected
+
+
 # Quarantine
 
 
@@ -306,7 +348,7 @@ EVENTS = st.lists(
 )
 USES = st.lists(
     st.tuples(
-        st.frozensets(st.integers(0, 5), min_size=1, max_size=3).map(Level.of),
+        st.frozensets(st.integers(0, 6), min_size=1, max_size=6).map(Level.of),
         st.sampled_from(["process", "machine", "content", "spec"]),
         st.sampled_from("abxy"),
     ).map(lambda fields: InUse(*fields)),
@@ -336,6 +378,7 @@ def test_whatever_happens_levels_are_an_antichain_and_check_mode_foresees_it(
                 continue
             check(registry, requests, before[0], in_use)
             assert registry.plan(requests, in_use, searched) == []
+        check_none_is_lost(registry)
 
 
 def outcome(decide: Callable[..., list[LevelStep]], *arguments: object) -> list[LevelStep] | str:
@@ -361,6 +404,51 @@ def check(registry: Registry, requests: list[Request], before: dict[str, Level],
     # What is owned is not looked at again and again by those who want a level.
     free = {numbered_level(number, 2, 0) for number in registry._store.free(0)}
     assert not free & set(owners.values())
+
+
+def check_none_is_lost(registry: Registry) -> None:
+    """Whatever was in the way is gone: then all that is separate from what is owned and what rests can be given away."""
+    taken = [*registry.owners().values(), *registry.quarantine()]
+    free = [pair for pair in pairs(5) if not any(pair.conflicts(one) for one in taken)]
+    for part in (free[::2], free[1::2]):
+        registry.apply(wants(*(f"rest{pair}" for pair in part)), [])
+    assert set(registry.owners().values()) >= set(free)
+    with pytest.raises(ConflictError):
+        registry.apply(wants("one-more"), [])
+
+
+def pairs(highest: int) -> list[Level]:
+    return [Level.of([low, high]) for high in range(highest + 1) for low in range(high)]
+
+
+SETS = st.frozensets(st.integers(1, 8), min_size=1, max_size=8).map(Level.of)
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.lists(SETS, max_size=4),
+    st.none() | SETS,
+    st.integers(0, 60),
+    st.integers(0, 60),
+)
+def test_numbers_skip_what_conflicts_and_nothing_else(
+    size: int, low: int, holders: list[Level], only: Level | None, start: int, end: int
+) -> None:
+    holders = [holder for holder in holders if len(holder) != size]
+    only = None if only is not None and len(only) == size else only
+    span, first = CategoryRange(low, 7), dict.fromkeys(holders, end)
+
+    def passed(holder: Level, number: int) -> None:
+        first[holder] = min(number, first[holder])
+
+    found = list(_Numbers(size, span, holders, passed)(start, end, only))
+    every = {number: numbered_level(number, size, low) for number in range(start, min(end, math.comb(len(span), size)))}
+    of_these = {number: one for number, one in every.items() if only is None or one.conflicts(only)}
+    assert found == [number for number, one in of_these.items() if not any(one.conflicts(holder) for holder in holders)]
+    # each of those skipped will be looked for again when one of its holders is gone
+    for number in set(of_these) - set(found):
+        assert any(first[holder] <= number for holder in holders if of_these[number].conflicts(holder))
 
 
 def test_check_mode_creates_nothing(tmp_path: Path, url: str) -> None:
@@ -473,21 +561,56 @@ def test_a_registry_held_by_another_says_so(sqlite_url: str, monkeypatch: pytest
         registry.apply(wants("a"), [])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-def test_the_time_of_an_allocation_does_not_grow(tmp_path: Path, share: float) -> None:
-    """By the statements that SQLite runs, which do not depend on how busy the machine is."""
-    with opened(f"sqlite:///{tmp_path}/labels.db", span="c0.c199") as registry:
-        registry.apply([Request(f"o{n}") for n in range(int(share * 19900))], [])
-        steps = 0
+@pytest.fixture
+def work() -> Iterator[Work]:
+    """How much a call does, in SQLite's statements and calls of functions: that does not depend on how busy the machine is."""
 
-        def count() -> int:
-            nonlocal steps
-            steps += 1
+    def measured(registry: Registry, call: Callable[[], object]) -> int:
+        done = 0
+
+        def count(*_event: object) -> int:
+            nonlocal done
+            done += 1
             return 0
 
         registry._store._database.set_progress_handler(count, 10)  # type: ignore[attr-defined]
-        registry.apply(wants("one-more"), [])
-    assert 0 < steps < 100
+        sys.setprofile(count)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+        return done
+
+    yield measured
+    sys.setprofile(None)
+
+
+HOLDERS = {
+    "none": [],
+    "all but one category": ["s0:c0.c198"],
+    "half of them": ["s0:c0.c99"],
+    "all but some": ["s0:c0.c9,c11.c150,c152.c198", "s0:c3,c5.c180"],
+    "every other": ["s0:" + ",".join(f"c{n}" for n in range(0, 200, 2))],
+    "single ones": [f"s0:c{n}" for n in range(0, 200, 20)],
+}
+
+
+@pytest.mark.parametrize("holders", HOLDERS.values(), ids=HOLDERS)
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_the_time_of_an_allocation_does_not_grow(tmp_path: Path, work: Work, share: float, holders: list[str]) -> None:
+    in_use = [use(text, "container", text) for text in holders]
+    with opened(f"sqlite:///{tmp_path}/labels.db", span="c0.c199") as registry:
+        free = [pair for pair in pairs(199) if not any(pair.conflicts(one.level) for one in in_use)]
+        registry.apply([Request(f"o{n}") for n in range(min(int(share * len(free)), len(free) - 2))], in_use)
+        assert work(registry, lambda: registry.plan(wants("planned"), in_use)) < 5000
+        for name in ("one-more", "and-another"):
+            assert work(registry, lambda name=name: registry.apply(wants(name), in_use)) < 5000  # type: ignore[misc]
+        # and what was passed over is found at once when the holders are gone, though there is no list of it
+        rows = registry._store._database.execute("SELECT (SELECT count(*) FROM free) + (SELECT count(*) FROM setting)")  # type: ignore[attr-defined]
+        assert rows.fetchone()[0] <= 1 + len(holders)
+        for name in ("later", "after-that"):
+            assert work(registry, lambda name=name: registry.apply(wants(name), [])) < 5000  # type: ignore[misc]
+        assert set(registry.owners().values()) <= set(pairs(199))
 
 
 # Many at once, some of them killed

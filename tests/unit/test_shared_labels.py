@@ -112,6 +112,13 @@ def test_a_level_that_the_host_had_given_is_kept(act: Act, tmp_path: Path) -> No
     assert act("one", name="other", level="s0:c7,c9")["level"] == "s0:c7,c9"
 
 
+def test_a_level_that_only_the_content_carries_is_kept(act: Act) -> None:
+    """As where a file of SQLite that is not the default gave it."""
+    carried = (InUse(Level.parse("s0:c7,c8"), "content", "web"), InUse(Level.parse("s0:c9"), "content", "other"))
+    assert act("one", name="web", in_use=carried)["level"] == "s0:c7,c8"
+    assert act("one", name="db", in_use=carried)["level"] == "s0:c0,c1"
+
+
 def test_what_was_edited_in_the_file_holds_on_the_host(act: Act, lock_file: Path) -> None:
     act("one", name="web")
     lock_file.write_text(lock_file.read_text().replace("s0:c0,c1", "s0:c40,c41"))

@@ -7,12 +7,13 @@ dominates nor is dominated by a level that somebody else owns or that something 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 from ..model.errors import ConflictError, OptionError
 from ..model.mcs import POLICY_RANGE, CategoryRange, InUse, Level
@@ -111,13 +112,16 @@ class Changes:
     quarantine: dict[Level, str | None] = dataclasses.field(default_factory=dict)
     pools: dict[int, int] = dataclasses.field(default_factory=dict)
     free: dict[tuple[int, int], bool] = dataclasses.field(default_factory=dict)
+    passed: dict[tuple[int, Level], int | None] = dataclasses.field(default_factory=dict)
 
 
 class Store(Protocol):
     """What a registry remembers. All of it is read and written within ``transaction``.
 
     A *pool* numbers the levels of a registry's size from the category ``low`` upwards. Numbers from its watermark on
-    were never looked at; below it, those that may be given away again are its free numbers.
+    were never looked at; below it, those that may be given away again are its free numbers. Not among these are numbers
+    that were passed over because a level of another size stood against them: of such a level is known from which number
+    on there may be some, and they are looked for once it is gone.
     """
 
     def transaction(self, write: bool) -> AbstractContextManager[None]: ...
@@ -128,6 +132,7 @@ class Store(Protocol):
     def quarantine(self) -> Iterable[tuple[Level, str]]: ...
     def pools(self) -> Mapping[int, int]: ...
     def free(self, low: int) -> Iterator[int]: ...
+    def passed(self, low: int) -> Mapping[Level, int]: ...
     def write(self, changes: Changes) -> None: ...
 
 
@@ -142,18 +147,79 @@ def level_number(level: Level, low: int) -> int:
 def numbered_level(number: int, size: int, low: int) -> Level:
     categories = []
     for n in range(size, 0, -1):
-        below, above = n - 1, n
-        while math.comb(above, n) <= number:
-            below, above = above, above * 2
-        while above - below > 1:
-            middle = (below + above) // 2
-            if math.comb(middle, n) <= number:
-                below = middle
-            else:
-                above = middle
-        number -= math.comb(below, n)
-        categories.append(low + below)
+        category = _highest(number, n)
+        number -= math.comb(category, n)
+        categories.append(low + category)
     return Level.of(categories)
+
+
+def _highest(number: int, size: int) -> int:
+    """The highest category of the level of this number, counted from the lowest of the range."""
+    below, above = size - 1, size
+    while math.comb(above, size) <= number:
+        below, above = above, above * 2
+    while above - below > 1:
+        middle = (below + above) // 2
+        if math.comb(middle, size) <= number:
+            below = middle
+        else:
+            above = middle
+    return below
+
+
+class _Numbers:
+    """The numbers of the levels of one size that no holder's level stands against; whole blocks of others are skipped unseen.
+
+    A block is the levels that have their highest categories in common. ``passed`` is told of each holder for which
+    some were skipped, and from which number on.
+    """
+
+    def __init__(self, size: int, span: CategoryRange, holders: Collection[Level], passed: Callable[[Level, int], None]) -> None:
+        self._size = size
+        self._low, self._above = span.low, span.high + 1
+        self._holders = holders
+        self._passed = passed
+
+    def __call__(self, start: int, end: int, only: Level | None = None) -> Iterator[int]:
+        """Those from ``start`` to before ``end``, the smallest first; ``only`` those that conflict with this level."""
+        return self._block(0, self._above, self._size, 0, start, end, only)
+
+    def _block(self, chosen: int, above: int, left: int, base: int, start: int, end: int, only: Level | None) -> Iterator[int]:
+        """Those that have the categories ``chosen``, which come first in the order, and ``left`` more below ``above``."""
+        first = self._low + _highest(max(start - base, 0), left)
+        categories = (1 << above) - (1 << first) if above > first else 0
+        if only is not None:
+            categories &= self._within(only, chosen, left)
+        for holder in self._holders:
+            closed = categories & self._closed(holder.mask, chosen, left)
+            if closed:
+                self._passed(holder, max(start, base + math.comb(next(iter(Level(closed))) - self._low, left)))
+                categories &= ~closed
+        for category in Level(categories):
+            number = base + math.comb(category - self._low, left)
+            if number >= end:
+                return
+            if left == 1:
+                yield number
+            else:
+                yield from self._block(chosen | 1 << category, category, left - 1, number, start, end, only)
+
+    def _closed(self, holder: int, chosen: int, left: int) -> int:
+        """The categories that, together with those chosen, only levels have which conflict with the holder's."""
+        missing = holder & ~chosen
+        closed = missing if missing & (missing - 1) == 0 else 0
+        if chosen & ~holder == 0:
+            run = holder >> self._low
+            closed |= holder if left == 1 else (run & ~(run + 1)) << self._low
+        return closed
+
+    def _within(self, only: Level, chosen: int, left: int) -> int:
+        """The categories that, together with those chosen, levels have which conflict with this one."""
+        if len(only) >= self._size:
+            return only.mask
+        missing = Level(only.mask & ~chosen)
+        highest = 1 << max(missing, default=0)
+        return highest if len(missing) == left else -highest
 
 
 class Registry:
@@ -229,6 +295,7 @@ class Registry:
         for request in wanted:
             if request.present and request.level is None:
                 draft.allocate(request.owner)
+        draft.forget_what_was_not_reached()
         return draft
 
 
@@ -275,6 +342,8 @@ class _Draft:
                 self.same_size.setdefault(use.level, []).append(use)
             else:
                 self.other_size.append(use)
+        self.holders: list[Level] = []
+        self.passed: dict[Level, int] = {}
         self._numbers: Iterator[int] | None = None
         self._all: dict[str, Level] | None = None
 
@@ -309,7 +378,7 @@ class _Draft:
         self.steps.append(LevelStep(owner, "assign", held, level))
 
     def allocate(self, owner: str) -> None:
-        """The level that the owner has; else the one it had, or its spec declares; else the smallest that is free."""
+        """The level that the owner has; else the one it had, or its spec or content says; else the smallest that is free."""
         if self._level_of(owner) is not None:
             return
         for level in [level for level, former in self.quarantine.items() if former == owner]:
@@ -320,15 +389,20 @@ class _Draft:
             if use.kind == "spec" and use.holder == owner:
                 self.assign(owner, use.level)
                 return
+        for use in self.in_use:
+            if use.kind == "content" and use.holder == owner:
+                with contextlib.suppress(ConflictError):
+                    self.assign(owner, use.level)
+                    return
         if self._numbers is None:
             self._refuse_hopeless()
             self._clear_quarantine()
             self._numbers = self._candidates()
         for number in self._numbers:
             level = numbered_level(number, self.size, self.span.low)
-            if level in self.assigned or self.store.owner_of(level) is not None:
+            if level in self.assigned or level in self.quarantine or self.store.owner_of(level) is not None:
                 continue
-            if not self._blocked(owner, level):
+            if not self._met(owner, level):
                 self._give(owner, level)
                 return
             self.changes.free[self.span.low, number] = True
@@ -351,14 +425,66 @@ class _Draft:
     def _candidates(self) -> Iterator[int]:
         """The numbers that may be free, the smallest first; the watermark follows."""
         low, end = self.span.low, self._count()
+        watermark = self.pools.setdefault(low, 0)
+        self.passed = dict(self.store.passed(low))
+        holders = {use.level for use in self.other_size} | {*self.odd.values()} | {old for old in self.quarantine if len(old) != self.size}
+        self.holders = [holder for holder in holders if self._matters(holder)]
+        numbers = _Numbers(self.size, self.span, self.holders, self._pass)
+        gone = [self._given_up(numbers, holder, min(watermark, end)) for holder in self.passed if holder not in self.holders]
+        last = -1
+        for number in heapq.merge(self._returned(end), *gone):
+            if number > last:
+                last = number
+                yield number
+        for number in numbers(watermark, end):
+            self.pools[low] = self.changes.pools[low] = number + 1
+            yield number
+        yield from self._overlooked(numbers, min(watermark, end))
+
+    def _matters(self, holder: Level) -> bool:
+        """Whether it can stand against a level of the range at all."""
+        return len(Level(holder.mask & self.span.mask)) >= self.size or holder in self.span
+
+    def _returned(self, end: int) -> Iterator[int]:
+        """The free numbers before ``end``, but for those that a level of another size stands against by now: these are passed over."""
+        low = self.span.low
         returned = sorted(number for (pool, number), free in self.changes.free.items() if free and pool == low)
         for number in heapq.merge(self.store.free(low), returned):
             if number >= end:
                 return
+            level = numbered_level(number, self.size, low)
+            holder = next((holder for holder in self.holders if holder.conflicts(level)), None)
+            if holder is None:
+                yield number
+            else:
+                self._pass(holder, number)
+                self.changes.free[low, number] = False
+
+    def _pass(self, holder: Level, number: int) -> None:
+        if number < self.passed.get(holder, number + 1):
+            self.passed[holder] = self.changes.passed[self.span.low, holder] = number
+
+    def forget_what_was_not_reached(self) -> None:
+        """Numbers from the watermark on will be looked at anyway."""
+        passed = self.changes.passed
+        self.changes.passed = {key: number for key, number in passed.items() if number is None or number < self.pools[key[0]]}
+
+    def _given_up(self, numbers: _Numbers, holder: Level, end: int) -> Iterator[int]:
+        """What was passed over for a holder that is gone."""
+        key, first = (self.span.low, holder), self.passed[holder]
+        for number in numbers(first, end, holder):
+            self.changes.passed[key] = number
             yield number
-        for number in range(self.pools.get(low, 0), end):
-            self.pools[low] = self.changes.pools[low] = number + 1
-            yield number
+        self.changes.passed[key] = None if end == self.pools[self.span.low] else max(first, end)
+
+    def _overlooked(self, numbers: _Numbers, end: int) -> Iterator[int]:
+        """Before a range is said to be full: those that nobody has, as rows that were deleted by hand leave them."""
+        if end == 0:
+            return
+        taken = {*self.quarantine, *self.assigned, *(level for _owner, level in self.store.owners())}
+        found = [number for number in numbers(0, end) if numbered_level(number, self.size, self.span.low) not in taken]
+        self.changes.free.update({(self.span.low, number): True for number in found})
+        yield from found
 
     def _give(self, owner: str, level: Level) -> None:
         if self.quarantine.pop(level, None) is not None:
@@ -369,13 +495,15 @@ class _Draft:
 
     def _blocked(self, owner: str, level: Level) -> bool:
         """Whether something on the host, or a level of another size, stands against this one."""
-        if any(not self._is_own(owner, use) for use in self.same_size.get(level, ())):
-            return True
-        if any(use.level.conflicts(level) and not self._is_own(owner, use) for use in self.other_size):
-            return True
-        if any(level.conflicts(held) for other, held in self.odd.items() if other != owner):
+        if self._met(owner, level) or any(use.level.conflicts(level) and not self._is_own(owner, use) for use in self.other_size):
             return True
         return any(level.conflicts(old) for old, former in self.quarantine.items() if former != owner)
+
+    def _met(self, owner: str, level: Level) -> bool:
+        """Whether it stands against a level that was not skipped with its block, or what came in between."""
+        if any(not self._is_own(owner, use) for use in self.same_size.get(level, ())):
+            return True
+        return any(level.conflicts(held) for other, held in self.odd.items() if other != owner)
 
     def _is_own(self, owner: str, use: InUse) -> bool:
         """Whether it is the owner's, or what the owner left behind."""

@@ -51,6 +51,11 @@ def _level(text: str) -> Level:
         ) from error
 
 
+def _passed(low: int, holder: str) -> str:
+    """The setting that has from which number of a pool on levels were passed over for the level of a holder."""
+    return f"passed c{low} {holder}"
+
+
 def held() -> str:
     """What to do where another run has the registry for too long."""
     return f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
@@ -94,8 +99,18 @@ class SqlStore(ABC):
         return {int(low): int(watermark) for low, watermark in self._rows("SELECT low, watermark FROM pool")}
 
     def free(self, low: int) -> Iterator[int]:
-        for (number,) in self._rows("SELECT number FROM free WHERE low = ? ORDER BY number", (low,)):
-            yield int(number)
+        """Some at a time: a run that is given the first reads no more of them than it has to."""
+        last, more = -1, True
+        while more:
+            more = False
+            rows = self._rows("SELECT number FROM free WHERE low = ? AND number > ? ORDER BY number LIMIT 100", (low, last))
+            for (number,) in list(rows):
+                last, more = int(number), True
+                yield last
+
+    def passed(self, low: int) -> dict[Level, int]:
+        rows = self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_passed(low, "%"),))
+        return {_level(name.split()[2]): int(value) for name, value in rows}
 
     def write(self, changes: Changes) -> None:
         if changes.size is not None:
@@ -112,6 +127,9 @@ class SqlStore(ABC):
             [(str(level), owner) for level, owner in changes.quarantine.items() if owner is not None],
         )
         self._many(_replacing("pool", "low", "watermark"), changes.pools.items())
+        passed = {_passed(low, str(holder)): number for (low, holder), number in changes.passed.items()}
+        self._many("DELETE FROM setting WHERE name = ?", [(name,) for name in passed])
+        self._many("INSERT INTO setting VALUES (?, ?)", [(name, str(number)) for name, number in passed.items() if number is not None])
         self._many("INSERT INTO free VALUES (?, ?) ON CONFLICT DO NOTHING", [number for number, free in changes.free.items() if free])
         self._many("DELETE FROM free WHERE low = ? AND number = ?", [number for number, free in changes.free.items() if not free])
 

@@ -90,6 +90,10 @@ class Level:
             raise LevelError(f"its categories are all the same, which makes it {level}; name different ones")
         return level
 
+    def __hash__(self) -> int:
+        # Python's own hash of a number is the same for categories that are 61 apart.
+        return hash(self.mask.to_bytes(self.mask.bit_length() // 8 + 1, "little"))
+
     def __len__(self) -> int:
         """The number of categories."""
         return bin(self.mask).count("1")
