@@ -18,6 +18,9 @@ description:
     anything else on the host carries. That is processes, libvirt's domains (C(lxc:///system) and C(qemu:///system)),
     running or defined, root's containers of podman, docker, LXC and Incus where these keep them by default, the
     content directories of sandboxes, and the specs of sandboxes.
+  - Containers that other users than root have (rootless podman) count while they run, by their processes, and not where these
+    users keep them, for there anybody could write any number of levels.
+  - A container at all categories keeps nobody from a level, since no level is separate from it. It is named in a warning.
   - The smallest free level is allocated, in the order of the highest category, then of the next. The order of the list
     decides who gets which, so that check mode names the very levels that a run would assign.
   - An owner that has a level keeps it. One that has none gets back the level it had before, if that is still to be had,

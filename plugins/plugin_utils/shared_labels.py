@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ansible.plugins.action import ActionBase
 from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level, LevelError
 
 
 class SharedLabels(ActionBase):
@@ -60,9 +60,14 @@ class SharedLabels(ActionBase):
         if said.get("failed"):
             more = said.get("module_stderr") or said.get("module_stdout") or ""
             raise SandboxError(f"{said.get('msg', 'the host could not be asked for the levels in use')} {more}".rstrip())
-        in_use = [InUse(Level.parse(use["level"]), use["kind"], self.owner(use["holder"])) for use in said["in_use"]]
-        # what its own registry still records is the sandbox's, whatever became of that
-        in_use += [InUse(Level.parse(text), "content", self.owner(name)) for name, text in said["owners"].items()]
+        try:
+            in_use = [InUse(Level.parse(use["level"]), use["kind"], self.owner(use["holder"])) for use in said["in_use"]]
+            # what its own registry still records is the sandbox's, whatever became of that
+            in_use += [InUse(Level.parse(text), "content", self.owner(name)) for name, text in said["owners"].items()]
+        except LevelError as error:
+            raise SandboxError(
+                f"{self.host}: what it says is in use there is no level ({error}); see mcs_label_info on that host"
+            ) from error
         return in_use, {self.owner(name) for name in said["here"]}, said["owners"]
 
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -683,7 +683,7 @@ def host(tmp_path: Path) -> Path:
     storage = "var/lib/containers/storage/overlay-containers"
     oci = {"linux": {"mountLabel": "system_u:object_r:container_file_t:s0:c11,c12"}, "process": {"selinuxLabel": ""}}
     file(f"{storage}/abc/userdata/config.json", json.dumps(oci))
-    stored = [{"id": "abc", "flags": {"ProcessLabel": "system_u:system_r:container_t:s0:c13,c14"}}]
+    stored = [{"id": "abc", "names": ["pod"], "flags": {"ProcessLabel": "system_u:system_r:container_t:s0:c13,c14"}}]
     file(f"{storage}/containers.json", json.dumps(stored))
     docker = {"MountLabel": "a_u:b_r:c_t:s0:c15,c16", "ProcessLabel": "a_u:b_r:c_t:s0:c15,c16"}
     file("var/lib/docker/containers/def/config.v2.json", json.dumps(docker))
@@ -714,7 +714,7 @@ def test_all_that_carries_a_level_is_observed(host: Path) -> None:
         ("s0:c5,c6", "process", "web-1"),
         ("s0:c7,c8", "process", "nginx (PID 6)"),
         ("s0:c11,c12", "container", "abc"),
-        ("s0:c13,c14", "container", "overlay-containers"),
+        ("s0:c13,c14", "container", "pod"),
         ("s0:c15,c16", "container", "def"),
         ("s0:c17.c19", "container", "old"),
         ("s0:c22,c23", "container", "box"),
@@ -726,6 +726,83 @@ def test_all_that_carries_a_level_is_observed(host: Path) -> None:
         ("s0:c40,c41", "machine", "vm"),
     }
     assert levels_in_use.declared(str(host)) == {"declared", "elsewhere", "web-1", "new-one"}
+
+
+CONTEXT = "system_u:system_r:container_t:"
+TEXT = f"HINT={CONTEXT}s0:c0.c1022"
+IMAGE = {"Config": {"Env": [TEXT], "Labels": {"x": TEXT}, "SecurityOpt": [f"label=level:{TEXT}"]}, "Args": [TEXT]}
+CONFIGURATIONS = {
+    "podman": (
+        "var/lib/containers/storage/overlay-containers/volatile-containers.json",
+        json.dumps([{"id": "x", "metadata": TEXT, "flags": {"MountLabel": f"{CONTEXT}s0:c1,c2"}}, {"id": "y", "flags": None}]),
+    ),
+    "oci": (
+        "var/lib/containers/storage/overlay-containers/x/userdata/config.json",
+        json.dumps({"process": {"env": [TEXT], "selinuxLabel": f"{CONTEXT}s0:c1,c2"}, "linux": None, "annotations": {"a": TEXT}}),
+    ),
+    "docker": ("var/lib/docker/containers/x/config.v2.json", json.dumps({**IMAGE, "ProcessLabel": f"{CONTEXT}s0:c1,c2"})),
+    "docker, before its start": (
+        "var/lib/docker/containers/x/hostconfig.json",
+        json.dumps({"Binds": [TEXT], "SecurityOpt": ["seccomp=unconfined", "label=type:t", "label=level:s0:c1,c2"]}),
+    ),
+    "incus": (
+        "var/lib/incus/storage-pools/default/containers/x/backup.yaml",
+        json.dumps(
+            {
+                "container": {
+                    "config": {
+                        "image.description": f"x\nlxc.selinux.context = {TEXT}",
+                        "raw.lxc": f"lxc.cap.drop =\nlxc.selinux.context = {CONTEXT}s0:c1,c2\n",
+                    }
+                }
+            }
+        ),
+    ),
+    "lxc": ("var/lib/lxc/x/config", f"lxc.environment = {TEXT}\n#lxc.selinux.context = {TEXT}\nlxc.selinux.context={CONTEXT}s0:c1,c2\n"),
+}
+
+
+def of_containers(root: Path, path: str, text: str) -> list[tuple[str, str]]:
+    (root / path).parent.mkdir(parents=True)
+    (root / path).write_text(text)
+    return [(str(found.level), found.holder) for found in levels_in_use.observe(str(root), lambda uri: {}, lambda path: None)]
+
+
+@pytest.mark.parametrize(("path", "text"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_only_the_fields_that_are_labels_count_of_a_containers_configuration(tmp_path: Path, path: str, text: str) -> None:
+    assert of_containers(tmp_path, path, text) == [("s0:c1,c2", "x")]
+
+
+@pytest.mark.parametrize("path", [path for path, _text in CONFIGURATIONS.values() if not path.startswith("var/lib/lxc")])
+@pytest.mark.parametrize("text", ["[{", "[" * 3000, "[5, "])
+def test_of_a_configuration_in_another_form_every_context_counts(tmp_path: Path, path: str, text: str) -> None:
+    assert [level for level, _holder in of_containers(tmp_path, path, f"{text} '{CONTEXT}s0:c1,c2'")] == ["s0:c1,c2"]
+
+
+def test_of_a_configuration_in_yaml_every_context_counts_where_nothing_reads_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert {level for level, _holder in of_containers(tmp_path, *CONFIGURATIONS["incus"])} == {"s0:c1,c2", "s0:c0.c1022"}
+
+
+@pytest.mark.parametrize(
+    ("label", "levels"),
+    [
+        ("s0:c0.c1023", {"s0:c0.c1023"}),
+        ("s0-s0:c0.c1023", {"s0:c0.c1023"}),
+        ("s0:c1-s0:c1,c5", {"s0:c1", "s0:c1,c5"}),
+        ("s0:c1024", set()),
+        ("s0:c0.c999999", set()),
+        ("SystemHigh", set()),
+    ],
+)
+def test_the_levels_of_a_label_of_a_container(tmp_path: Path, label: str, levels: set[str]) -> None:
+    configuration = json.dumps({"ProcessLabel": CONTEXT + label})
+    assert {level for level, _holder in of_containers(tmp_path, "var/lib/docker/containers/x/config.v2.json", configuration)} == levels
+
+
+def test_a_container_at_all_categories_is_named_and_keeps_nobody_from_a_level(run: Callable[..., dict[str, object]]) -> None:
+    result = run([use("s0:c0.c1023", "container", "x")], name="a")
+    assert (result["level"], result["warnings"]) == ("s0:c0,c1", ["a (s0:c0,c1) is not separated from container x (s0:c0.c1023)"])
 
 
 def test_a_spec_that_cannot_be_read_is_an_error(host: Path) -> None:

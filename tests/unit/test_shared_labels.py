@@ -119,6 +119,12 @@ def test_a_level_that_only_the_content_carries_is_kept(act: Act) -> None:
     assert act("one", name="db", in_use=carried)["level"] == "s0:c0,c1"
 
 
+def test_a_level_that_no_policy_has_is_an_error_that_names_the_host(act: Act) -> None:
+    refused = act("one", name="web", in_use=(InUse(Level.of([5000]), "process", "x"),))
+    assert refused["failed"]
+    assert "one: what it says is in use there is no level (c5000 is not one of" in refused["msg"]
+
+
 def test_what_was_edited_in_the_file_holds_on_the_host(act: Act, lock_file: Path) -> None:
     act("one", name="web")
     lock_file.write_text(lock_file.read_text().replace("s0:c0,c1", "s0:c40,c41"))

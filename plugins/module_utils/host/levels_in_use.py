@@ -15,6 +15,7 @@ from ..model.errors import SandboxError
 from ..model.layout import CONTENT, FILESYSTEMS, SPECS
 from ..model.mcs import POLICY_RANGE, InUse, Level, LevelError, LevelRange
 from . import libvirt_lxc
+from .binding import required
 
 _SPEC_SUFFIX = ".sandbox"
 
@@ -22,19 +23,67 @@ _ATTRIBUTE = "security.selinux"
 
 DomainLabels = Callable[[str], Mapping[str, Iterable[str]]]
 
-# Where the runtimes that hand out levels of their own keep them. Their files differ, and so do their versions of
-# these files; a context looks the same in all of them.
-_CONTAINER_FILES = (
-    "/var/lib/containers/storage/*-containers/*/userdata/config.json",
-    "/var/lib/containers/storage/*-containers/containers.json",
-    "/var/lib/containers/storage/*-containers/volatile-containers.json",
-    "/var/lib/docker/containers/*/config.v2.json",
-    "/var/lib/docker/containers/*/hostconfig.json",
-    "/var/lib/incus/storage-pools/*/containers/*/backup.yaml",
-    "/var/lib/lxd/storage-pools/*/containers/*/backup.yaml",
-    "/var/lib/lxc/*/config",
+Labels = Iterator[tuple[str, object]]
+"""What a file of a runtime says: the containers, by name or nothing where the file is of one only, each with a field's value."""
+
+
+def _podman(text: str) -> Labels:
+    for container in json.loads(text):
+        name = next(iter(container.get("names") or [container["id"]]))
+        flags = container.get("flags") or {}
+        yield from ((name, flags.get(field)) for field in ("MountLabel", "ProcessLabel"))
+
+
+def _oci(text: str) -> Labels:
+    document = json.loads(text)
+    yield "", (document.get("process") or {}).get("selinuxLabel")
+    yield "", (document.get("linux") or {}).get("mountLabel")
+
+
+def _docker(text: str) -> Labels:
+    document = json.loads(text)
+    yield from (("", document.get(field)) for field in ("MountLabel", "ProcessLabel"))
+    for option in document.get("SecurityOpt") or []:
+        match = _DOCKER_OPTION.match(option)
+        if match:
+            yield "", f":::{option[match.end() :]}"
+
+
+def _lxc(text: str) -> Labels:
+    for line in text.splitlines():
+        match = _LXC_LINE.match(line)
+        if match:
+            yield "", match.group(1)
+
+
+def _incus(text: str) -> Labels:
+    for config in _mappings(required("yaml", "python3-yaml").safe_load(text)):
+        yield from _lxc(str(config.get("raw.lxc") or ""))
+
+
+def _mappings(value: object) -> Iterator[Mapping[str, object]]:
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _mappings(part)
+
+
+_DOCKER_OPTION = re.compile(r"label[=:]level[=:]")
+_LXC_LINE = re.compile(r"\s*lxc\.(?:selinux\.context(?:\.keyring)?|se_context)\s*=\s*(\S+)")
+
+# Where the runtimes that hand out levels of their own keep them, and the reader of the fields that are labels. What else is in
+# there was chosen by whoever made an image.
+_CONTAINER_FILES: tuple[tuple[str, Callable[[str], Labels]], ...] = (
+    ("/var/lib/containers/storage/*-containers/*/userdata/config.json", _oci),
+    ("/var/lib/containers/storage/*-containers/containers.json", _podman),
+    ("/var/lib/containers/storage/*-containers/volatile-containers.json", _podman),
+    ("/var/lib/docker/containers/*/config.v2.json", _docker),
+    ("/var/lib/docker/containers/*/hostconfig.json", _docker),
+    ("/var/lib/incus/storage-pools/*/containers/*/backup.yaml", _incus),
+    ("/var/lib/lxd/storage-pools/*/containers/*/backup.yaml", _incus),
+    ("/var/lib/lxc/*/config", _lxc),
 )
-_CONTEXT = re.compile(rb"[\w.-]+:[\w.-]+:[\w.-]+:s[0-9]+(?:-s[0-9]+)?:c[0-9.,c]*[0-9](?:-s[0-9]+(?::c[0-9.,c]*[0-9])?)?")
+_CONTEXT = re.compile(r"[\w.-]+:[\w.-]+:[\w.-]+:s[0-9]+(?:-s[0-9]+)?:c[0-9.,c]*[0-9](?:-s[0-9]+(?::c[0-9.,c]*[0-9])?)?", re.ASCII)
 
 # The path of a sandbox's processes, as libvirt makes it in the partition that is the sandbox's slice.
 _CGROUP = re.compile(r"[^:]*:[^:]*:/machine\.slice/machine-([^/]+)\.slice/machine-lxc\\x2d[^/]+\.scope(?:/|$)")
@@ -52,18 +101,18 @@ def read_context(path: str) -> str | None:
         raise SandboxError(f"{path}: its context cannot be read ({error.strerror}); run as root") from error
 
 
-def levels_of(context: str) -> set[Level]:
-    """The levels that a context uses.
+def levels_of(context: str, container: bool = False) -> set[Level]:
+    """The levels that a context uses, but for those that no policy has, and that nothing can carry then.
 
-    A process that is cleared for everything while being at ``s0`` uses none: that is the host itself.
+    A process that is cleared for everything while being at ``s0`` uses none: that is the host itself, unless it is a container's.
     """
     try:
         found = LevelRange.of_context(context)
     except LevelError:
         return set()
-    cleared_for_all = found.low != found.high and found.high.mask == POLICY_RANGE.mask
+    cleared_for_all = found.low != found.high and found.high.mask == POLICY_RANGE.mask and not container
     levels = {found.low} if cleared_for_all else {found.low, found.high}
-    return {level for level in levels if level}
+    return {level for level in levels if level and level in POLICY_RANGE}
 
 
 def observe(
@@ -138,20 +187,28 @@ def _sandbox_of(cgroups: str) -> str:
 
 
 def _containers(root: str) -> Iterator[InUse]:
-    for pattern in _CONTAINER_FILES:
+    for pattern, read in _CONTAINER_FILES:
         for path in glob.glob(root + pattern):
             try:
-                with open(path, "rb") as file:
-                    contexts = set(_CONTEXT.findall(file.read()))
-            except FileNotFoundError:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    text = file.read()
+            except (FileNotFoundError, IsADirectoryError):
                 continue
             except OSError as error:
                 raise SandboxError(f"{path}: cannot be read ({error.strerror}); run as root") from error
             parts = path[len(root) :].split("/")
             holder = parts[-3] if parts[-2] == "userdata" else parts[-2]
-            for context in contexts:
-                for level in levels_of(context.decode()):
-                    yield InUse(level, "container", _printable(holder))
+            for name, label in _labels(read, text):
+                for level in levels_of(label, container=True):
+                    yield InUse(level, "container", _printable(name or holder))
+
+
+def _labels(read: Callable[[str], Labels], text: str) -> Iterable[tuple[str, str]]:
+    """The labels in a file of a runtime; of one whose form is another, whatever looks like a context, for any of that may be one."""
+    try:
+        return [(str(name), label) for name, label in read(text) if isinstance(label, str)]
+    except Exception:  # a version of the runtime that nobody knows yet must not end the run
+        return [("", context) for context in _CONTEXT.findall(text)]
 
 
 def _specs(directory: str) -> Iterator[InUse]:
