@@ -53,7 +53,7 @@ class PostgresqlStore(SqlStore):
     """A registry in one schema of one database. Runs wait for each other, and a cut connection rolls back what it had begun."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.place = url
         self._connection = _driver().connect(url, connect_timeout=_CONNECT_SECONDS, application_name="virt.sandbox")
         self._cursor = self._connection.cursor()
         self._there = False
@@ -91,7 +91,7 @@ class PostgresqlStore(SqlStore):
         if self._there:
             version = next((text for (text,) in self._rows("SELECT value FROM setting WHERE name = 'format'")), None)
             if version != str(SCHEMA_VERSION):
-                raise other_format(self._url, version)
+                raise other_format(self.place, version)
         elif write:
             for statement in SCHEMA:
                 self._cursor.execute(statement)

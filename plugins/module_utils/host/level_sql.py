@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..engine.registry import Changes
+from ..engine.registry import MOST_CATEGORIES, Changes
 from ..model.errors import OptionError, SandboxError
-from ..model.mcs import Level, LevelError
+from ..model.mcs import CATEGORIES, Level, LevelError
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
@@ -28,9 +30,11 @@ SCHEMA = (
 
 # Others may pass through to what is theirs in it, not list it.
 _DIRECTORY_MODE = 0o711
+# what a number of a level can be, of as many categories as a registry allocates
+_NUMBERS = range(math.comb(CATEGORIES, MOST_CATEGORIES) + 1)
 _OWNERS_OF_OTHER_SIZES = """
-    SELECT name, level FROM owner WHERE categories < ?
-    UNION ALL SELECT name, level FROM owner WHERE categories > ?
+    SELECT name, level, categories FROM owner WHERE categories < ?
+    UNION ALL SELECT name, level, categories FROM owner WHERE categories > ?
 """
 
 
@@ -40,15 +44,6 @@ def other_format(place: str, version: object) -> SandboxError:
         f"registry {place}: it is of format {version}, and this version of the collection knows format "
         f"{SCHEMA_VERSION}; use the version of the collection that wrote it, or name another one"
     )
-
-
-def _level(text: str) -> Level:
-    try:
-        return Level.parse(text)
-    except LevelError as error:
-        raise SandboxError(
-            f"registry: {text!r}, which it has for a level, is none ({error}); nothing but mcs_label writes there"
-        ) from error
 
 
 def _passed(low: int, holder: str) -> str:
@@ -62,7 +57,9 @@ def held() -> str:
 
 
 class SqlStore(ABC):
-    """The statements of a registry; how to reach the database is its own."""
+    """The statements of a registry; how to reach the database is its own. What rows say is not trusted: people write there too."""
+
+    place: str
 
     @abstractmethod
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterable[Sequence[Any]]:
@@ -73,30 +70,64 @@ class SqlStore(ABC):
         """A statement for each of these rows of values."""
 
     def size(self) -> int | None:
-        return next((int(value) for (value,) in self._rows("SELECT value FROM setting WHERE name = 'categories'")), None)
+        for (value,) in self._rows("SELECT value FROM setting WHERE name = 'categories'"):
+            return self._number(value, range(1, MOST_CATEGORIES + 1), "the setting categories")
+        return None
 
     def level_of(self, owner: str) -> Level | None:
-        return next((_level(text) for (text,) in self._rows("SELECT level FROM owner WHERE name = ?", (owner,))), None)
+        return next((self._level(text, owner) for (text,) in self._rows("SELECT level FROM owner WHERE name = ?", (owner,))), None)
 
     def owner_of(self, level: Level) -> str | None:
-        return next((str(name) for (name,) in self._rows("SELECT name FROM owner WHERE level = ?", (str(level),))), None)
+        return next((self._owner(name) for (name,) in self._rows("SELECT name FROM owner WHERE level = ?", (str(level),))), None)
 
     def owners(self, other_than: int | None = None) -> Iterator[tuple[str, Level]]:
         """Every owner with its level, or those whose number of categories is another."""
         if other_than is None:
-            rows = self._rows("SELECT name, level FROM owner ORDER BY name")
+            rows = self._rows("SELECT name, level, categories FROM owner ORDER BY name")
         else:
             # Two searches of the index; one for "<>" would read every owner.
             rows = self._rows(_OWNERS_OF_OTHER_SIZES, (other_than, other_than))
-        for name, level in rows:
-            yield name, _level(level)
+        for name, text, size in rows:
+            level = self._level(text, self._owner(name))
+            if size != len(level):
+                raise self._odd(f"the owner {name} has {size!r} for the number of categories of {level}")
+            yield name, level
 
     def quarantine(self) -> Iterator[tuple[Level, str]]:
         for level, owner in self._rows("SELECT level, owner FROM quarantine ORDER BY level"):
-            yield _level(level), owner
+            yield self._level(level, f"{self._owner(owner)} in quarantine"), owner
 
     def pools(self) -> dict[int, int]:
-        return {int(low): int(watermark) for low, watermark in self._rows("SELECT low, watermark FROM pool")}
+        found = {}
+        for low, watermark in self._rows("SELECT low, watermark FROM pool"):
+            number = self._number(watermark, _NUMBERS, f"the pool {low}")
+            found[self._number(low, range(CATEGORIES), "a pool")] = number
+        return found
+
+    def _level(self, text: object, whose: str) -> Level:
+        """The level in a row. In another spelling nobody who asks for it would find it."""
+        try:
+            level = Level.for_sandbox(text) if isinstance(text, str) else None
+        except LevelError as error:
+            raise self._odd(f"{whose} has {text!r} for a level, which is none ({error})") from error
+        if level is None or str(level) != text:
+            raise self._odd(f"{whose} has {text!r} for a level" + (f", which is written {level}" if level else ""))
+        return level
+
+    def _owner(self, name: object) -> str:
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise self._odd(f"{name!r} is no owner")
+        return name
+
+    def _number(self, value: object, allowed: range, what: str) -> int:
+        """A number, which a setting has as a text."""
+        number = int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,30}", value) else value
+        if not isinstance(number, int) or number not in allowed:
+            raise self._odd(f"{what} has {value!r} for a number")
+        return number
+
+    def _odd(self, what: str) -> SandboxError:
+        return SandboxError(f"registry {self.place}: {what}; only mcs_label is to write there: mend that row, or restore the registry")
 
     def free(self, low: int) -> Iterator[int]:
         """Some at a time: a run that is given the first reads no more of them than it has to."""
@@ -105,12 +136,15 @@ class SqlStore(ABC):
             more = False
             rows = self._rows("SELECT number FROM free WHERE low = ? AND number > ? ORDER BY number LIMIT 100", (low, last))
             for (number,) in list(rows):
-                last, more = int(number), True
+                last, more = self._number(number, _NUMBERS, f"a free number of the pool {low}"), True
                 yield last
 
     def passed(self, low: int) -> dict[Level, int]:
         rows = self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_passed(low, "%"),))
-        return {_level(name.split()[2]): int(value) for name, value in rows}
+        found = {}
+        for name, value in rows:
+            found[self._level(name.rpartition(" ")[2], name)] = self._number(value, _NUMBERS, name)
+        return found
 
     def write(self, changes: Changes) -> None:
         if changes.size is not None:
@@ -170,7 +204,7 @@ class SqliteStore(SqlStore):
     """A registry in one SQLite file. What was committed survives a kill, and a power cut; what was not, never was."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.place = path
         self._database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             self._use_write_ahead_log()
@@ -213,7 +247,7 @@ class SqliteStore(SqlStore):
             for statement in (*SCHEMA, f"PRAGMA user_version = {SCHEMA_VERSION}"):
                 self._database.execute(statement)
         elif version != SCHEMA_VERSION:
-            raise other_format(self._path, version)
+            raise other_format(self.place, version)
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterable[Sequence[Any]]:
         return self._database.execute(statement, values)
