@@ -99,7 +99,8 @@ options:
   registry:
     description:
       - Where the levels are recorded, as a URL. V(sqlite:////var/lib/virt-sandbox/labels.db) is a file on the host.
-      - The file and its directory are created, the directories above it are not.
+      - The file and its directory are created, the directories above it are not. One that other users than root can change or
+        replace is refused, and so is one that was truncated.
       - V(yaml:////srv/infra/levels.lock.yml) is a file on the controller, and V(postgresql://levels@db.example.org/levels) a database that
         the controller reaches, without a password. Hosts have these between them. Owners are C(HOST/NAME) there, with the name that the
         inventory has for the host, and what is decided is recorded on the host as well, in its default registry.

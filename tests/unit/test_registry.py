@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import signal
 import sqlite3
 import stat
 import sys
@@ -502,6 +503,72 @@ def test_the_path_of_a_url(text: str, path: str) -> None:
 def test_a_url_that_is_no_registry(text: str, says: str) -> None:
     with pytest.raises(OptionError, match=rf"registry: .*{says}"), level_store.open_store(text, create=True):
         pass
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{}/link/labels.db", "sqlite:///{}/file/labels.db", "yaml:///{}/link/labels.yml"])
+def test_a_directory_that_cannot_be_is_an_error(tmp_path: Path, url: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match=r"registry: .*(cannot be opened|a directory that is there)"), opened(url.format(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(("place", "mode"), [("", 0o777), ("", 0o1777), ("labels.db", 0o666)])
+def test_a_file_that_others_can_change_or_replace_is_refused(tmp_path: Path, sqlite_url: str, place: str, mode: int, create: bool) -> None:
+    with opened(sqlite_url) as registry:
+        registry.apply(wants("a"), [])
+    (tmp_path / "link").symlink_to("registry")
+    (tmp_path / "registry" / place).chmod(mode)
+    for url in (sqlite_url, f"sqlite:///{tmp_path}/link/labels.db"):
+        with pytest.raises(OptionError, match="only root may change or replace a registry"), opened(url, create=create):
+            pass
+
+
+def test_a_file_of_another_user_is_refused(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(sqlite_url) as registry:
+        registry.apply(wants("a"), [])
+    # as it is to root where the file is another's; root's own is never another's
+    path, user = level_store.store_path(sqlite_url), os.geteuid()
+    if user == 0:
+        os.chown(path, 1000, 1000)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    with pytest.raises(OptionError, match="belongs to another user"), opened(sqlite_url):
+        pass
+
+
+@pytest.mark.parametrize("size", [0, 1, 50, 100, 4096, 10000])
+def test_a_file_that_was_truncated_is_refused_and_its_log_kept(sqlite_url: str, size: int) -> None:
+    path = Path(level_store.store_path(sqlite_url))
+    with opened(sqlite_url) as registry:
+        registry.apply(wants("a"), [])
+        log = path.with_name("labels.db-wal").read_bytes()
+    os.truncate(path, size)
+    path.with_name("labels.db-wal").write_bytes(log if size == 0 else b"")
+    for create in (False, True):
+        with pytest.raises(SandboxError, match=r"it was truncated|malformed"), opened(sqlite_url, create=create) as registry:
+            registry.apply(wants("b"), [])
+    assert size > 0 or path.with_name("labels.db-wal").read_bytes() == log
+
+
+def test_what_a_killed_run_had_committed_is_there(sqlite_url: str) -> None:
+    with opened(sqlite_url) as registry:
+        registry.apply(wants("a"), [])
+    pid = os.fork()
+    if pid == 0:
+        with opened(sqlite_url) as registry:
+            registry.apply(wants("b"), [])
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with opened(sqlite_url, create=False) as registry:
+        assert levels(registry) == {"a": "s0:c0,c1", "b": "s0:c0,c2"}
+
+
+def test_an_owner_that_cannot_be_shown_is_refused(registry: Registry) -> None:
+    with pytest.raises(SandboxError, match=r"'a\\x1b\[2J' is no owner"):
+        registry.apply([Request("a\x1b[2J")], [])
+    assert registry.owners() == {}
 
 
 def test_the_file_is_for_root_alone(tmp_path: Path, sqlite_url: str) -> None:

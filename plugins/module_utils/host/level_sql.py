@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sqlite3
+import stat
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,8 @@ SCHEMA = (
 _DIRECTORY_MODE = 0o711
 # what a number of a level can be, of as many categories as a registry allocates
 _NUMBERS = range(math.comb(CATEGORIES, MOST_CATEGORIES) + 1)
+# no file of SQLite is shorter than this
+_HEADER = 100
 _OWNERS_OF_OTHER_SIZES = """
     SELECT name, level, categories FROM owner WHERE categories < ?
     UNION ALL SELECT name, level, categories FROM owner WHERE categories > ?
@@ -147,6 +150,8 @@ class SqlStore(ABC):
         return found
 
     def write(self, changes: Changes) -> None:
+        for owner in changes.owners:
+            self._owner(owner)
         if changes.size is not None:
             self._many(_replacing("setting", "name", "value"), [("categories", str(changes.size))])
         self._many("DELETE FROM owner WHERE name = ?", [(owner,) for owner in changes.owners])
@@ -176,15 +181,42 @@ def create_file(path: str, allowed: str) -> None:
     """The file of a SQLite registry, and its directory; not the directories above."""
     directory = os.path.dirname(path)
     try:
-        if not os.path.isdir(directory):
-            os.mkdir(directory, _DIRECTORY_MODE)
-            os.chmod(directory, _DIRECTORY_MODE)
+        # by another run at the same time
+        with contextlib.suppress(FileExistsError):
+            if not os.path.isdir(directory):
+                os.mkdir(directory, _DIRECTORY_MODE)
+                os.chmod(directory, _DIRECTORY_MODE)
         # SQLite gives its own files beside this one the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        create_file(path, allowed)
     except OSError as error:
         raise OptionError("registry", path, f"it cannot be opened ({error.strerror}); {allowed}") from error
+
+
+def check_file(path: str) -> None:
+    """Raise ``OptionError`` for a file that others can change or replace, or that has lost what it had."""
+    real = os.path.realpath(path)
+    if os.path.exists(real) and not os.path.isfile(real):
+        raise OptionError("registry", path, "it is no regular file")
+    for place in (os.path.dirname(path), os.path.dirname(real), real):
+        try:
+            status = os.stat(place)
+        except OSError:
+            continue
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+            raise OptionError(
+                "registry", path, f"{place} belongs to another user, or all may write there: only root may change or replace a registry"
+            )
+    log = f"{real}-wal"
+    # SQLite takes these for new, and deletes the log of what was committed last. The log is looked at first, since it comes second.
+    logged, size = _size(log), _size(real)
+    if 0 < size < _HEADER or (logged and not size):
+        raise OptionError(
+            "registry", path, f"it was truncated, or removed without its log: restore it, or remove it and {log} to begin anew"
+        )
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ..model.errors import OptionError
 from ..model.spec import REGISTRY
 from . import level_postgresql
 from .level_file import FileStore
-from .level_sql import SqliteStore, create_file, sqlite_errors
+from .level_sql import SqliteStore, check_file, create_file, sqlite_errors
 
 # kinds that hosts have between them; the controller is who reaches these
 _DATABASE = ("postgresql", "postgres")
@@ -67,6 +67,7 @@ def _opened(url: str, create: bool, held: contextlib.ExitStack) -> Store:
     path = store_path(url)
     if is_shared(url):
         return FileStore(path)
+    check_file(path)
     if create:
         create_file(path, _ALLOWED)
     elif not os.path.exists(path) or os.path.getsize(path) == 0:
