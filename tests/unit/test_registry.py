@@ -820,7 +820,7 @@ def test_all_that_carries_a_level_is_observed(host: Path) -> None:
     }
     found = levels_in_use.observe(str(host), domains.__getitem__, lambda path: contexts.get(Path(path).name))
     assert {(str(u.level), u.kind, u.holder) for u in found} == {
-        ("s0:c1,c2", "process", "qemu??[2J (PID 3)"),
+        ("s0:c1,c2", "process", r"qemu\n\x1b[2J (PID 3)"),
         ("s0:c3,c4", "process", "sh (PID 4)"),
         ("s0:c5,c6", "process", "web-1"),
         ("s0:c7,c8", "process", "nginx (PID 6)"),

@@ -8,7 +8,8 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from ..model.mcs import InUse, Level, LevelError, LevelRange
-from .tree_fd import Tree, TreeError, closing, opened, printable
+from ..model.values import printable
+from .tree_fd import Tree, TreeError, closing, opened
 from .tree_label import ATTRIBUTE
 from .tree_walk import Directory, Walk
 

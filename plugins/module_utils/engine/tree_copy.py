@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Callable, NamedTuple
 
 from ..model.errors import ConflictError
+from ..model.values import printable
 from .tree_edit import (
     ExchangedError,
     drop_inherited_acl,
@@ -28,7 +29,6 @@ from .tree_fd import (
     identity,
     open_path,
     opened,
-    printable,
     proc_path,
     seam,
     system_error,

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 
 from ..model.errors import ConflictError
+from ..model.values import printable
 from .tree_fd import (
     LEFTOVER,
     NOT_THERE,
@@ -20,7 +21,6 @@ from .tree_fd import (
     closing,
     components,
     opened,
-    printable,
     proc_path,
     seam,
     system_error,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Union
 
 from ..model.errors import SandboxError
+from ..model.values import printable
 
 Identity = tuple[int, int]
 Top = Union[str, int]
@@ -61,11 +62,6 @@ class Seam:
 
 
 seam = Seam()
-
-
-def printable(path: str) -> str:
-    """A name that a hostile owner chose, fit for a message: control and undecodable characters are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in path)
 
 
 def system_error(path: str, error: OSError, doing: str) -> TreeError:

@@ -14,6 +14,7 @@ from typing import Callable
 from ..model.errors import SandboxError
 from ..model.layout import CONTENT, FILESYSTEMS, SPECS
 from ..model.mcs import POLICY_RANGE, InUse, Level, LevelError, LevelRange
+from ..model.values import printable
 from . import libvirt_lxc
 from .binding import required
 
@@ -145,7 +146,7 @@ def content_roots(root: str = "") -> dict[str, str]:
 def _owner_of_content(name: str) -> str:
     """What is half made belongs to whom it is made for."""
     half_made = _HALF_MADE.fullmatch(name)
-    return half_made.group(1) if half_made else _printable(name)
+    return half_made.group(1) if half_made else printable(name)
 
 
 def declared(root: str = "") -> set[str]:
@@ -170,7 +171,7 @@ def _processes(proc: str) -> Iterator[InUse]:
         if not levels:
             continue
         sandbox = _sandbox_of(_text(f"{proc}/{pid}/cgroup"))
-        program = _printable(_text(f"{proc}/{pid}/comm").strip())
+        program = printable(_text(f"{proc}/{pid}/comm").strip())
         for level in levels:
             if (level, sandbox or program) not in seen:
                 seen.add((level, sandbox or program))
@@ -200,7 +201,7 @@ def _containers(root: str) -> Iterator[InUse]:
             holder = parts[-3] if parts[-2] == "userdata" else parts[-2]
             for name, label in _labels(read, text):
                 for level in levels_of(label, container=True):
-                    yield InUse(level, "container", _printable(name or holder))
+                    yield InUse(level, "container", printable(name or holder))
 
 
 def _labels(read: Callable[[str], Labels], text: str) -> Iterable[tuple[str, str]]:
@@ -251,8 +252,3 @@ def _text(path: str) -> str:
             return os.fsdecode(file.read())
     except OSError:
         return ""
-
-
-def _printable(text: str) -> str:
-    """A name that anybody may have chosen, fit for a message."""
-    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text)

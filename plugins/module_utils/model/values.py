@@ -13,6 +13,11 @@ _SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(?:i?B)?\Z", re.IGNORECASE)
 _LARGEST_SIZE = 1 << 60  # systemd ignores a limit that is too large for it
 
 
+def printable(text: str) -> str:
+    """A name that a hostile owner chose, fit for a message: control and undecodable characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
 def absolute(value: str) -> str:
     parts = value.split("/")
     if not value.startswith("/") or ".." in parts or "." in parts or not value.isprintable():
