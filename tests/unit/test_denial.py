@@ -74,10 +74,52 @@ def test_an_event_is_put_together_from_its_records() -> None:
     assert (one.process, one.object, one.time) == ("/usr/bin/cat", "/var/www/html/badcontent", 1795705748.123)
 
 
+def event(kind: str, rest: str, serial: int = 7, second: int = 1795705748) -> str:
+    return f"type={kind} msg=audit({second}.123:{serial}): {rest}"
+
+
+@pytest.mark.parametrize(
+    ("name", "paths", "thing"),
+    [
+        pytest.param('name="shadow"', ['name="/etc/shadow"', 'name="/tmp/gshadow"'], "/etc/shadow", id="a name that another ends with"),
+        pytest.param('name="shadow"', ['name="/tmp/gshadow"'], "shadow", id="no name that is the same"),
+        pytest.param('name="x"', ['name="/srv/x/" nametype=PARENT', 'name="/srv/x/x" nametype=CREATE'], "/srv/x/x", id="not the parent"),
+        pytest.param(
+            'name="x" ino=5', ['name="/a/x" inode=5 nametype=DELETE', 'name="/b/x" inode=6 nametype=CREATE'], "/a/x", id="by its inode"
+        ),
+        pytest.param('name="srv"', ['name="/srv/" nametype=PARENT', 'name="/srv/x" nametype=CREATE'], "/srv", id="the parent itself"),
+        pytest.param('dev="ubda"', ['name="/mnt/" nametype=PARENT', 'name="/mnt/a" nametype=CREATE'], "/mnt/a", id="the only one"),
+        pytest.param('dev="ubda"', ['name="/a" nametype=DELETE', 'name="/b" nametype=CREATE'], "", id="one of two, nobody knows which"),
+        pytest.param('path="/a/x"', ['name="/b/x"'], "/a/x", id="the record says it itself"),
+        pytest.param('name="x"', ["name=(null)", "name=x"], "x", id="no path"),
+        pytest.param("path=00666F6F00626172", [], "@foo@bar", id="an abstract socket"),
+        pytest.param("path=666F6F00626172", [], "foo", id="a text with an end"),
+    ],
+)
+def test_the_object_is_the_one_that_the_record_is_about(name: str, paths: list[str], thing: str) -> None:
+    line = avc("read", f"{CONTENT}:s0:c3,c4", "file", f'comm="cat" {name}')
+    assert only(line, *(event("PATH", f"item={number} {path}") for number, path in enumerate(paths))).object == thing
+
+
+def test_numbers_that_begin_anew_after_a_boot_are_other_events() -> None:
+    line = avc("read", f"{CONTENT}:s0:c3,c4", "file", 'comm="cat" name="x"')
+    call, path = event("SYSCALL", 'exe="/usr/bin/rm"', second=1795700000), event("PATH", 'name="/etc/x"', second=1795700000)
+    one = only(call, path, line)
+    assert (one.process, one.object) == ("cat", "x")
+    # and what another event's number and time begin with is not it
+    assert only(event("SYSCALL", 'exe="/usr/bin/rm"', serial=77), line).process == "cat"
+
+
+def test_two_denials_of_one_event_have_each_its_object() -> None:
+    lines = [avc("add_name", f"{CONTENT}:s0:c3,c4", "dir", 'name="b"'), avc("rename", f"{CONTENT}:s0:c3,c4", "file", 'name="a"')]
+    lines += [event("PATH", f'name="/srv/{name}"') for name in ("a", "b")]
+    assert [(one.tclass, one.object) for one in denial.explain(denial.parse(lines), OWNERS)] == [("dir", "/srv/b"), ("file", "/srv/a")]
+
+
 def test_text_that_would_break_a_record_is_read() -> None:
     hidden = "".join(f"{byte:02X}" for byte in b"a b\n")
     one = only(avc("read", f"{CONTENT}:s0:c3,c4", "file", f"comm={hidden} name={hidden}"))
-    assert (one.process, one.object) == ("a b\n", "a b\n")
+    assert (one.process, one.object) == (r"a b\n", r"a b\n")
     # a name that only looks like it is in quotes
     assert only(avc("read", f"{CONTENT}:s0:c3,c4", "file", 'comm="CAFE"')).process == "CAFE"
 

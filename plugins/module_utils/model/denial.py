@@ -15,13 +15,15 @@ from typing import Any
 from . import layout
 from .mcs import Level, LevelError, LevelRange
 from .spec import FILE_TYPE, PROCESS_TYPE
+from .values import printable
 
-_HEAD = re.compile(r"type=(AVC|PATH|SYSCALL) msg=audit\((\d+)\.(\d+):(\d+)\): ?(.*)")
+# from the line's beginning: what a record quotes may look like another one
+_HEAD = re.compile(r"(?:node=\S+ )?type=(AVC|PATH|SYSCALL) msg=audit\(([0-9]{1,12}\.[0-9]{1,9}):([0-9]{1,20})\): ?(.*)")
 _AVC = re.compile(r"avc:\s+(denied|granted)\s+\{ ([^}]*) \}")
 # a value in quotes, or one without spaces; text that would break a record is written in hexadecimal digits
 _FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _HEX = re.compile(r"(?:[0-9A-F]{2})+\Z")
-_TEXTS = ("comm", "name", "path", "exe")
+_TEXTS = ("comm", "name", "path", "exe", "srawcon", "trawcon")
 
 ATTACK = "if nobody meant to do this, it was an attack, and it failed: there is nothing to mend"
 
@@ -31,18 +33,18 @@ class Record:
     """One denial: the AVC record of an event, with what its other records say of it."""
 
     time: float
-    serial: int
     permissions: tuple[str, ...]
     fields: Mapping[str, str]
     permissive: bool = False
 
+    # the raw one is what is there, where the policy does not know it and took it for unlabeled_t
     @property
     def source(self) -> str:
-        return self.fields.get("scontext", "")
+        return self.fields.get("srawcon") or self.fields.get("scontext", "")
 
     @property
     def target(self) -> str:
-        return self.fields.get("tcontext", "")
+        return self.fields.get("trawcon") or self.fields.get("tcontext", "")
 
     @property
     def tclass(self) -> str:
@@ -79,42 +81,57 @@ class Explained:
 
 
 def parse(lines: Iterable[str]) -> list[Record]:
-    """The denials among raw audit records, in order; records of one event belong together by their serial number."""
-    found: list[Record] = []
-    more: dict[int, dict[str, str]] = {}
+    """The denials among raw audit records, in order. What belongs to one event has its time and number; numbers begin anew at each boot."""
+    found: list[tuple[tuple[str, str], Record]] = []
+    calls: dict[tuple[str, str], Mapping[str, str]] = {}
+    paths: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for line in lines:
-        head = _HEAD.search(line)
+        head = _HEAD.match(line)
         if not head:
             continue
-        kind, seconds, fraction, serial, text = head.groups()
-        fields = _fields(text)
-        if kind != "AVC":
-            more.setdefault(int(serial), {}).update(
-                {key: fields[key] for key in ("exe", "name") if key in fields and fields[key] != "(null)"}
-            )
-            continue
-        verdict = _AVC.search(text)
-        if verdict and verdict.group(1) == "denied":
-            when = float(f"{seconds}.{fraction}")
-            found.append(Record(when, int(serial), tuple(verdict.group(2).split()), fields, fields.get("permissive") == "1"))
-    return [dataclasses.replace(one, fields={**_path_of(one, more.get(one.serial, {})), **one.fields}) for one in found]
+        kind, when, serial, text = head.groups()
+        event, fields = (when, serial), _fields(text)
+        if kind == "SYSCALL":
+            calls[event] = fields
+        elif kind == "PATH":
+            paths.setdefault(event, []).append(fields)
+        else:
+            verdict = _AVC.search(text)
+            if verdict and verdict.group(1) == "denied":
+                found.append((event, Record(float(when), tuple(verdict.group(2).split()), fields, fields.get("permissive") == "1")))
+    return [dataclasses.replace(one, fields=_whole(one.fields, calls.get(event, {}), paths.get(event, ()))) for event, one in found]
 
 
-def _path_of(record: Record, more: Mapping[str, str]) -> dict[str, str]:
-    """A PATH record's name is the whole path, where the AVC record has its last part only."""
-    path, name = more.get("name", ""), record.fields.get("name", "")
-    whole = path.startswith("/") and (not name or path.rstrip("/").endswith(name))
-    return {**({"path": path} if whole else {}), **({"exe": more["exe"]} if "exe" in more else {})}
+def _whole(fields: Mapping[str, str], call: Mapping[str, str], paths: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The fields of an AVC record with the program and the path that the event's other records name."""
+    more = {"exe": call.get("exe", ""), "path": _path_of(fields, paths)}
+    return {**{key: text for key, text in more.items() if text not in ("", "(null)")}, **fields}
+
+
+def _path_of(fields: Mapping[str, str], paths: Sequence[Mapping[str, str]]) -> str:
+    """The whole path, of which an AVC record may have the last part only, or nothing."""
+    name = fields.get("name")
+    whole = [item for item in paths if item.get("name", "").startswith("/")]
+    if name is None:
+        fit = [item for item in whole if item.get("nametype") != "PARENT"]
+        return fit[0]["name"] if len(fit) == 1 else ""
+    fit = [item for item in whole if item["name"].rstrip("/").rpartition("/")[2] == name]
+    fit.sort(key=lambda item: (item.get("inode") != fields.get("ino"), item.get("nametype") == "PARENT"))
+    return fit[0]["name"].rstrip("/") if fit else ""
 
 
 def _fields(text: str) -> dict[str, str]:
     found = {}
     for key, quoted, plain in _FIELD.findall(text):
-        value = quoted or plain
-        if key in _TEXTS and plain and _HEX.match(plain):
-            value = binascii.unhexlify(plain).split(b"\0")[0].decode("utf-8", "replace")
-        found[key] = value
+        hidden = key in _TEXTS and plain and _HEX.match(plain)
+        found[key] = printable(_unhidden(binascii.unhexlify(plain)) if hidden else quoted or plain)
     return found
+
+
+def _unhidden(text: bytes) -> str:
+    """A text that was written in hexadecimal digits; an abstract socket's address as systemd and ss write it."""
+    text = text.replace(b"\0", b"@") if text.startswith(b"\0") else text.split(b"\0")[0]
+    return text.decode("utf-8", "surrogateescape")
 
 
 def explain(records: Iterable[Record], owners: Mapping[str, str], types: Iterable[str] = (PROCESS_TYPE,)) -> list[Explained]:
@@ -122,7 +139,7 @@ def explain(records: Iterable[Record], owners: Mapping[str, str], types: Iterabl
     known = set(types)
     found: dict[tuple[Any, ...], Explained] = {}
     for record in records:
-        if record.source.split(":")[2:3] and record.source.split(":")[2] in known:
+        if _type(record.source) in known:
             one = _explained(record, owners)
             before = found.pop(one.key(), None)
             found[one.key()] = dataclasses.replace(one, times=before.times + 1) if before else one
