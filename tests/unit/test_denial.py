@@ -36,6 +36,16 @@ CONTENT = "system_u:object_r:virt_sandbox_file_t"
         (avc("read", f"{CONTENT}:s0", "file"), "host", "it has the type of content and no categories", "the next run of sandbox_content"),
         (avc("signal", "system_u:system_r:virt_sandbox_t:s0:c3,c4", "process"), "db", "it belongs to db at s0:c3,c4", "an attack"),
         (avc("ptrace", "system_u:system_r:sshd_t:s0", "process"), "host", "it is a process of the host's", "an attack"),
+        (avc("signal", "system_u:system_r:virtd_t:s0-s0:c0.c1023", "process"), "host", "it is a process of the host's", "an attack"),
+        (avc("read", "system_u:object_r:setrans_t:s0:c0.c1023", "file"), "host", "it is the host's (setrans_t)", "declared in mounts"),
+        (avc("read", f"{CONTENT}:s0:c3,c4-s0:c0.c1023", "file"), "db", "it is at s0:c3,c4, the level of db", "relabel: true of the mount"),
+        (
+            avc("read", "system_u:object_r:unlabeled_t:s0", "file", f'trawcon="{CONTENT.replace("file", "gone")}:s0:c3,c4"'),
+            "db",
+            "the loaded policy knows no context system_u:object_r:virt_sandbox_gone_t:s0:c3,c4",
+            "install a policy that does",
+        ),
+        (avc("read", "", "file").replace("tcontext= ", ""), "", "the policy grants virt_sandbox_t no read on  (file)", "an attack"),
         (
             avc("sys_admin", "system_u:system_r:virt_sandbox_t:s0:c1,c2", "capability"),
             "web",
@@ -122,6 +132,15 @@ def test_text_that_would_break_a_record_is_read() -> None:
     assert (one.process, one.object) == (r"a b\n", r"a b\n")
     # a name that only looks like it is in quotes
     assert only(avc("read", f"{CONTENT}:s0:c3,c4", "file", 'comm="CAFE"')).process == "CAFE"
+
+
+@pytest.mark.parametrize("target", ["system_u:object_r:shadow_t:s0", f"{CONTENT}:s0:c3,c4", f"{CONTENT}:s0"])
+def test_what_was_only_recorded_did_not_fail(target: str) -> None:
+    one = only(avc("read", target, "file").replace("permissive=0", "permissive=1"))
+    assert one.denied is False
+    assert "it failed" not in one.remedy
+    assert "it was not stopped, only recorded" in one.remedy
+    assert "setenforce 1, or semanage permissive -d virt_sandbox_t, ends that" in one.remedy
 
 
 def test_the_same_denial_is_counted() -> None:

@@ -10,10 +10,10 @@ import binascii
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import layout
-from .mcs import Level, LevelError, LevelRange
+from .mcs import POLICY_RANGE, Level, LevelError, LevelRange
 from .spec import FILE_TYPE, PROCESS_TYPE
 from .values import printable
 
@@ -26,6 +26,12 @@ _HEX = re.compile(r"(?:[0-9A-F]{2})+\Z")
 _TEXTS = ("comm", "name", "path", "exe", "srawcon", "trawcon")
 
 ATTACK = "if nobody meant to do this, it was an attack, and it failed: there is nothing to mend"
+
+
+class _Reason(NamedTuple):
+    why: str
+    remedy: str = ""  # for who meant to do it
+    attack: bool = True  # it may have been one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +154,7 @@ def explain(records: Iterable[Record], owners: Mapping[str, str], types: Iterabl
 
 def _explained(record: Record, owners: Mapping[str, str]) -> Explained:
     own = _level(record.source)
-    why, remedy = next(_reasons(record, own, owners))
+    reason = next(_reasons(record, own, owners))
     return Explained(
         sandbox=owners.get(str(own), "") if own else "",
         time=record.time,
@@ -158,17 +164,34 @@ def _explained(record: Record, owners: Mapping[str, str]) -> Explained:
         object=record.thing,
         context=record.target,
         owner=_owner(record.target, owners),
-        why=why,
-        remedy=remedy,
+        why=reason.why,
+        remedy="; ".join(_remedies(record, reason)),
         denied=not record.permissive,
     )
 
 
+def _remedies(record: Record, reason: _Reason) -> Iterator[str]:
+    if reason.remedy:
+        yield reason.remedy
+    if record.permissive:
+        source = _type(record.source)
+        yield (
+            "if nobody meant to do this, it was an attack, and it was not stopped, only recorded, for SELinux or the type was permissive: "
+            f"setenforce 1, or semanage permissive -d {source}, ends that"
+        )
+    elif reason.attack:
+        yield ATTACK
+
+
 def _level(context: str) -> Level | None:
+    """The level that something is at, whatever it is cleared for. To have all categories is the host's, as it is to have none."""
     try:
-        return LevelRange.of_context(context).high
+        level = LevelRange.of_context(context).low
     except LevelError:
         return None
+    if level not in POLICY_RANGE:
+        return None
+    return Level() if level.mask == POLICY_RANGE.mask else level
 
 
 def _type(context: str) -> str:
@@ -179,40 +202,44 @@ def _type(context: str) -> str:
 def _owner(context: str, owners: Mapping[str, str]) -> str:
     """Whose the object is: another sandbox by its level, else the host."""
     level = _level(context)
-    if level and str(level) in owners:
-        return owners[str(level)]
-    return "" if level else "host"
+    return "host" if level == Level() else owners.get(str(level), "")
 
 
-def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> Iterator[_Reason]:
     """Why, and what to do: the first that fits is it."""
     target, level = _type(record.target), _level(record.target)
+    for key in ("srawcon", "trawcon"):
+        if key in record.fields:
+            yield _Reason(
+                f"the loaded policy knows no context {record.fields[key]}",
+                "install a policy that does (role virt.sandbox.host), or have sandbox_content give the content its labels",
+                attack=False,
+            )
     if record.tclass in ("capability", "capability2", "cap_userns", "cap2_userns"):
         yield _capability(record)
     if record.tclass == "security" or target == "security_t":
-        looks = "systemd inside looks for it at each start and does without; " if set(record.permissions) <= _LOOKING else ""
-        yield ("no sandbox may see or change SELinux itself", looks + ATTACK)
-    if _LABELLING & set(record.permissions) and level in (None, own):
-        yield (
+        looks = "systemd inside looks for it at each start and does without" if set(record.permissions) <= _LOOKING else ""
+        yield _Reason("no sandbox may see or change SELinux itself", looks)
+    if _LABELLING & set(record.permissions) and level == own:
+        yield _Reason(
             "no sandbox changes labels, those of its own neither",
             "programs that restore labels, such as tar with --selinux, are to be told not to: what is made inside has its label from the "
-            "start, and what was moved in gets it from sandbox_content; " + ATTACK,
+            "start, and what was moved in gets it from sandbox_content",
         )
     if record.tclass in _OF_THE_KERNEL:
-        yield (f"no sandbox may use {record.tclass} ({', '.join(record.permissions)}), which is the whole kernel's", ATTACK)
+        yield _Reason(f"no sandbox may use {record.tclass} ({', '.join(record.permissions)}), which is the whole kernel's")
     if record.tclass == "filesystem" or {"mounton", "mount", "unmount", "remount"} & set(record.permissions):
-        yield (
+        yield _Reason(
             "no sandbox mounts anything itself",
-            "a service that needs a file view of its own has it in the sandbox already; what is to be mounted is declared in mounts; "
-            + ATTACK,
+            "a service that needs a file view of its own has it in the sandbox already; what is to be mounted is declared in mounts",
         )
     if target == layout.SLICE_TYPE and level == own:
-        yield ("a sandbox's limits are set from the host alone", f"declare memory, cpus, tasks_max or io of sandbox_service; {ATTACK}")
+        yield _Reason("a sandbox's limits are set from the host alone", "declare memory, cpus, tasks_max or io of sandbox_service")
     if target == "container_file_t" and level == own:
-        yield ("only libvirt makes files of this type, for the /dev of a sandbox", ATTACK)
+        yield _Reason("only libvirt makes files of this type, for the /dev of a sandbox")
     yield from _of_another(record, own, level, owners)
     yield from _of_the_host(record, target, level)
-    yield (f"the policy grants {_type(record.source)} no {', '.join(record.permissions)} on {target} ({record.tclass})", ATTACK)
+    yield _Reason(f"the policy grants {_type(record.source)} no {', '.join(record.permissions)} on {target} ({record.tclass})")
 
 
 _LOOKING = {"getattr", "search", "read", "open"}
@@ -223,58 +250,58 @@ _OF_THE_KERNEL = (
 )  # fmt: skip
 
 
-def _capability(record: Record) -> tuple[str, str]:
-    names = ", ".join(record.permissions)
-    return (
-        f"no sandbox has the capability {names}",
-        "a service that works without it may be told not to ask (CapabilityBoundingSet=, AmbientCapabilities=); no option gives it; "
-        + ATTACK,
+def _capability(record: Record) -> _Reason:
+    return _Reason(
+        f"no sandbox has the capability {', '.join(record.permissions)}",
+        "a service that works without it may be told not to ask (CapabilityBoundingSet=, AmbientCapabilities=); no option gives it",
     )
 
 
-def _of_another(record: Record, own: Level | None, level: Level | None, owners: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _of_another(record: Record, own: Level | None, level: Level | None, owners: Mapping[str, str]) -> Iterator[_Reason]:
     """What carries categories that are not the sandbox's."""
     if not level or level == own:
         return
     owner = owners.get(str(level))
-    whose = f"the level of {owner}" if owner else "a level that no sandbox of this host has"
     if record.tclass in _FILES and _type(record.target) not in (layout.SLICE_TYPE, layout.CGROUP_TYPE):
-        remedy = (
-            "move it out of the content, or give it the sandbox's level (sandbox_content with foreign: fix), if it is the sandbox's own; "
+        whose = f"the level of {owner}" if owner else "a level that no sandbox of this host has"
+        yield _Reason(
+            f"it is at {level}, {whose}; the sandbox is at {own}",
+            "move it out of the content, or give it the sandbox's level, if it is the sandbox's own: sandbox_content with foreign: fix, or "
+            "relabel: true of the mount that it is in",
         )
-        yield (f"it is at {level}, {whose}; the sandbox is at {own}", remedy + ATTACK)
-    yield (f"it belongs to {owner or 'something'} at {level}; the sandbox is at {own}", ATTACK)
+    yield _Reason(f"it belongs to {owner or 'something'} at {level}; the sandbox is at {own}")
 
 
 _FILES = ("file", "dir", "lnk_file", "sock_file", "fifo_file", "chr_file", "blk_file")
 
 
-def _of_the_host(record: Record, target: str, level: Level | None) -> Iterator[tuple[str, str]]:
+def _of_the_host(record: Record, target: str, level: Level | None) -> Iterator[_Reason]:
     """What carries no category: the host's, or content that lost its label."""
-    if level:
+    if level != Level():
         return
     if target in (FILE_TYPE, layout.ROOT_TYPE):
-        yield (
+        yield _Reason(
             "it has the type of content and no categories, so it is nobody's",
-            "it was restored or moved in without its label: the next run of sandbox_content gives it that",
+            "it was restored or moved in without its label: the next run of sandbox_content gives it that, or, in a mount with "
+            "relabel: true, of sandbox_service",
+            attack=False,
         )
     if target == "cgroup_t" or target == layout.SLICE_TYPE:
-        yield (
-            "limits and cgroups outside of the sandbox's own are the host's",
-            "systemd inside tries at each start and does without; " + ATTACK,
+        yield _Reason(
+            "limits and cgroups outside of the sandbox's own are the host's", "systemd inside tries at each start and does without"
         )
     if record.tclass in ("blk_file", "chr_file"):
-        yield ("no sandbox has the host's devices", ATTACK)
+        yield _Reason("no sandbox has the host's devices")
     if record.tclass in ("file", "dir", "lnk_file") and target.startswith(
         ("proc", "sysctl", "sysfs", "debugfs", "tracefs", "securityfs", "unlabeled")
     ):
-        yield (f"{target} is the kernel's, and not the sandbox's to use so", "a service does without in most cases; " + ATTACK)
+        yield _Reason(f"{target} is the kernel's, and not the sandbox's to use so", "a service does without in most cases")
     if record.tclass in _FILES:
-        yield (
+        yield _Reason(
             f"it is the host's ({target})",
-            "what a sandbox is to use of the host is declared in mounts, with relabel: true if it is to be this sandbox's alone; " + ATTACK,
+            "what a sandbox is to use of the host is declared in mounts, with relabel: true if it is to be this sandbox's alone",
         )
     if record.tclass in ("process", "unix_stream_socket", "unix_dgram_socket", "key", "fd", "sem", "shm", "msgq"):
-        yield (f"it is a process of the host's or belongs to one ({target})", ATTACK)
+        yield _Reason(f"it is a process of the host's or belongs to one ({target})")
     if {"name_bind", "name_connect", "node_bind"} & set(record.permissions):
-        yield (f"the policy lets {_type(record.source)} use no port of the type {target}", "let the service use another port; " + ATTACK)
+        yield _Reason(f"the policy lets {_type(record.source)} use no port of the type {target}", "let the service use another port")

@@ -15,7 +15,11 @@ _LARGEST_SIZE = 1 << 60  # systemd ignores a limit that is too large for it
 
 def printable(text: str) -> str:
     """A name that a hostile owner chose, fit for a message: control and undecodable characters are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+    )
 
 
 def absolute(value: str) -> str:
