@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import denial
 
@@ -132,6 +134,26 @@ def test_text_that_would_break_a_record_is_read() -> None:
     assert (one.process, one.object) == (r"a b\n", r"a b\n")
     # a name that only looks like it is in quotes
     assert only(avc("read", f"{CONTENT}:s0:c3,c4", "file", 'comm="CAFE"')).process == "CAFE"
+
+
+def test_booleans_are_named_where_types_decide_and_asked_for_once() -> None:
+    asked = []
+
+    def booleans(source: str, target: str, tclass: str, permissions: Sequence[str]) -> list[str]:
+        asked.append((target.split(":")[2], tclass, *permissions))
+        return ["global_ssp on", "other off"] if target.split(":")[2] == "urandom_device_t" else []
+
+    lines = [
+        avc("read", f"system_u:object_r:{target}", "chr_file", f'comm="{comm}"')
+        for comm in ("a", "b")
+        for target in ("urandom_device_t:s0", "memory_device_t:s0", "virt_sandbox_file_t:s0", "virt_sandbox_file_t:s0:c3,c4")
+    ]
+    found = denial.explain(denial.parse(lines), OWNERS, booleans=booleans)
+    assert asked == [("urandom_device_t", "chr_file", "read"), ("memory_device_t", "chr_file", "read")]
+    named = [one for one in found if "setsebool" in one.remedy]
+    assert [one.context.split(":")[2] for one in named] == ["urandom_device_t"] * 2
+    would = "a boolean of the policy would grant it to every sandbox of type virt_sandbox_t"
+    assert named[0].remedy.startswith(f"{would}: setsebool -P global_ssp on or setsebool -P other off; ")
 
 
 @pytest.mark.parametrize("target", ["system_u:object_r:shadow_t:s0", f"{CONTENT}:s0:c3,c4", f"{CONTENT}:s0"])

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import audit, cgroup, processes
+from ..host import audit, cgroup, policy_rules, processes
 from ..host.libvirt_lxc import Lxc
+from ..host.policy_file import PolicyFile
 from ..model import denial, layout
 from ..model.addresses import resolve
 from ..model.errors import SandboxError
@@ -57,7 +59,21 @@ def _denials(specs: Mapping[str, Mapping[str, Any]], hours: float) -> list[denia
         return []
     owners = {spec["level"]: name for name, spec in specs.items()}
     types = {spec["process_type"] for spec in specs.values()}
-    return denial.explain(denial.parse(audit.denials(hours, types)), owners, types)
+    return denial.explain(denial.parse(audit.denials(hours, types)), owners, types, _booleans)
+
+
+def _booleans(source: str, target: str, tclass: str, permissions: Sequence[str]) -> Sequence[str]:
+    policy = _policy()
+    return policy.booleans(source, target, tclass, permissions) if policy else ()
+
+
+@functools.cache
+def _policy() -> PolicyFile | None:
+    """The policy that is loaded, read for the first question; none where it can't be, for denials are known without it."""
+    try:
+        return PolicyFile(policy_rules.LOADED)
+    except SandboxError:
+        return None
 
 
 def _with_addresses(facts: Host, specs: Mapping[str, Mapping[str, Any]]) -> Host:

@@ -18,7 +18,9 @@ class PolicyFile:
         self._without_rule: set[tuple[str, str, str, str]] = set()
         try:
             with open(path, "rb"):
-                status = self._sepol.init(path)
+                pass
+            # the kernel gives the policy that is loaded to one reader at a time
+            status = self._sepol.init(path)
         except OSError as error:
             raise OptionError("policy", path, f"a compiled policy that can be read ({error})") from error
         # the binding has more than one way to say so
@@ -41,6 +43,11 @@ class PolicyFile:
         if answer == self._sepol.TERULE:
             self._without_rule.add(types)
         return bool(answer == self._sepol.ALLOW)
+
+    def booleans(self, source: str, target: str, tclass: str, permissions: Sequence[str]) -> list[str]:
+        """The booleans of which each by itself would grant all of these permissions, as ``setsebool`` sets them, constraints included."""
+        answer, found = self._sepol.analyze(source, target, tclass, list(permissions))
+        return [f"{name} {'on' if value else 'off'}" for name, value in found] if answer == self._sepol.BOOLEAN else []
 
     def knows(self, context: str) -> bool:
         """Whether the policy knows a context."""

@@ -10,7 +10,7 @@ import binascii
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from . import layout
 from .mcs import POLICY_RANGE, Level, LevelError, LevelRange
@@ -26,12 +26,15 @@ _HEX = re.compile(r"(?:[0-9A-F]{2})+\Z")
 _TEXTS = ("comm", "name", "path", "exe", "srawcon", "trawcon")
 
 ATTACK = "if nobody meant to do this, it was an attack, and it failed: there is nothing to mend"
+# contexts of who acts and of what is acted on, class, permissions -> booleans of which each by itself would grant them: "name on"
+Booleans = Callable[[str, str, str, Sequence[str]], Sequence[str]]
 
 
 class _Reason(NamedTuple):
     why: str
     remedy: str = ""  # for who meant to do it
     attack: bool = True  # it may have been one
+    types: bool = True  # booleans decide about types, and not about levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,19 +143,38 @@ def _unhidden(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def explain(records: Iterable[Record], owners: Mapping[str, str], types: Iterable[str] = (PROCESS_TYPE,)) -> list[Explained]:
+def explain(
+    records: Iterable[Record],
+    owners: Mapping[str, str],
+    types: Iterable[str] = (PROCESS_TYPE,),
+    booleans: Booleans = lambda *_asked: (),
+) -> list[Explained]:
     """The denials of sandboxes; ``owners``: level -> sandbox. The same denial again is counted, with its last time."""
-    known = set(types)
+    known, asks = set(types), _once(booleans)
     found: dict[tuple[Any, ...], Explained] = {}
     for record in records:
         if _type(record.source) in known:
-            one = _explained(record, owners)
+            one = _explained(record, owners, asks)
             before = found.pop(one.key(), None)
             found[one.key()] = dataclasses.replace(one, times=before.times + 1) if before else one
     return list(found.values())
 
 
-def _explained(record: Record, owners: Mapping[str, str]) -> Explained:
+def _once(booleans: Booleans) -> Callable[[Record], Sequence[str]]:
+    """Asks once about each pair of types, class and permissions; whose level it is has no part in it."""
+    known: dict[tuple[Any, ...], Sequence[str]] = {}
+
+    def ask(record: Record) -> Sequence[str]:
+        own = _level(record.target) == _level(record.source)
+        key = (_type(record.source), _type(record.target), own, record.tclass, record.permissions)
+        if key not in known:
+            known[key] = booleans(record.source, record.target, record.tclass, record.permissions)
+        return known[key]
+
+    return ask
+
+
+def _explained(record: Record, owners: Mapping[str, str], booleans: Callable[[Record], Sequence[str]]) -> Explained:
     own = _level(record.source)
     reason = next(_reasons(record, own, owners))
     return Explained(
@@ -165,12 +187,15 @@ def _explained(record: Record, owners: Mapping[str, str]) -> Explained:
         context=record.target,
         owner=_owner(record.target, owners),
         why=reason.why,
-        remedy="; ".join(_remedies(record, reason)),
+        remedy="; ".join(_remedies(record, reason, booleans(record) if reason.types else ())),
         denied=not record.permissive,
     )
 
 
-def _remedies(record: Record, reason: _Reason) -> Iterator[str]:
+def _remedies(record: Record, reason: _Reason, booleans: Sequence[str]) -> Iterator[str]:
+    if booleans:
+        settings = " or ".join(f"setsebool -P {one}" for one in booleans)
+        yield f"a boolean of the policy would grant it to every sandbox of type {_type(record.source)}: {settings}"
     if reason.remedy:
         yield reason.remedy
     if record.permissive:
@@ -214,6 +239,7 @@ def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> It
                 f"the loaded policy knows no context {record.fields[key]}",
                 "install a policy that does (role virt.sandbox.host), or have sandbox_content give the content its labels",
                 attack=False,
+                types=False,
             )
     if record.tclass in ("capability", "capability2", "cap_userns", "cap2_userns"):
         yield _capability(record)
@@ -268,8 +294,9 @@ def _of_another(record: Record, own: Level | None, level: Level | None, owners: 
             f"it is at {level}, {whose}; the sandbox is at {own}",
             "move it out of the content, or give it the sandbox's level, if it is the sandbox's own: sandbox_content with foreign: fix, or "
             "relabel: true of the mount that it is in",
+            types=False,
         )
-    yield _Reason(f"it belongs to {owner or 'something'} at {level}; the sandbox is at {own}")
+    yield _Reason(f"it belongs to {owner or 'something'} at {level}; the sandbox is at {own}", types=False)
 
 
 _FILES = ("file", "dir", "lnk_file", "sock_file", "fifo_file", "chr_file", "blk_file")
@@ -285,6 +312,7 @@ def _of_the_host(record: Record, target: str, level: Level | None) -> Iterator[_
             "it was restored or moved in without its label: the next run of sandbox_content gives it that, or, in a mount with "
             "relabel: true, of sandbox_service",
             attack=False,
+            types=False,
         )
     if target == "cgroup_t" or target == layout.SLICE_TYPE:
         yield _Reason(

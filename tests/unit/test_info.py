@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sandbox_info asks of the host beside the sandboxes themselves."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run
+from ansible_collections.virt.sandbox.plugins.module_utils.host import policy_file
+
+ALLOW, BOOLEAN, TERULE, BADTCON = 0, 3, 2, -3
+
+
+@pytest.fixture(autouse=True)
+def anew() -> Iterator[None]:
+    """The policy is read once in a run."""
+    info_run._policy.cache_clear()
+    yield
+    info_run._policy.cache_clear()
+
+
+@pytest.fixture
+def sepol(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """libsepol's answers by the object's type, in place of a policy; the policies that were read."""
+    answers = {
+        "urandom_device_t": (BOOLEAN, [("global_ssp", 1), ("strict", 0)]),
+        "usr_t": (ALLOW, None),
+        "shadow_t": (TERULE, None),
+        "gone_t": (BADTCON, None),
+    }
+    read: list[str] = []
+
+    def init(path: str) -> int:
+        read.append(path)
+        return 0
+
+    fake = types.SimpleNamespace(BOOLEAN=BOOLEAN, init=init, analyze=lambda _source, target, *_asked: answers[target.split(":")[2]])
+    monkeypatch.setattr(policy_file, "required", lambda module, package: fake)
+    (tmp_path / "policy").touch()
+    monkeypatch.setattr(info_run.policy_rules, "LOADED", str(tmp_path / "policy"))
+    return read
+
+
+def test_the_loaded_policy_names_the_booleans_and_is_read_once(sepol: list[str]) -> None:
+    def asked(target: str) -> list[str]:
+        return list(info_run._booleans("u:r:virt_sandbox_t:s0:c1,c2", f"u:r:{target}:s0", "file", ("read",)))
+
+    assert asked("urandom_device_t") == ["global_ssp on", "strict off"]
+    assert [asked(target) for target in ("usr_t", "shadow_t", "gone_t")] == [[], [], []]
+    assert sepol == [info_run.policy_rules.LOADED]
+
+
+def test_without_a_policy_that_can_be_read_no_boolean_is_known(sepol: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_run.policy_rules, "LOADED", "/nosuch/policy")
+    assert info_run._booleans("u:r:a_t:s0", "u:r:urandom_device_t:s0", "file", ("read",)) == ()
