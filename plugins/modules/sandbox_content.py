@@ -258,7 +258,9 @@ steps:
   returned: always
   sample: {"container1": ["record the content as ours", "build the content"]}
 foreign:
-  description: Entries at another level, by sandbox, with path, context, level and the owner of that level.
+  description:
+    - Entries at another level, by sandbox, with path, context, level and the owner of that level.
+    - The owner is V(former container2) for a level that rests in the registry's quarantine, and none for one that nobody has.
   type: dict
   returned: always
   sample: {"container1": [{"path": "/var/www/html/bad", "context": "system_u:object_r:virt_sandbox_file_t:s0:c3,c4",

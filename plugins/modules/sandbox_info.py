@@ -17,9 +17,13 @@ options:
     description: One sandbox. All of the host's by default.
     type: str
   denials:
-    description: From how many hours back what SELinux denied is looked for. V(0) leaves it out, which is quicker.
+    description: From how many hours back what SELinux denied is looked for, at most ten years. V(0) leaves it out, which is quicker.
     type: float
     default: 24
+  registry:
+    description: The label registry that says whose a level is which no sandbox of the host declares.
+    type: str
+    default: sqlite:////var/lib/virt-sandbox/labels.db
 attributes:
   check_mode:
     support: full
@@ -137,7 +141,9 @@ sandboxes:
           type: str
           sample: system_u:object_r:virt_sandbox_file_t:s0:c3,c4
         owner:
-          description: Whose level that is, a sandbox or V(host); empty for a level that nobody has.
+          description:
+            - Whose level that is, a sandbox or V(host); V(former container3) for a level that was container3's and rests in the registry's
+              quarantine; empty for a level that nobody has.
           type: str
           sample: container3
         denied:
@@ -159,13 +165,11 @@ sandboxes:
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
-
-DENIALS = Option("denials", type="float", default=24)
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec
 
 
 def main() -> None:
-    run_module({"argument_spec": argument_spec((Option("name"), DENIALS)), "supports_check_mode": True}, info_run.run)
+    run_module({"argument_spec": argument_spec(info_run.OPTIONS), "supports_check_mode": True}, info_run.run)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,20 @@ from typing import Any
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run
 from ansible_collections.virt.sandbox.plugins.module_utils.host import policy_file
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import normalise
 
 ALLOW, BOOLEAN, TERULE, BADTCON = 0, 3, 2, -3
+
+
+@pytest.mark.parametrize("hours", [math.nan, math.inf, -math.inf, 1e14, -1.0, 87601.0])
+def test_hours_from_which_no_date_follows_are_refused(hours: float) -> None:
+    with pytest.raises(OptionError, match=r"denials: .* is not allowed; a number of hours from 0 to 87600, which is ten years"):
+        normalise(info_run.OPTIONS, {"denials": hours})
+
+
+def test_hours_may_be_any_part_of_ten_years() -> None:
+    assert [normalise(info_run.OPTIONS, {"denials": hours})["denials"] for hours in (0.0, 0.5, 87600.0, None)] == [0, 0.5, 87600, 24]
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def test_a_level_that_is_not_named_is_the_registrys(give: Give) -> None:
     specs = [spec("web"), spec("db", "s0:c3,c4")]
     owners = listed.with_levels(specs, give(web="s0:c1,c2", db="s0:c3,c4", other="s0:c5,c6"))
     assert [one["level"] for one in specs] == ["s0:c1,c2", "s0:c3,c4"]
-    assert owners == {"s0:c1,c2": "web", "s0:c3,c4": "db", "s0:c5,c6": "other"}
+    assert owners == {"s0:c1,c2": "web", "s0:c3,c4": "db", "s0:c5,c6": "other", "s0:c7,c8": "there"}
 
 
 def test_a_level_of_which_the_registry_knows_nothing_may_be_named(give: Give) -> None:
@@ -96,7 +96,7 @@ def test_a_level_of_which_the_registry_knows_nothing_may_be_named(give: Give) ->
 
 
 def test_a_registry_that_is_not_there_is_empty_and_stays_away(tmp_path: Path) -> None:
-    assert listed.with_levels([spec("web", "s0:c7,c8")], f"sqlite:///{tmp_path}/none.db") == {}
+    assert listed.with_levels([spec("web", "s0:c5,c6")], f"sqlite:///{tmp_path}/none.db") == {"s0:c5,c6": "web", "s0:c7,c8": "there"}
     assert not list(tmp_path.iterdir())
 
 
@@ -140,6 +140,17 @@ def test_a_level_that_the_host_carries_already_is_refused(give: Give, carried: l
 def test_what_carries_a_level_for_its_own_sandbox_is_in_nobodys_way(give: Give, carried: list[InUse]) -> None:
     carried += [InUse(Level.parse("s0:c7,c8"), kind, "web") for kind in ("content", "domain", "process", "spec")]
     listed.with_levels([spec("web", "s0:c7,c8")], give(other="s0:c5,c6"))
+
+
+def test_whose_a_level_is_the_registry_says_and_the_specs_and_quarantine(give: Give) -> None:
+    url = give(web="s0:c1,c2", old="s0:c3,c4", moved="s0:c5,c6")
+    with level_store.open_store(url, create=True) as store:
+        Registry(store, None, POLICY_RANGE).apply([Request("old", False)], [InUse(Level.parse("s0:c3,c4"), "content", "old")])
+    known = {"s0:c1,c2": "web", "s0:c3,c4": "former old", "s0:c5,c6": "moved"}
+    assert listed.level_owners({"there": spec("there", "s0:c7,c8")}, url) == {**known, "s0:c7,c8": "there"}
+    assert listed.with_levels([spec("web"), spec("new", "s0:c9,c10")], url) == {**known, "s0:c7,c8": "there", "s0:c9,c10": "new"}
+    # what runs on this host at a level is what is declared there
+    assert listed.level_owners({"there": spec("there", "s0:c3,c4")}, url) == {**known, "s0:c3,c4": "there"}
 
 
 def test_a_level_that_rests_is_its_former_owners_only(give: Give) -> None:

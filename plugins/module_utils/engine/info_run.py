@@ -15,7 +15,9 @@ from ..model import denial, layout
 from ..model.addresses import resolve
 from ..model.errors import SandboxError
 from ..model.observed import Host, Observed
+from ..model.options import Option, normalise
 from ..model.service_plan import plan_service
+from ..model.spec import REGISTRY
 from . import listed, observe
 from .apply import require_root
 from .declared import declared_specs
@@ -27,14 +29,27 @@ _STATES = {
     "deactivating": "stopping",
     "failed": "failed",
 }
+# the audit log's dates have two digits for the year
+_MOST_HOURS = 10 * 365 * 24
+
+
+def _hours(value: float) -> float:
+    # of not-a-number neither is true
+    if not 0 <= value <= _MOST_HOURS:
+        raise ValueError(f"a number of hours from 0 to {_MOST_HOURS}, which is ten years")
+    return value
+
+
+OPTIONS = (Option("name"), Option("denials", type="float", default=24, normalise=_hours), Option("registry", default=REGISTRY))
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_info`` returns."""
     del check_mode
     require_root()
+    options = normalise(OPTIONS, parameters)
     every = declared_specs()
-    specs = _specs(every, parameters["name"])
+    specs = _specs(every, options["name"])
     lxc = Lxc()
     try:
         facts = _with_addresses(observe.host(specs.values(), lxc), every)
@@ -42,7 +57,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     finally:
         lxc.close()
     shown = {name: _one(spec, seen[name], facts) for name, spec in specs.items()}
-    denied = _denials(every, parameters["denials"])
+    denied = _denials(every, options)
     for name, one in shown.items():
         one["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
     return {"changed": False, "sandboxes": shown}
@@ -53,13 +68,13 @@ def _specs(known: dict[str, dict[str, Any]], only: str | None) -> dict[str, dict
     return {name: known[name] for name in listed.chosen(only, known)}
 
 
-def _denials(specs: Mapping[str, Mapping[str, Any]], hours: float) -> list[denial.Explained]:
+def _denials(specs: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> list[denial.Explained]:
     """What SELinux denied to the sandboxes, explained."""
-    if not hours:
+    if not options["denials"]:
         return []
-    owners = {spec["level"]: name for name, spec in specs.items()}
+    owners = listed.level_owners(specs, options["registry"])
     types = {spec["process_type"] for spec in specs.values()}
-    return denial.explain(denial.parse(audit.denials(hours, types)), owners, types, _booleans)
+    return denial.explain(denial.parse(audit.denials(options["denials"], types)), owners, types, _booleans)
 
 
 def _booleans(source: str, target: str, tclass: str, permissions: Sequence[str]) -> Sequence[str]:

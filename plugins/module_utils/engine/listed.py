@@ -68,14 +68,12 @@ def chosen(name: str | None, known: Collection[str], place: str = "this host") -
 
 
 def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False) -> dict[str, str]:
-    """Fill in the levels that the registry knows and the play does not name; returns who has which level.
+    """Fill in the levels that the registry knows and the play does not name; returns whose each level is.
 
     In check mode a level that rests may be one that ``mcs_label`` has just announced.
     """
-    with level_store.open_store(level_store.on_host(url), create=False) as store:
-        registry = Registry(store, None, POLICY_RANGE)
-        owners = {name: str(level) for name, level in registry.owners().items()}
-        resting = {} if check_mode else registry.quarantine()
+    owners, resting = _registered(url)
+    there = declared_specs()
     taken = dict(owners)
     for spec in specs:
         if spec["level"] is None:
@@ -87,8 +85,25 @@ def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False)
         elif spec["name"] not in owners:
             _check_separate(spec, taken)
             taken[spec["name"]] = spec["level"]
-    _check_on_host({name: level for name, level in taken.items() if name not in owners}, resting)
-    return {level: name for name, level in owners.items()}
+    _check_on_host({name: level for name, level in taken.items() if name not in owners}, {} if check_mode else resting, there)
+    return _whose(owners, resting, [*there.items(), *((spec["name"], spec) for spec in specs)])
+
+
+def level_owners(specs: Mapping[str, Mapping[str, Any]], url: str) -> dict[str, str]:
+    """Whose each level is: a sandbox's of this host, by its spec or the registry, or a former one's for which it rests."""
+    return _whose(*_registered(url), specs.items())
+
+
+def _registered(url: str) -> tuple[dict[str, str], dict[Level, str]]:
+    """The owners' levels, and the levels that rest with who had them."""
+    with level_store.open_store(level_store.on_host(url), create=False) as store:
+        registry = Registry(store, None, POLICY_RANGE)
+        return {name: str(level) for name, level in registry.owners().items()}, registry.quarantine()
+
+
+def _whose(owners: Mapping[str, str], resting: Mapping[Level, str], specs: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    former = {str(level): f"former {name}" for level, name in resting.items()}
+    return {**former, **{level: name for name, level in owners.items()}, **{spec["level"]: name for name, spec in specs}}
 
 
 def _check_separate(spec: Mapping[str, Any], taken: Mapping[str, str]) -> None:
@@ -99,9 +114,8 @@ def _check_separate(spec: Mapping[str, Any], taken: Mapping[str, str]) -> None:
             raise ConflictError(f"level: {level} of {spec['name']} and {text} of {owner} are not separate; mcs_label gives one that is")
 
 
-def _check_on_host(named: Mapping[str, str], resting: Mapping[Level, str]) -> None:
+def _check_on_host(named: Mapping[str, str], resting: Mapping[Level, str], there: Mapping[str, Mapping[str, Any]]) -> None:
     """Levels that the registry has not given, beside all that the host carries; those that a sandbox has already were looked at."""
-    there = declared_specs() if named else {}
     new = {name: Level.parse(text) for name, text in named.items() if name not in there or there[name]["level"] != text}
     for name, rest in disturbing(new, resting):
         raise ConflictError(f"level: {new[name]} of {name} and {rest} are not separate; mcs_label gives one that is")
