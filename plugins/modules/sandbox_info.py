@@ -156,6 +156,11 @@ sandboxes:
         remedy:
           description: What to do, if it should have been granted.
           type: str
+    denials_left_out:
+      description:
+        - How many events of the audit log are left out of what was denied to it. The newest thousand of each sandbox are looked at.
+      type: int
+      sample: 0
     drift:
       description: What on the host is not as the spec says. The names of the steps that would mend it.
       type: list

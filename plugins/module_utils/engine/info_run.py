@@ -57,9 +57,10 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     finally:
         lxc.close()
     shown = {name: _one(spec, seen[name], facts) for name, spec in specs.items()}
-    denied = _denials(every, options)
+    denied, left_out = _denials(every, specs, options)
     for name, one in shown.items():
         one["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
+        one["denials_left_out"] = left_out.get(specs[name]["level"], 0)
     return {"changed": False, "sandboxes": shown}
 
 
@@ -68,13 +69,16 @@ def _specs(known: dict[str, dict[str, Any]], only: str | None) -> dict[str, dict
     return {name: known[name] for name in listed.chosen(only, known)}
 
 
-def _denials(specs: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]) -> list[denial.Explained]:
-    """What SELinux denied to the sandboxes, explained."""
+def _denials(
+    every: Mapping[str, Mapping[str, Any]], shown: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
+) -> tuple[list[denial.Explained], Mapping[str, int]]:
+    """What SELinux denied to the sandboxes that are shown, explained, and how many events of each level were left out."""
     if not options["denials"]:
-        return []
-    owners = listed.level_owners(specs, options["registry"])
-    types = {spec["process_type"] for spec in specs.values()}
-    return denial.explain(denial.parse(audit.denials(options["denials"], types)), owners, types, _booleans)
+        return [], {}
+    owners = listed.level_owners(every, options["registry"])
+    types = {spec["process_type"] for spec in every.values()}
+    found = audit.denials(options["denials"], types, {spec["level"] for spec in shown.values()})
+    return denial.explain(denial.parse(found.records), owners, types, _booleans), found.left_out
 
 
 def _booleans(source: str, target: str, tclass: str, permissions: Sequence[str]) -> Sequence[str]:

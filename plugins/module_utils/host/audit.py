@@ -3,36 +3,75 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from ..model.errors import SandboxError
-from .command import run
+from .command import lines
 
 _AUSEARCH = "/usr/sbin/ausearch"
-# more would be read by nobody
-_NEWEST = 5000
+# events of one level: more would be read by nobody, and each level has its own, so that none pushes out another's
+_NEWEST = 1000
+# records of one event: a denial for each of a thousand descriptors may be one
+_RECORDS = 100
 # what is said of it where nothing was found, or there is no log
 _NOTHING = ("ended with code 1", "Error opening")
 
-
-def denials(hours: float, types: Iterable[str]) -> list[str]:
-    """The raw records of what was denied to processes of these types in the last hours, the newest ones; none without an audit daemon."""
-    if not os.path.exists(_AUSEARCH):
-        return []
-    # each by itself: others may have thousands, such as semodule under Debian 13's policy
-    return [record for one in sorted(types) for record in _of_type(one, hours)[-_NEWEST:]]
+_EVENT = re.compile(r"(?:node=\S+ )?type=(?:AVC|PATH|SYSCALL) msg=(audit\([^)]*\))")
+_SUBJECT = re.compile(r"(?:node=\S+ )?type=AVC .* scontext=[^ :]+:[^ :]+:([^ :]+):([^ ]+)")
 
 
-def _of_type(process_type: str, hours: float) -> list[str]:
+class Denials(NamedTuple):
+    """The records of each level's newest events, in the order of the log, and how many older events of each level were left out."""
+
+    records: list[str]
+    left_out: dict[str, int]
+
+
+def denials(hours: float, types: Iterable[str], levels: Collection[str]) -> Denials:
+    """What was denied to processes of these types at these levels in the last hours; nothing without an audit daemon."""
+    found = Denials([], collections.Counter())
+    if os.path.exists(_AUSEARCH) and levels:
+        # each by itself: others may have thousands, such as semodule under Debian 13's policy
+        for one in sorted(types):
+            _add(found, one, hours, levels)
+    return found
+
+
+def _add(found: Denials, process_type: str, hours: float, levels: Collection[str]) -> None:
+    newest: dict[str, collections.deque[list[str]]] = {}
+    for event in _events(process_type, hours):
+        level = _level(event, process_type)
+        if level in levels:
+            kept = newest.setdefault(level, collections.deque(maxlen=_NEWEST))
+            found.left_out[level] += len(kept) == _NEWEST
+            kept.append(event)
+    found.records.extend(itertools.chain.from_iterable(event for kept in newest.values() for event in kept))
+
+
+def _level(event: Iterable[str], process_type: str) -> str:
+    subjects = (match.groups() for match in map(_SUBJECT.match, event) if match)
+    return next((level for one, level in subjects if one == process_type), "")
+
+
+def _events(process_type: str, hours: float) -> Iterator[list[str]]:
+    """The records of each event that are of use; those of one event follow each other."""
+    named = ((match.group(1), line) for line in _lines(process_type, hours) if (match := _EVENT.match(line)))
+    for _event, records in itertools.groupby(named, key=lambda one: one[0]):
+        yield [line for _event, line in itertools.islice(records, _RECORDS)]
+
+
+def _lines(process_type: str, hours: float) -> Iterator[str]:
     since = time.localtime(time.time() - hours * 3600)
     # as the C locale writes a date, which is the one that ausearch is run with, whatever the caller's is
     begin = [time.strftime("%m/%d/%y", since), time.strftime("%H:%M:%S", since)]
     try:
-        text = run([_AUSEARCH, "--input-logs", "--raw", "-m", "AVC", "--subject", f":{process_type}:", "--start", *begin])
+        yield from lines([_AUSEARCH, "--input-logs", "--raw", "-m", "AVC", "--subject", f":{process_type}:", "--start", *begin])
     except SandboxError as error:
-        if any(said in str(error) for said in _NOTHING):
-            return []
-        raise
-    return text.splitlines()
+        if not any(said in str(error) for said in _NOTHING):
+            raise

@@ -23,7 +23,7 @@ _AVC = re.compile(r"avc:\s+(denied|granted)\s+\{ ([^}]*) \}")
 # a value in quotes, or one without spaces; text that would break a record is written in hexadecimal digits
 _FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _HEX = re.compile(r"(?:[0-9A-F]{2})+\Z")
-_TEXTS = ("comm", "name", "path", "exe", "srawcon", "trawcon")
+_TEXTS = ("comm", "name", "path", "exe", "trawcon")
 
 ATTACK = "if nobody meant to do this, it was an attack, and it failed: there is nothing to mend"
 # contexts of who acts and of what is acted on, class, permissions -> booleans of which each by itself would grant them: "name on"
@@ -46,13 +46,13 @@ class Record:
     fields: Mapping[str, str]
     permissive: bool = False
 
-    # the raw one is what is there, where the policy does not know it and took it for unlabeled_t
     @property
     def source(self) -> str:
-        return self.fields.get("srawcon") or self.fields.get("scontext", "")
+        return self.fields.get("scontext", "")
 
     @property
     def target(self) -> str:
+        """The raw context is what is there, where the policy does not know it and took it for unlabeled_t."""
         return self.fields.get("trawcon") or self.fields.get("tcontext", "")
 
     @property
@@ -233,14 +233,13 @@ def _owner(context: str, owners: Mapping[str, str]) -> str:
 def _reasons(record: Record, own: Level | None, owners: Mapping[str, str]) -> Iterator[_Reason]:
     """Why, and what to do: the first that fits is it."""
     target, level = _type(record.target), _level(record.target)
-    for key in ("srawcon", "trawcon"):
-        if key in record.fields:
-            yield _Reason(
-                f"the loaded policy knows no context {record.fields[key]}",
-                "install a policy that does (role virt.sandbox.host), or have sandbox_content give the content its labels",
-                attack=False,
-                types=False,
-            )
+    if "trawcon" in record.fields:
+        yield _Reason(
+            f"the loaded policy knows no context {record.target}",
+            "install a policy that does (role virt.sandbox.host), or have sandbox_content give the content its labels",
+            attack=False,
+            types=False,
+        )
     if record.tclass in ("capability", "capability2", "cap_userns", "cap2_userns"):
         yield _capability(record)
     if record.tclass == "security" or target == "security_t":
