@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import denial
+from hypothesis import given
+from hypothesis import strategies as st
 
 OWNERS = {"s0:c1,c2": "web", "s0:c3,c4": "db"}
 SOURCE = "scontext=system_u:system_r:virt_sandbox_t:s0:c1,c2"
@@ -174,4 +177,47 @@ def test_the_same_denial_is_counted() -> None:
 def test_what_is_no_sandboxes_is_left_out() -> None:
     foreign = avc("read", f"{CONTENT}:s0:c3,c4", "file").replace("virt_sandbox_t", "httpd_t")
     granted = avc("read", f"{CONTENT}:s0:c3,c4", "file").replace("denied", "granted")
-    assert denial.explain(denial.parse([foreign, granted, "type=USER_AVC msg=audit(1.1:1): x", "nonsense"]), OWNERS) == []
+    told = avc("start", f"{CONTENT}:s0", "service").replace("type=AVC", "type=USER_AVC")
+    quoted = event("USER", f"msg='{avc('read', f'{CONTENT}:s0', 'file')}'")
+    assert denial.explain(denial.parse([foreign, granted, told, quoted, avc("\b", f"{CONTENT}:s0", "file"), "nonsense", ""]), OWNERS) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "permissions"),
+    [
+        (avc("read write open", f"{CONTENT}:s0", "file"), ("read", "write", "open")),
+        (avc("", f"{CONTENT}:s0", "file"), ()),
+        (avc("0x400", f"{CONTENT}:s0", "nosuch_class"), ("0x400",)),
+        ("node=web1.example.org " + avc("read", f"{CONTENT}:s0", "file", 'lsm=selinux comm="x"'), ("read",)),
+    ],
+)
+def test_a_record_of_an_odd_form_is_read(line: str, permissions: tuple[str, ...]) -> None:
+    assert (only(line).sandbox, only(line).permissions) == ("web", permissions)
+
+
+PARTS = st.sampled_from((
+    "{", "}", "avc:", "denied", "type=AVC", "msg=audit(1.1:1):", "scontext=u:r:virt_sandbox_t", "scontext=::virt_sandbox_t::", "tcontext=a",
+    "tcontext=u:r:x_t:s0:c0.c999999", "tcontext=u:r:x_t:s5-s15:c0.c1023", "trawcon=7F", 'trawcon="u:r:y_t:s0:c3,c4"', "tclass=capability",
+    "tclass=x", "permissive=1", "name=(null)", 'name="a"', 'name="/"', "path=00", "path=00FF", "comm=0A0D", "exe=", "src=22", "dest=",
+    "ino=1", "inode=1", "nametype=PARENT", "=", '"', "\0", "\x1d", "\udcff", "\u202e",
+))  # fmt: skip
+LINES = st.tuples(
+    st.sampled_from((f"type=AVC msg=audit(1.1:1): avc:  denied  {{ read }} for  {SOURCE}", "type=PATH msg=audit(1.1:1):", "")),
+    st.lists(PARTS | st.text(max_size=4), max_size=9),
+).map(lambda parts: " ".join([parts[0], *parts[1]]))
+
+
+@given(st.lists(LINES, max_size=4))
+def test_whatever_the_records_are_they_are_told_of_in_text_that_can_be_shown(lines: list[str]) -> None:
+    for one in denial.explain(denial.parse(lines), OWNERS):
+        assert one.sandbox in ("", "web")
+        assert one.owner in ("", "host", "web", "db")
+        assert one.why
+        assert one.remedy
+        assert all(text.isprintable() for text in (one.process, one.object, one.context, one.tclass, one.why, one.remedy, *one.permissions))
+
+
+def test_a_long_record_takes_no_longer_than_its_length() -> None:
+    begin = time.process_time()
+    denial.parse([avc("read", f"{CONTENT}:s0", "file", text * 20_000) for text in ("A", "a=b ", "41", '"', '="')])
+    assert time.process_time() - begin < 0.5

@@ -19,9 +19,9 @@ from .values import printable
 
 # from the line's beginning: what a record quotes may look like another one
 _HEAD = re.compile(r"(?:node=\S+ )?type=(AVC|PATH|SYSCALL) msg=audit\(([0-9]{1,12}\.[0-9]{1,9}):([0-9]{1,20})\): ?(.*)")
-_AVC = re.compile(r"avc:\s+(denied|granted)\s+\{ ([^}]*) \}")
+_AVC = re.compile(r"avc:\s+(denied|granted)\s+\{ ([\w ]*)\}")
 # a value in quotes, or one without spaces; text that would break a record is written in hexadecimal digits
-_FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
+_FIELD = re.compile(r'(?<!\w)(\w+)=(?:"([^"]*)"|(\S+))')
 _HEX = re.compile(r"(?:[0-9A-F]{2})+\Z")
 _TEXTS = ("comm", "name", "path", "exe", "trawcon")
 
