@@ -38,6 +38,7 @@ attributes:
 requirements:
   - root on the sandbox host
   - python3-libvirt in any Python of the host
+  - python3-selinux there too, for the booleans that RV(sandboxes) names
 author:
   - virt.sandbox contributors (@virt-sandbox)
 seealso:
@@ -154,7 +155,8 @@ sandboxes:
           type: str
           sample: it is at s0:c3,c4, the level of container3; the sandbox is at s0:c1,c2
         remedy:
-          description: What to do, if it should have been granted.
+          description:
+            - What to do, if it should have been granted. A boolean is named that alone would grant it in the policy that is loaded.
           type: str
     denials_left_out:
       description:

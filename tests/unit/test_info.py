@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
+import os
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run
-from ansible_collections.virt.sandbox.plugins.module_utils.host import policy_file
+from ansible_collections.virt.sandbox.plugins.module_utils.host import audit, policy_file
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import normalise
 
@@ -47,6 +48,10 @@ def sepol(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
 
     def init(path: str) -> int:
+        # the kernel lets one have the loaded policy open at a time
+        assert not any(
+            os.path.samefile(path, f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")
+        )
         read.append(path)
         return 0
 
@@ -69,3 +74,24 @@ def test_the_loaded_policy_names_the_booleans_and_is_read_once(sepol: list[str])
 def test_without_a_policy_that_can_be_read_no_boolean_is_known(sepol: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(info_run.policy_rules, "LOADED", "/nosuch/policy")
     assert info_run._booleans("u:r:a_t:s0", "u:r:urandom_device_t:s0", "file", ("read",)) == ()
+
+
+def test_denials_are_asked_for_of_what_is_shown_and_told_with_all_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = (
+        "type=AVC msg=audit(1.1:1): avc:  denied  { signal } for  pid=1 scontext=u:r:a_t:s0:c1,c2 tcontext=u:r:b_t:s0:c3,c4 tclass=process "
+        "permissive=0"
+    )
+    asked: list[Any] = []
+
+    def found(*question: Any) -> audit.Denials:
+        asked.append(question)
+        return audit.Denials([line], {"s0:c1,c2": 7})
+
+    monkeypatch.setattr(info_run.audit, "denials", found)
+    monkeypatch.setattr(info_run.listed, "level_owners", lambda specs, url: {"s0:c1,c2": "web", "s0:c3,c4": f"former x of {url}"})
+    every = {name: {"level": level, "process_type": f"{name}_t"} for name, level in (("a", "s0:c1,c2"), ("b", "s0:c5,c6"))}
+    (one,), left_out = info_run._denials(every, {"a": every["a"]}, {"denials": 2, "registry": "URL"})
+    assert asked == [(2, {"a_t", "b_t"}, {"s0:c1,c2"})]
+    assert (one.sandbox, one.owner, left_out) == ("web", "former x of URL", {"s0:c1,c2": 7})
+    assert info_run._denials(every, every, {"denials": 0, "registry": "URL"}) == ([], {})
+    assert len(asked) == 1
