@@ -46,7 +46,13 @@ def test_a_change_of_user_needs_its_capabilities(service: MakeSpec) -> None:
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("sys_admin", "changes mounts without asking SELinux"), ("mknod", "it denies mknod"), ("mac_admin", "it denies mac_admin")],
+    [
+        ("sys_admin", "changes mounts without asking SELinux"),
+        ("sys_boot", "boots next"),
+        ("sys_nice", "real-time"),
+        ("mknod", "it denies mknod"),
+        ("mac_admin", "it denies mac_admin"),
+    ],
 )
 def test_what_the_policy_does_not_give_cannot_be_kept(service: MakeSpec, name: str, why: str) -> None:
     spec = service(**COMMAND, capabilities={"keep": [name, "net_raw"]})

@@ -20,6 +20,13 @@ KNOWN_2 = ("block_suspend", "mac_admin", "mac_override", "syslog", "wake_alarm")
 # without these a systemd does not come up, nor do its services
 _SYSTEMD = ("chown", "dac_override", "fowner", "kill", "setgid", "setuid", "sys_resource")
 
+# what SELinux is not asked about again
+_BEHIND = {
+    "sys_admin": "behind which the kernel changes mounts without asking SELinux",
+    "sys_boot": "behind which the kernel takes the one that the host boots next (kexec)",
+    "sys_nice": "behind which a process has real-time priority, which no limit holds",
+}
+
 
 def _names(values: list[str]) -> list[str]:
     names = sorted({value.lower().removeprefix("cap_") for value in values})
@@ -57,7 +64,7 @@ def check_policy(spec: Mapping[str, Any], granted: Collection[str]) -> None:
     """Refuse to promise what the sandbox's SELinux type is never given; ``granted`` is what the loaded policy says."""
     for name in spec["capabilities"]["keep"] or ():
         if name not in granted:
-            what = "behind which the kernel changes mounts without asking SELinux" if name == "sys_admin" else "whatever libvirt leaves it"
+            what = _BEHIND.get(name, "whatever libvirt leaves it")
             raise OptionError("capabilities.keep", name, f"what the policy gives {spec['process_type']}: it denies {name}, {what}")
 
 
