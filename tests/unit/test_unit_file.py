@@ -147,6 +147,11 @@ def test_a_drop_in_takes_a_need_away() -> None:
             "[Service]\nDynamicUser=yes\nGroup=www\n",
             "DynamicUser=no\nUser=a\nGroup=www\nRestrictSUIDSGID=yes\nRemoveIPC=yes\nNoNewPrivileges=yes\n", id="named after it",
         ),
+        pytest.param("[Service]\nNice=5\nCPUSchedulingPolicy=batch\nIOSchedulingClass=idle\n", "", id="priorities that anybody may have"),
+        pytest.param(
+            "[Service]\nNice=-5\nCPUSchedulingPolicy=rr\nIOSchedulingClass=realtime\n",
+            "Nice=\nCPUSchedulingPolicy=\nIOSchedulingClass=\n", id="priorities that no sandbox has",
+        ),
     ],
 )  # fmt: skip
 def test_what_makes_a_unit_work_inside(text: str, lines: str) -> None:
@@ -164,7 +169,7 @@ def test_the_paths_that_a_unit_names() -> None:
 ConditionPathExists=/etc/inetd.conf
 [Service]
 EnvironmentFile=-/etc/default/a
-ReadWritePaths=-/var/lib/a /var/log/a
+ReadWritePaths=-/var/lib/a/ //var//log/a
 WorkingDirectory=~
 StateDirectory=b b/c:d
 ConfigurationDirectory=e

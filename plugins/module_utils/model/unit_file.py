@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ WHERE = f"a unit that the host has in /usr/lib/systemd/system or {ADMINISTRATORS
 CAPABILITIES = frozenset(
     {
         "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service", "net_admin", "net_raw",
-        "ipc_lock", "ipc_owner", "sys_chroot", "sys_boot", "sys_ptrace", "sys_resource", "sys_nice", "audit_write", "lease", "setfcap",
+        "ipc_lock", "ipc_owner", "sys_chroot", "sys_ptrace", "sys_resource", "audit_write", "lease", "setfcap",
     }
 )  # fmt: skip
 # the device nodes that libvirt makes, and what systemd puts beside them
@@ -305,7 +306,20 @@ def drop_in(unit: UnitFile) -> str:
         lines += ["DynamicUser=no", f"User={user}", f"Group={unit.one('Group') or user}", "RestrictSUIDSGID=yes", "RemoveIPC=yes"]
     if lines or (any(_asks(unit, key) for key in _FILTERS) and not unit.yes("NoNewPrivileges")):
         lines.append("NoNewPrivileges=yes")
+    lines += _priorities(unit)
     return "[Service]\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+_ORDINARY = {"CPUSchedulingPolicy": ("", "other", "batch", "idle"), "IOSchedulingClass": ("", "best-effort", "idle", "2", "3")}
+
+
+def _priorities(unit: UnitFile) -> Iterator[str]:
+    """Priorities above the ordinary one, which no sandbox has, so that its limits hold, are taken away."""
+    if unit.one("Nice").startswith("-"):
+        yield "Nice="
+    for key, ordinary in _ORDINARY.items():
+        if unit.one(key).lower() not in ordinary:
+            yield f"{key}="
 
 
 def _asks(unit: UnitFile, key: str) -> bool:
@@ -336,7 +350,8 @@ def paths(unit: UnitFile) -> list[str]:
     for key in _COMMANDS:
         for command in unit.all(key):
             named += [word.rpartition("=")[2] for word in _split(command.lstrip(_PREFIXES))]
-    return [path for path in dict.fromkeys(named) if path.startswith("/") and "$" not in path and "%" not in path]
+    plain = ["/" + posixpath.normpath(path).lstrip("/") for path in named if path.startswith("/") and "$" not in path and "%" not in path]
+    return list(dict.fromkeys(plain))
 
 
 def _split(command: str) -> list[str]:
