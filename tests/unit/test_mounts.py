@@ -104,6 +104,8 @@ def test_what_the_host_gets(service: MakeSpec, host: Host) -> None:
     assert "RequiresMountsFor=/var/lib/libvirt/filesystems/web /data/pages /data/disk.img\n" in text
     root = "/var/lib/libvirt/filesystems/web"
     assert mounts.unit_arguments(spec) == [
+        "source:/data/pages",
+        "source:/data/disk.img",
         f"point:{root}/srv/pages",
         "ram:/run/virt-sandbox/web/mount-1:8388608:1777",
         f"point:{root}/var/cache/quick",

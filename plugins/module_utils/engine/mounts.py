@@ -35,10 +35,11 @@ def _one(spec: Mapping[str, Any], mount: Mapping[str, Any], root: str, others: I
     source = mount["source"]
     kind = _kind(source)
     context = _context(source) if kind else ""
-    relabelled = mount["relabel"] and kind == "directory"
+    real = os.path.realpath(source)
+    relabelled = mount["relabel"] and kind == "directory" and real == source
     return Seen(
         source=kind,
-        real=os.path.realpath(source),
+        real=real,
         context=context,
         denied="" if mount["relabel"] else _denied(spec, mount, kind, context),
         mislabelled=_mislabelled(spec, source) if relabelled else 0,
@@ -54,7 +55,11 @@ def _kind(path: str) -> str:
         return ""
     if not stat.S_ISREG(mode):
         return tree.kind_of(mode)
-    with open(path, "rb") as file:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except BlockingIOError:
+        return "file"  # a sandbox that has it has a lease on it
+    with os.fdopen(fd, "rb") as file:
         file.seek(_MAGIC_AT)
         return "image" if file.read(len(_MAGIC)) == _MAGIC else "file"
 

@@ -204,7 +204,8 @@ def domain_mounts(spec: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
 def unit_arguments(spec: Mapping[str, Any]) -> list[str]:
     """What the unit's helper is to check and to mount at each start."""
     paths = layout.of(spec)
-    words = []
+    # libvirt and mount follow links
+    words = [f"source:{source}" for source in host_paths(spec)]
     for number, mount in enumerate(spec["mounts"]):
         if mount["type"] == "ram":
             words.append(f"ram:{paths.mounted(number)}:{mount['size']}:{mount['mode'] or '755'}")

@@ -113,7 +113,7 @@ mounted() {{
 are_places() {{
     test "$(readlink -f "$@")" = "$(printf '%s\n' "$@")" || {{
         for one; do
-            test "$(readlink -f "$one")" = "$one" || echo "$one is not the mount point that it was: it is missing, or a link" >&2
+            test "$(readlink -f "$one")" = "$one" || echo "$one is not what it was: it is missing, or a link" >&2
         done
         exit 1
     }}
@@ -140,7 +140,7 @@ given() {{
             test ! "$places" || are_places $places
             ;;
         command) mkfifo -m 600 "$run{command.OUTPUT}" ;;
-        point:*) are_places "${{one#*:}}" ;;
+        point:* | source:*) are_places "${{one#*:}}" ;;
         ram:*)
             mkdir "$place"
             mount -t tmpfs -o "nosuid,nodev,mode=${{rest#*:}},size=${{rest%%:*}},rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
@@ -160,7 +160,7 @@ prepare() {{
     # the label went with the slice when that was last empty; in an unlabelled one nothing is writable inside
     chcon -h "system_u:object_r:{layout.SLICE_TYPE}:$level" "$slice" "$slice"/*
     mkdir -p "$run"
-    mount -t tmpfs -o "nosuid,nodev,mode=711,size=50%,rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
+    mount -t tmpfs -o "nosuid,nodev,mode=700,size=50%,rootcontext=\\"system_u:object_r:$file_type:$level\\"" \\
         virt-sandbox "$run"
     mkdir -p "$run/run/systemd/journal"
     mkdir -m 1777 "$run/run/lock" "$run/run-lock" "$run/tmp" "$run/dev-shm"
