@@ -93,6 +93,11 @@ RACES: dict[str, tuple[Callable[[str], object], ...]] = {
     "relabel": (lambda top: tree.relabel(top, OLD), lambda top: tree.relabel(top, NEW)),
     "write_file": (put,),
     "remove": (take, put),
+    "copy_into": (lambda top: tree.copy_into(top, "a/b/victim", "/etc/hostname", context=NEW, replace=True),),
+    "make_dir": (
+        lambda top: tree.make_dir(top, "a/b", mode=0o777, uid=7, gid=7, context=NEW),
+        lambda top: tree.make_dir(top, "a/b", mode=0o755, uid=0, gid=0, context=OLD),
+    ),
 }
 
 

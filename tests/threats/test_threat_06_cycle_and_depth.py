@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree, tree_fd, tree_walk
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import tree, tree_fd, tree_label, tree_walk
 
 from .conftest import NEW, OLD, Scene, Stage, label_of
 
@@ -44,12 +45,13 @@ def few_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def dig(top: Path, depth: int) -> None:
+def dig(top: Path, depth: int, name: str = "d") -> None:
     """Directories in each other, with a file in the last, far beyond the longest path that the system takes."""
     held = os.open(top, os.O_RDONLY)
     for _level in range(depth):
-        os.mkdir("d", dir_fd=held)
-        inner = os.open("d", os.O_RDONLY, dir_fd=held)
+        os.mkdir(name, dir_fd=held)
+        inner = os.open(name, os.O_RDONLY, dir_fd=held)
+        os.setxattr(inner, tree_label.ATTRIBUTE, OLD.encode())
         os.close(held)
         held = inner
     os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=held))
@@ -70,6 +72,39 @@ def test_depth(scene: Scene, few_descriptors: None) -> None:
     assert tree.remove(str(scene.top), "d")
     assert tree.remove_tree(str(scene.top))
     assert not scene.top.exists()
+
+
+@pytest.fixture
+def deep(scene: Scene) -> Iterator[Callable[[], int]]:
+    """The memory, in MiB, that a pass takes over a tree of the longest names, where every path would have its own."""
+    dig(scene.top, 1000, "d" * 255)
+
+    def measured() -> int:
+        tracemalloc.start()
+        try:
+            report = tree.scan(str(scene.top), expected=OLD)
+            assert len(report.mislabelled) == 1  # the file
+            return tracemalloc.get_traced_memory()[1] >> 20
+        finally:
+            tracemalloc.stop()
+
+    yield measured
+    tree.remove_tree(str(scene.top))
+
+
+def test_depth_takes_little_memory(deep: Callable[[], int]) -> None:
+    assert deep() < 40
+
+
+def test_without_the_defence_paths_fill_the_memory(deep: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kept(tree_walk.Directory):
+        def close(self) -> None:
+            if self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
+
+    monkeypatch.setattr(tree_walk, "Directory", Kept)
+    assert deep() > 100
 
 
 def test_without_the_defence_depth_exhausts_descriptors(scene: Scene, few_descriptors: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,7 +255,11 @@ def read_file(top: Top, relpath: str, limit: int) -> bytes | None:
 
 def _content(held: int, limit: int) -> bytes:
     """Up to one byte more than the limit of what a descriptor holds, which must be known to be a regular file."""
-    with closing(os.open(proc_path(held), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)) as fd:
+    try:
+        fd = os.open(proc_path(held), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except BlockingIOError as error:
+        raise TreeError(os.readlink(proc_path(held)), "is held by a lease of a process inside", "stop the sandbox, or run again") from error
+    with closing(fd):
         chunks, left = [], limit + 1
         while left:
             chunk = os.read(fd, min(left, 1 << 20))

@@ -267,12 +267,15 @@ class _Labelling:
         """Label what a descriptor holds, through its path in ``/proc``: no name is looked up again."""
         path = proc_path(fd)
         seam.at("proc", relpath)
-        if not stat.S_ISREG(status.st_mode):
+        try:
+            # A regular file: opening it disturbs nothing, and is quicker than its path three times.
+            opened_fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) if stat.S_ISREG(status.st_mode) else -1
+        except BlockingIOError:
+            opened_fd = -1  # somebody inside has a lease on it, which a label does not need broken
+        if opened_fd < 0:
             self._require_same(os.stat(path), status, relpath)
             self._label(path, status.st_mode, relpath)
             return
-        # Known to be a regular file, so that opening it disturbs nothing, and is quicker than its path three times.
-        opened_fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             self._require_same(os.fstat(opened_fd), status, relpath)
             self._label(opened_fd, status.st_mode, relpath)

@@ -15,14 +15,33 @@ _KEPT_OPEN = 32
 class Directory:
     """A directory that the walk is in. ``pending``: names of directories in it that are still to be entered."""
 
-    __slots__ = ("fd", "identity", "name", "pending", "relpath")
+    __slots__ = ("_parent", "_relpath", "fd", "identity", "name", "pending")
 
-    def __init__(self, fd: int, name: str, relpath: str) -> None:
+    def __init__(self, fd: int, name: str, parent: Directory | None = None, relpath: str = "") -> None:
         self.fd = fd
         self.name = name
-        self.relpath = relpath
         self.identity = identity(os.fstat(fd))
         self.pending: list[str] = []
+        self._parent = parent
+        self._relpath = None if parent else relpath
+
+    @property
+    def relpath(self) -> str:
+        """Its path from the top, which is kept only as long as it is open: paths of all depths would fill the memory."""
+        if self._relpath is None:
+            names = []
+            above: Directory | None = self
+            while above and above._relpath is None:
+                names.append(above.name)
+                above = above._parent
+            base = above._relpath if above else ""
+            self._relpath = "/".join([*([base] if base else []), *reversed(names)])
+        return self._relpath
+
+    def path_from(self, child: Directory) -> None:
+        """Take the path from that of what is in it, where that is known: less work than from the top."""
+        if self._relpath is None and child._relpath is not None:
+            self._relpath = child._relpath[: -len(child.name)].rstrip("/")
 
     def path_of(self, name: str) -> str:
         return f"{self.relpath}/{name}" if self.relpath else name
@@ -31,6 +50,8 @@ class Directory:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+        if self._parent:
+            self._relpath = None
 
 
 class Descent:
@@ -42,7 +63,7 @@ class Descent:
 
     def __init__(self, tree: Tree, fd: int, relpath: str = "") -> None:
         self.tree = tree
-        self.chain = [Directory(fd, "", relpath)]
+        self.chain = [Directory(fd, "", relpath=relpath)]
 
     @property
     def here(self) -> Directory:
@@ -53,7 +74,7 @@ class Descent:
 
     def adopt(self, fd: int, name: str) -> Directory:
         """Go down into a directory that is open already; it is closed on leaving it."""
-        self.chain.append(Directory(fd, name, self.here.path_of(name)))
+        self.chain.append(Directory(fd, name, self.here))
         if len(self.chain) > _KEPT_OPEN + 1:
             self.chain[-_KEPT_OPEN - 1].close()
         return self.here
@@ -64,6 +85,7 @@ class Descent:
             return None
         parent = self.chain[-2]
         if parent.fd < 0:
+            parent.path_from(self.here)
             parent.fd = self._find(parent)
         return parent if parent.fd >= 0 else None
 
