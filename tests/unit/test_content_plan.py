@@ -287,6 +287,32 @@ def test_moving_is_no_failure_where_foreign_entries_are_one(content: MakeSpec, b
         check(content(), built(top_context=OLD_TOP, mislabelled=[*MOVED, STRANGER]), "fail")
 
 
+def test_a_level_that_rests_for_the_sandbox_itself_is_its_own(content: MakeSpec, built: Built) -> None:
+    seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={"s0:c7,c8": "former web"})
+    assert relabelled(content(), seen, "fail") == ["", "etc/old"]
+
+
+@pytest.mark.parametrize("owner", ["db", "former db"])
+@pytest.mark.parametrize(("mode", "expected"), [("report", []), ("keep", []), ("fix", ["", "etc/old"])])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_tree_at_the_level_of_another_sandbox_is_not_taken_over(
+    content: MakeSpec, built: Built, mode: str, expected: list[str], running: bool, owner: str
+) -> None:
+    seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={"s0:c7,c8": owner}, running=running)
+    check(content(), seen, mode)
+    assert relabelled(content(), seen, mode) == expected
+    with pytest.raises(ConflictError, match=rf"2 entries of .* at another level: / at s0:c7,c8, which is {owner}'s"):
+        check(content(), seen, "fail")
+
+
+def test_names_that_are_no_text_are_shown_and_found_again(content: MakeSpec, built: Built) -> None:
+    entry = Labelled("srv/caf\udce9\n", OLD, OWN)
+    (step,) = plan_content(content(), "present", built(mislabelled=[entry]), "fix")
+    assert list(step.before) == list(step.after) == [r"/srv/caf\udce9\n"]
+    assert step.arguments["paths"] == [entry.path]
+    assert foreign(content(), [entry], {})[0]["path"] == r"/srv/caf\udce9\n"
+
+
 def test_a_running_sandbox_is_not_moved(content: MakeSpec, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(top_context=OLD_TOP, mislabelled=MOVED, running=True), "fix")

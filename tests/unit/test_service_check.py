@@ -55,6 +55,13 @@ def test_what_root_inside_took_away_is_that_sandboxes_failure(checked: Check, se
     assert warnings == []
 
 
+@pytest.mark.parametrize("predicted", [True, False])
+def test_content_that_cannot_be_read_is_that_sandboxes_failure(checked: Check, predicted: bool) -> None:
+    refused, warnings = checked({"unreadable": "/content/etc/x: is held"}, known=False, predicted=predicted)
+    assert {name: str(error) for name, error in refused.items()} == {"web": "web: observe: /content/etc/x: is held"}
+    assert warnings == []
+
+
 @pytest.mark.parametrize("seen", [GONE, NO_PROGRAM, {"own_units": WRECKED}], ids=["unit", "program", "wrecked"])
 def test_what_a_play_names_wrongly_ends_the_run(checked: Check, seen: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=r"web: units: 'mine.service' is not allowed"):

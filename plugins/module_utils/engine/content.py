@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -26,30 +27,37 @@ from .observe import content_context, followed
 _LARGEST = 1 << 20
 
 
+def place(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str]) -> Observed:
+    """What stands where the content is to be, without a look into it."""
+    paths = layout.of(spec)
+    image = observe_image(paths)
+    return Observed(
+        manifest=record(paths),
+        exists=os.path.lexists(paths.image if image else paths.root),
+        half_made=os.path.lexists(paths.building) or os.path.lexists(paths.building_image),
+        image=image,
+        running=running,
+        owners=owners,
+    )
+
+
 def observe(
     spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], source: Source | None = None, discovered: Discovered = NOTHING
 ) -> Observed:
     """A content tree as it is: read only, and quick where everything is right. ``source``: what it is to be a clone of."""
     paths = layout.of(spec)
-    image = observe_image(paths)
-    there = os.path.lexists(paths.image if image else paths.root)
-    manifest = record(paths)
-    gone = no_longer_declared(spec, manifest)
-    seen = Observed(
-        manifest=manifest,
-        exists=there,
-        half_made=os.path.lexists(paths.building) or os.path.lexists(paths.building_image),
-        image=image,
+    seen = place(spec, running, owners)
+    gone = no_longer_declared(spec, seen.manifest)
+    seen = dataclasses.replace(
+        seen,
         unknown=[path for path in spec["private"] if not os.path.lexists(path) and (path in gone or not _has(paths.root, path))],
-        running=running,
-        owners=owners,
         source=source,
         left_out=discovered.left_out,
         missed=discovered.missed,
     )
-    if not there:
+    if not seen.exists:
         return _to_be_built(spec, seen)
-    if seen.manifest is None or (image and not image.mounted):
+    if seen.manifest is None or (seen.image and not seen.image.mounted):
         return dataclasses.replace(seen, unknown=())
     report = tree.scan(paths.root, expected=layout.expected_context(spec["file_type"], spec["level"]))
     files, accounts = outdated.observe(
@@ -136,15 +144,16 @@ def observe_source(name: str, running: bool, owners: Mapping[str, str]) -> Sourc
 
 
 def _files(root: str, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Content and mode of those that are root's plain files; anything else counts as something to replace."""
+    """Content and mode of those that are root's plain files; anything else, and what cannot be read, counts as something to replace."""
     found = {}
     for path in paths:
         inside = path.lstrip("/")
         status = tree.lstat(root, inside)
         if status is not None and tree.kind_of(status.st_mode) == "file" and (status.st_uid, status.st_gid) == (0, 0):
-            data = tree.read_file(root, inside, _LARGEST) if status.st_size <= _LARGEST else None
-            if data is not None:
-                found[path] = data.decode("utf-8", "replace"), f"{status.st_mode & 0o7777:04o}"
+            with contextlib.suppress(tree.TreeError):
+                data = tree.read_file(root, inside, _LARGEST) if status.st_size <= _LARGEST else None
+                if data is not None:
+                    found[path] = data.decode("utf-8", "replace"), f"{status.st_mode & 0o7777:04o}"
     return found
 
 
@@ -229,7 +238,7 @@ def _no_space(error: BaseException | None) -> bool:
 def _begin(building: str) -> None:
     """An empty place, whatever an interrupted run has left there."""
     remove([building])
-    os.makedirs(os.path.dirname(building), mode=0o711, exist_ok=True)
+    os.makedirs(os.path.dirname(building), mode=0o700, exist_ok=True)
     os.mkdir(building, 0o700)
 
 

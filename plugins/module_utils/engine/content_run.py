@@ -12,13 +12,15 @@ from ..host import file_contexts, selinux, systemd
 from ..host.libvirt_lxc import Lxc
 from ..model import content_plan, layout, unit_file
 from ..model.content_plan import Observed, Source
-from ..model.errors import OptionError
+from ..model.errors import ContentError, OptionError, StepError
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, content_spec
+from ..model.values import printable
 from . import content, inside, listed
 from .apply import apply, report_failures, require_root
 from .declared import declared_specs
 from .discover import NOTHING, Discovered, discover
+from .tree import TreeError
 
 # a spec, and the state that it is to be in
 Wanted = tuple[dict[str, Any], str]
@@ -34,9 +36,10 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             if state == "present":
                 selinux.require(PROCESS_TYPE, spec["file_type"], spec["level"])
     not_yet: list[str] = []  # what a run that is only predicted cannot know
-    seen = _observe(wanted, parameters, owners, check_mode, not_yet)
-    plan = _plan(wanted, parameters, seen, check_mode, not_yet)
-    failures = [] if check_mode else apply(plan, content.actions(_running))
+    seen, lost = _observe(wanted, parameters, owners, check_mode, not_yet)
+    wanted = [(spec, state) for spec, state in wanted if spec["name"] in seen]
+    plan, refused = _plan(wanted, parameters, seen, check_mode, not_yet)
+    failures = lost + refused + ([] if check_mode else apply(plan, content.actions(_running)))
     result = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary()}
     result.update(_report([spec for spec, _state in wanted], parameters, seen, owners, not_yet))
     return report_failures(result, failures)
@@ -44,37 +47,56 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def _observe(
     wanted: Sequence[Wanted], parameters: Mapping[str, Any], owners: Mapping[str, str], check_mode: bool, not_yet: list[str]
-) -> dict[str, Observed]:
-    """Each sandbox's content as it is, by name, with what is found for it on the host."""
+) -> tuple[dict[str, Observed], list[StepError]]:
+    """Each sandbox's content as it is, by name, with what is found for it on the host; what root inside has made unreadable fails alone."""
     running = _running()
     # In check mode a task before this one has not stopped what is to be absent, and would have.
     stopped = {spec["name"] for spec, state in wanted if check_mode and state == "absent"}
-    sources = _sources(wanted, running, owners)
-    seen = {}
+    made: dict[str, layout.Layout] = {}
+    seen, lost = {}, []
     for spec, state in wanted:
-        found = NOTHING
-        if state == "present":
-            try:
-                found = listed.about(spec["name"], parameters, _discover, spec, sources.get(spec["name"]))
-            except OptionError as error:
-                if not _to_come(spec, check_mode):
-                    raise
-                not_yet.append(str(error))
-        seen[spec["name"]] = content.observe(spec, spec["name"] in running - stopped, owners, sources.get(spec["name"]), found)
-    return seen
+        name, runs = spec["name"], spec["name"] in running - stopped
+        if state == "absent":
+            seen[name] = content.place(spec, runs, owners)
+            continue
+        try:
+            source = _source(spec, running, owners, made)
+            found = _found(spec, source, parameters, check_mode, not_yet)
+            seen[name] = content.observe(spec, runs, owners, source, found)
+            made[name] = layout.of(spec)
+        except TreeError as error:
+            lost.append(StepError(name, "observe", str(error)))
+    return seen, lost
 
 
-def _plan(wanted: Sequence[Wanted], parameters: Mapping[str, Any], seen: dict[str, Observed], check_mode: bool, not_yet: list[str]) -> Plan:
-    plan = _plan_rules(wanted)
+def _found(spec: dict[str, Any], source: Source | None, parameters: Mapping[str, Any], check_mode: bool, not_yet: list[str]) -> Discovered:
+    try:
+        return listed.about(spec["name"], parameters, _discover, spec, source)
+    except OptionError as error:
+        if not _to_come(spec, check_mode):
+            raise
+        not_yet.append(str(error))
+        return NOTHING
+
+
+def _plan(
+    wanted: Sequence[Wanted], parameters: Mapping[str, Any], seen: dict[str, Observed], check_mode: bool, not_yet: list[str]
+) -> tuple[Plan, list[StepError]]:
+    """The steps, and the sandboxes that get none because of what root inside has made of their content."""
+    plan, refused = _plan_rules(wanted), []
     for spec, state in wanted:
         one = seen[spec["name"]]
         if state == "present":
             if one.unknown and _to_come(spec, check_mode):
                 not_yet.append(f"{spec['name']}: private: {', '.join(one.unknown)} not on the host")
                 one = seen[spec["name"]] = dataclasses.replace(one, unknown=())
-            listed.about(spec["name"], parameters, content_plan.check, spec, one, parameters["foreign"])
+            try:
+                listed.about(spec["name"], parameters, content_plan.check, spec, one, parameters["foreign"])
+            except ContentError as error:
+                refused.append(StepError(spec["name"], "check", str(error)))
+                continue
         plan.extend(content_plan.plan_content(spec, state, one, parameters["foreign"], parameters["update"]))
-    return plan
+    return plan, refused
 
 
 def _plan_rules(wanted: Sequence[Wanted]) -> Plan:
@@ -105,7 +127,7 @@ def _report(
         strangers[spec["name"]] = content_plan.foreign(spec, one.mislabelled, owners, one.top_context)
     report: dict[str, Any] = {
         "foreign": {name: entries for name, entries in strangers.items() if entries},
-        "foreign_links": {name: list(one.foreign_links) for name, one in seen.items() if one.foreign_links},
+        "foreign_links": {name: [printable(path) for path in one.foreign_links] for name, one in seen.items() if one.foreign_links},
         "outdated": {name: left for name, one in seen.items() if (left := content_plan.reported(one.outdated, one.accounts, update))},
         "private": {spec["name"]: list(spec["private"]) for spec in specs},
         "left_out": {name: list(one.left_out) for name, one in seen.items() if one.left_out},
@@ -159,20 +181,13 @@ def _levels(wanted: Sequence[Wanted], registry: str, check_mode: bool) -> dict[s
     return listed.with_levels([spec for spec, state in wanted if state != "absent"], registry, check_mode)
 
 
-def _sources(wanted: Sequence[Wanted], running: set[str], owners: Mapping[str, str]) -> dict[str, Source]:
-    """What is to be cloned, by the name of the clone; it may be what the same run makes first."""
-    found: dict[str, Source] = {}
-    made: dict[str, layout.Layout] = {}
-    for spec, state in wanted:
-        origin = spec["clone_of"]
-        if origin is not None and state == "present" and not os.path.lexists(layout.of(spec).root):
-            source = content.observe_source(origin, origin in running, owners)
-            if source.root is None and origin in made:
-                source = Source(made[origin].root, made[origin].copied)
-            found[spec["name"]] = source
-        if state == "present":
-            made[spec["name"]] = layout.of(spec)
-    return found
+def _source(spec: Mapping[str, Any], running: set[str], owners: Mapping[str, str], made: Mapping[str, layout.Layout]) -> Source | None:
+    """What is to be cloned, if anything; it may be what the same run makes first."""
+    origin = spec["clone_of"]
+    if origin is None or os.path.lexists(layout.of(spec).root):
+        return None
+    source = content.observe_source(origin, origin in running, owners)
+    return Source(made[origin].root, made[origin].copied) if source.root is None and origin in made else source
 
 
 def _running() -> set[str]:

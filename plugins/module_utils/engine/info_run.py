@@ -133,6 +133,8 @@ def _units(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _drift(spec: Mapping[str, Any], seen: Observed, facts: Host) -> list[str]:
+    if seen.unreadable:
+        return [f"look at the content: {seen.unreadable}"]
     missing = [unit for unit in spec["units"] if not seen.systemd(facts).unit_paths[unit]]
     if missing:
         return [f"find {unit}" for unit in missing]

@@ -114,7 +114,7 @@ def _drop_ins(top: tree.Top, name: str) -> Iterator[str]:
 
 
 def value(top: tree.Top, path: str) -> tuple[str, str] | None:
-    """A file's text or a link's target, as (kind, value); anything else counts as something to replace."""
+    """A file's text or a link's target, as (kind, value); anything else, and what cannot be read, counts as something to replace."""
     status = tree.lstat(top, path)
     if status is None:
         return None
@@ -122,6 +122,9 @@ def value(top: tree.Top, path: str) -> tuple[str, str] | None:
     if kind == "symlink":
         return "link", tree.read_link(top, path)
     if kind == "file" and status.st_size <= _LIMIT:
-        data = tree.read_file(top, path, _LIMIT)
+        try:
+            data = tree.read_file(top, path, _LIMIT)
+        except tree.TreeError:
+            return "unreadable", ""
         return None if data is None else ("text", data.decode("utf-8", "replace"))
     return kind, ""

@@ -70,7 +70,6 @@ def sandboxes(
         name, entry = spec["name"], paths[spec["name"]]
         text = systemd.read(entry.spec)
         known = domains.get(name)
-        within = facts is not None and name not in going and os.path.isdir(entry.root)
         found[name] = Observed(
             spec_text=text,
             spec=load(text, entry.spec) if text is not None else None,
@@ -85,12 +84,23 @@ def sandboxes(
             stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
             code=systemd.read(entry.code),
             journal=link(entry.journal_link),
-            **(inside.observe(entry.root, spec, facts) if facts and within else {}),
-            mounts=mounts.observe(spec, entry.root, everyone.values()),
             **ports(entry, known is not None and known.active is not None),
-            **(command(entry.root, spec) if spec["command"] and os.path.isdir(entry.root) else {}),
+            **(_content(entry.root, spec, facts, everyone.values()) if name not in going else {}),
         )
     return found
+
+
+def _content(root: str, spec: Mapping[str, Any], facts: Host | None, everyone: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the content says; where root inside has made it unreadable, that is for him to bear, and for no other sandbox."""
+    there = os.path.isdir(root)
+    try:
+        return {
+            **(inside.observe(root, spec, facts) if facts and there else {}),
+            "mounts": mounts.observe(spec, root, everyone),
+            **(command(root, spec) if spec["command"] and there else {}),
+        }
+    except tree.TreeError as error:
+        return {"unreadable": str(error)}
 
 
 def ports(entry: layout.Layout, running: bool) -> dict[str, Any]:

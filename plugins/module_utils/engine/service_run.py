@@ -93,6 +93,9 @@ def _check(
     refused, not_yet = {}, []
     for spec in present:
         one = seen[spec["name"]]
+        if one.unreadable:
+            refused[spec["name"]] = StepError(spec["name"], "observe", one.unreadable)
+            continue
         try:
             listed.about(spec["name"], parameters, check, spec, one, facts, predicted)
         except OptionError as error:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import image, layout
-from .errors import ConflictError, OptionError
+from .errors import ConflictError, ContentError, OptionError
 from .mcs import Level, LevelError, LevelRange
 from .outdated import BOTH, Accounts, Outdated
 from .plan import Plan
+from .values import printable
 
 FOREIGN = ("report", "fix", "fail", "keep")
 
@@ -91,22 +92,29 @@ def foreign(
 ) -> list[dict[str, Any]]:
     """The entries that carry categories which are not the sandbox's, with the owner of their level.
 
-    ``top_context``: that of the tree, whose level is the sandbox's too, from before it was given another.
+    ``top_context``: that of the tree.
     """
-    own = (Level.parse(spec["level"]), level_of(top_context))
-    found = []
-    for entry in entries:
-        level = level_of(entry.actual)
-        if level and level not in own:
-            found.append(
-                {
-                    "path": f"/{entry.path}",
-                    "context": entry.actual,
-                    "level": str(level),
-                    "owner": owners.get(str(level)),
-                }
-            )
-    return found
+    return [
+        {
+            "path": f"/{printable(entry.path)}",
+            "context": entry.actual,
+            "level": str(level_of(entry.actual)),
+            "owner": owners.get(str(level_of(entry.actual))),
+        }
+        for entry in _strangers(spec, entries, owners, top_context)
+    ]
+
+
+def _strangers(spec: Mapping[str, Any], entries: Sequence[Labelled], owners: Mapping[str, str], top_context: str | None) -> list[Labelled]:
+    own = {Level.parse(spec["level"]), _former(spec, owners, top_context)}
+    return [entry for entry in entries if (level := level_of(entry.actual)) and level not in own]
+
+
+def _former(spec: Mapping[str, Any], owners: Mapping[str, str], top_context: str | None) -> Level | None:
+    """The level of the tree from before the sandbox was given another; that of the tree's top, unless it is somebody else's."""
+    level = level_of(top_context)
+    others = [text for text, owner in owners.items() if owner not in (spec["name"], f"former {spec['name']}")]
+    return level if level and not any(level.conflicts(Level.parse(text)) for text in others) else None
 
 
 def level_of(context: str | None) -> Level | None:
@@ -125,17 +133,16 @@ def check(spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
         _check_source(spec["clone_of"], seen.source)
     _check_method(spec, seen)
     if seen.unknown:
-        raise OptionError("private", list(seen.unknown), "paths that the host has; is the package installed?")
+        error = ContentError if seen.exists else OptionError
+        raise error("private", list(seen.unknown), "paths that the host has; is the package installed?")
     if seen.directories:
         number = [file["path"] for file in spec["files"]].index(seen.directories[0])
-        raise OptionError(f"files[{number}].path", seen.directories[0], "a path at which no directory stands inside")
+        error = ContentError if seen.exists else OptionError
+        raise error(f"files[{number}].path", seen.directories[0], "a path at which no directory stands inside")
     relabelled = seen.top_context not in (None, layout.object_context(layout.ROOT_TYPE, spec["level"]))
-    if seen.exists and relabelled and seen.running and level_of(seen.top_context):
-        raise OptionError(
-            "level",
-            spec["level"],
-            f"the level it runs at, {level_of(seen.top_context)}, while it runs; stop the sandbox first",
-        )
+    former = _former(spec, seen.owners, seen.top_context)
+    if seen.exists and relabelled and seen.running and former:
+        raise OptionError("level", spec["level"], f"the level it runs at, {former}, while it runs; stop the sandbox first")
     strangers = foreign(spec, seen.mislabelled, seen.owners, seen.top_context)
     if strangers and foreign_mode == "fail":
         first = strangers[0]
@@ -312,12 +319,14 @@ def _plan_update(plan: Plan, spec: Mapping[str, Any], outdated: Sequence[Outdate
         plan.add(
             name, "take what the host has newer", "take", root=paths.root, copied=paths.copied,
             file_type=spec["file_type"], level=spec["level"], files=[dataclasses.asdict(entry) for entry in taken],
-            before={f"/{entry.path}": entry.state for entry in taken}, after={f"/{entry.path}": "as on the host" for entry in taken},
+            before={f"/{printable(entry.path)}": entry.state for entry in taken},
+            after={f"/{printable(entry.path)}": "as on the host" for entry in taken},
         )  # fmt: skip
     if update == "keep" and outdated:
         plan.add(
             name, "keep what the sandbox has", "keep", copied=paths.copied, paths=[entry.path for entry in outdated],
-            before={f"/{entry.path}": entry.state for entry in outdated}, after={f"/{entry.path}": "kept" for entry in outdated},
+            before={f"/{printable(entry.path)}": entry.state for entry in outdated},
+            after={f"/{printable(entry.path)}": "kept" for entry in outdated},
         )  # fmt: skip
 
 
@@ -325,17 +334,18 @@ def reported(outdated: Sequence[Outdated], accounts: Accounts, update: str) -> l
     """What stays otherwise than on the host after a run."""
     left = [entry for entry in outdated if update == "report" or (update == "take" and entry.state == BOTH)]
     taken = [{"path": "/etc/passwd", "state": f"the number of the host's account {name} is another's here"} for name in accounts.taken]
-    return [{"path": f"/{entry.path}", "state": entry.state} for entry in left] + taken
+    return [{"path": f"/{printable(entry.path)}", "state": entry.state} for entry in left] + taken
 
 
 def _plan_labels(plan: Plan, spec: Mapping[str, Any], seen: Observed, foreign_mode: str) -> None:
-    strangers = {entry["path"] for entry in foreign(spec, seen.mislabelled, seen.owners, seen.top_context)}
-    wrong = [entry for entry in seen.mislabelled if foreign_mode == "fix" or f"/{entry.path}" not in strangers]
+    strangers = set(_strangers(spec, seen.mislabelled, seen.owners, seen.top_context))
+    wrong = [entry for entry in seen.mislabelled if foreign_mode == "fix" or entry not in strangers]
     if wrong:
         plan.add(
             spec["name"], "relabel", "relabel", root=layout.of(spec).root, file_type=spec["file_type"], level=spec["level"],
             paths=sorted(entry.path for entry in wrong),
-            before={f"/{entry.path}": entry.actual for entry in wrong}, after={f"/{entry.path}": entry.expected for entry in wrong},
+            before={f"/{printable(entry.path)}": entry.actual for entry in wrong},
+            after={f"/{printable(entry.path)}": entry.expected for entry in wrong},
         )  # fmt: skip
 
 

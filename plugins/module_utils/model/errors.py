@@ -22,6 +22,10 @@ class MissingError(OptionError):
     """What an option names is not there; another task may bring it."""
 
 
+class ContentError(OptionError):
+    """What an option asks for is in contradiction to what a sandbox's content has become, which is for root inside to say."""
+
+
 class ConflictError(SandboxError):
     """Something exists already, and it is not ours or not this owner's."""
 

@@ -54,6 +54,9 @@ class Observed:
     # unit -> its state, of those that should be active in a sandbox that runs and are not
     down: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    # why the content cannot be read, where root inside has seen to that
+    unreadable: str = ""
+
     def without_content(self) -> Observed:
         """The same without what root inside may have put in the way."""
         points = {target: dataclasses.replace(one, point="") for target, one in self.mounts.items()}

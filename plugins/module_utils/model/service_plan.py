@@ -40,7 +40,8 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
         raise OptionError(
             "level",
             spec["level"],
-            f"the level of the content, which is labelled {seen.content_context}; sandbox_content relabels it",
+            f"the level of the content, which is labelled {seen.content_context}; sandbox_content relabels it, "
+            "with foreign: fix where that level is another sandbox's",
         )
     if spec["command"]:
         command.check_inside(spec, seen.users, seen.groups)
