@@ -81,8 +81,7 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that:
       - isolation.separate
-      - isolation.mode == 'enforcing'
-    fail_msg: "{{ isolation.leaks }}"
+    fail_msg: "{{ isolation.mode }}, permissive: {{ isolation.permissive }}, {{ isolation.leaks }}"
 
 - name: Ask of a fleet that is declared only, host by host, on the controller
   virt.sandbox.sandbox_isolation_info:
@@ -93,7 +92,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 separate:
-  description: Whether there is no leak.
+  description: Whether there is no leak, and the kernel enforces what its policy says, also for the types of these sandboxes.
   type: bool
   returned: always
 leaks:

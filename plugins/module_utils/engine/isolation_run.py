@@ -52,14 +52,16 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     leaks = [leak for one, other in pairs for leak in isolation.between(one, other, policy.granted)]
     leaks += [leak for one in chosen for leak in isolation.against_host(one, policy.granted, policy.knows)]
     leaks = _with_booleans(leaks, subjects, path or policy_rules.LOADED)
+    kernel = _of_this_kernel(chosen) if path is None else {"mode": "enforcing", "permissive": []}
     return {
         "changed": False,
         "sandboxes": {one.name: _shown(one, policy) for one in chosen},
-        "separate": not leaks,
+        # what is only recorded keeps nobody out
+        "separate": not leaks and kernel["mode"] == "enforcing" and not kernel["permissive"],
         "leaks": [leak.shown() for leak in leaks],
         "matrix": isolation.matrix(names, pairs, leaks),
         "questions": isolation.questions(len(pairs), len(chosen)),
-        **(_of_this_kernel(chosen) if path is None else {}),
+        **(kernel if path is None else {}),
     }
 
 

@@ -27,6 +27,9 @@ _BETWEEN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("cgroup", "file", ("write", "append", "setattr")),
     ("cgroup", "dir", ("write", "add_name", "remove_name", "create", "rmdir")),
     ("slice", "file", ("write", "append", "setattr")),
+    ("terminal", "chr_file", ("read", "write", "open", "ioctl")),
+    ("device", "chr_file", ("read", "write", "open", "ioctl")),
+    ("device", "dir", ("read", "search", "write", "add_name", "remove_name")),
     ("process", "process", ("signal", "sigkill", "sigstop", "signull", "ptrace", "setsched", "setpgid", "transition", "dyntransition")),
     ("process", "file", ("read", "write", "open")),  # /proc/PID
     ("process", "dir", ("read", "search", "open")),
@@ -47,6 +50,7 @@ _HOST: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "shadow_t", "sshd_key_t", "var_lib_t", "var_log_t", "auditd_log_t", "user_home_t", "admin_home_t", "virt_var_lib_t", "mysqld_db_t",
         "httpd_sys_content_t",
     )),
+    ("etc_t", "file", ("read", "open")),
     *((name, "file", ("write", "append", "unlink", "setattr")) for name in (
         "etc_t", "usr_t", "bin_t", "lib_t", "cgroup_t", "sysctl_kernel_t",
     )),
@@ -83,11 +87,14 @@ class Subject:
         return cls(spec["name"], spec["level"], spec["process_type"], spec["file_type"])
 
     def label(self, which: str, level: str | None = None) -> str:
-        """The context of its process, content, cgroup or slice, at its own level or another."""
+        """The context of its process, content, cgroup, slice, terminal or device, at its own level or another."""
         level = level or self.level
         if which == "process":
             return layout.process_context(self.process_type, level)
-        types = {"content": self.file_type, "cgroup": layout.CGROUP_TYPE, "slice": layout.SLICE_TYPE}
+        types = {
+            "content": self.file_type, "cgroup": layout.CGROUP_TYPE, "slice": layout.SLICE_TYPE,
+            "terminal": layout.TERMINAL_TYPE, "device": layout.DEVICE_TYPE,
+        }  # fmt: skip
         return layout.object_context(types[which], level)
 
 

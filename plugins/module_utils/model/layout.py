@@ -24,6 +24,8 @@ CGROUPS = "/sys/fs/cgroup/machine.slice"
 
 ROOT_TYPE = "virt_sandbox_root_t"
 SLICE_TYPE = "virt_sandbox_slice_t"
+TERMINAL_TYPE = "virt_sandbox_devpts_t"
+DEVICE_TYPE = "container_file_t"  # of /dev, as libvirt labels it
 CGROUP_TYPE = "virt_sandbox_cgroup_t"
 
 # the read-only root: mount points and the usual links into /usr (.oldroot: libvirt pivots through it)
