@@ -64,6 +64,9 @@ class SharedLabels(ActionBase):
             in_use = [InUse(Level.parse(use["level"]), use["kind"], self.owner(use["holder"])) for use in said["in_use"]]
             # what its own registry still records is the sandbox's, whatever became of that
             in_use += [InUse(Level.parse(text), "content", self.owner(name)) for name, text in said["owners"].items()]
+            # and what rests there, and is still carried, is nobody else's
+            resting = [one for one in said["quarantine"] if one["carried_by"]]
+            in_use += [InUse(Level.parse(one["level"]), "content", self.owner(one["owner"])) for one in resting]
         except LevelError as error:
             raise SandboxError(
                 f"{self.host}: what it says is in use there is no level ({error}); see mcs_label_info on that host"

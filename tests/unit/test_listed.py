@@ -37,7 +37,7 @@ def carried(monkeypatch: pytest.MonkeyPatch) -> list[InUse]:
     """What the host carries: nothing, until a test says more."""
     found: list[InUse] = []
     monkeypatch.setattr(listed.levels_in_use, "observe", lambda: found)
-    monkeypatch.setattr(listed, "declared_specs", lambda: {"there": {"level": "s0:c7,c8"}})
+    monkeypatch.setattr(listed, "declared_specs", lambda strict=True: {"there": {"level": "s0:c7,c8"}})
     return found
 
 

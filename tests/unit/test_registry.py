@@ -134,12 +134,13 @@ def test_what_was_passed_over_one_by_one_until_now_no_longer_is(sqlite_url: str)
         assert registry.free_count() == 0
 
 
-def test_levels_of_a_host_that_was_deleted_by_hand_are_found(sqlite_url: str) -> None:
+def test_levels_of_a_host_that_was_deleted_by_hand_as_the_guide_says_are_found(sqlite_url: str) -> None:
     with opened(sqlite_url, span="c0.c2") as registry:
         registry.apply(wants("web1/a", "web1/b", "web2/a"), [])
         registry.apply(gone("web1/b"), [])
         registry._store._database.execute("DELETE FROM owner WHERE name LIKE 'web1/%'")  # type: ignore[attr-defined]
         registry._store._database.execute("DELETE FROM quarantine WHERE owner LIKE 'web1/%'")  # type: ignore[attr-defined]
+        registry._store._database.execute("UPDATE pool SET watermark = 0")  # type: ignore[attr-defined]
         assert registry.free_count() == 2
         registry.apply(wants("web2/b"), [])
         registry.apply(wants("web2/c"), [])

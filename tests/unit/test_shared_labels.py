@@ -156,6 +156,16 @@ def test_a_level_that_the_host_still_records_is_given_to_nobody(act: Act, tmp_pa
     assert act("one", name="web")["level"] == "s0:c0,c2"
 
 
+def test_a_level_that_rests_on_the_host_and_is_carried_is_given_to_nobody_else(act: Act, tmp_path: Path) -> None:
+    """As where a released sandbox's tree was given another name: the host would not take it down as the other's."""
+    recorded(tmp_path, "one", Request("old", True, Level.parse("s0:c0,c1")))
+    recorded(tmp_path, "one", Request("old", False))
+    carried = InUse(Level.parse("s0:c0,c1"), "content", "web")
+    given = act("one", name="web", in_use=(carried,))
+    assert not given.get("failed"), given
+    assert given["level"] == "s0:c0,c2"
+
+
 def test_the_host_is_the_one_on_which_it_is_done(act: Act, lock_file: Path) -> None:
     for host in ("one", "two"):
         act("localhost", name="web", delegate_to=host)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Callable, TypeVar
 
 from ..host import level_store, levels_in_use
-from ..model.errors import ConflictError, OptionError
+from ..model.errors import ConflictError, OptionError, SandboxError
 from ..model.mcs import POLICY_RANGE, Level, disturbing
 from ..model.options import Option, argument_spec
 from .declared import declared_specs
@@ -73,7 +73,6 @@ def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False)
     In check mode a level that rests may be one that ``mcs_label`` has just announced.
     """
     owners, resting = _registered(url)
-    there = declared_specs()
     taken = dict(owners)
     for spec in specs:
         if spec["level"] is None:
@@ -85,13 +84,20 @@ def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False)
         elif spec["name"] not in owners:
             _check_separate(spec, taken)
             taken[spec["name"]] = spec["level"]
-    _check_on_host({name: level for name, level in taken.items() if name not in owners}, {} if check_mode else resting, there)
-    return _whose(owners, resting, [*there.items(), *((spec["name"], spec) for spec in specs)])
+    _check_on_host({name: level for name, level in taken.items() if name not in owners}, {} if check_mode else resting)
+    return _whose(owners, resting, [*declared_specs(strict=False).items(), *((spec["name"], spec) for spec in specs)])
 
 
 def level_owners(specs: Mapping[str, Mapping[str, Any]], url: str) -> dict[str, str]:
-    """Whose each level is: a sandbox's of this host, by its spec or the registry, or a former one's for which it rests."""
-    return _whose(*_registered(url), specs.items())
+    """Whose each level is: a sandbox's of this host, by its spec or the registry, or a former one's for which it rests.
+
+    A registry that cannot be read says nothing.
+    """
+    try:
+        owners, resting = _registered(url)
+    except SandboxError:
+        owners, resting = {}, {}
+    return _whose(owners, resting, specs.items())
 
 
 def _registered(url: str) -> tuple[dict[str, str], dict[Level, str]]:
@@ -114,8 +120,9 @@ def _check_separate(spec: Mapping[str, Any], taken: Mapping[str, str]) -> None:
             raise ConflictError(f"level: {level} of {spec['name']} and {text} of {owner} are not separate; mcs_label gives one that is")
 
 
-def _check_on_host(named: Mapping[str, str], resting: Mapping[Level, str], there: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_on_host(named: Mapping[str, str], resting: Mapping[Level, str]) -> None:
     """Levels that the registry has not given, beside all that the host carries; those that a sandbox has already were looked at."""
+    there = declared_specs() if named else {}
     new = {name: Level.parse(text) for name, text in named.items() if name not in there or there[name]["level"] != text}
     for name, rest in disturbing(new, resting):
         raise ConflictError(f"level: {new[name]} of {name} and {rest} are not separate; mcs_label gives one that is")

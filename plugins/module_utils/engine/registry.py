@@ -22,6 +22,8 @@ from ..model.spec import REGISTRY
 from ..model.spec import name as sandbox_name
 
 DEFAULT_CATEGORIES = 2
+# of more levels of one size than a database numbers, those beyond are not given away
+MOST_NUMBERS = (1 << 63) - 1
 MOST_CATEGORIES = 8
 
 
@@ -424,7 +426,7 @@ class _Draft:
 
     def _candidates(self) -> Iterator[int]:
         """The numbers that may be free, the smallest first; the watermark follows."""
-        low, end = self.span.low, self._count()
+        low, end = self.span.low, min(self._count(), MOST_NUMBERS)
         watermark = self.pools.setdefault(low, 0)
         self.passed = dict(self.store.passed(low))
         holders = {use.level for use in self.other_size} | {*self.odd.values()} | {old for old in self.quarantine if len(old) != self.size}
@@ -439,7 +441,6 @@ class _Draft:
         for number in numbers(watermark, end):
             self.pools[low] = self.changes.pools[low] = number + 1
             yield number
-        yield from self._overlooked(numbers, min(watermark, end))
 
     def _matters(self, holder: Level) -> bool:
         """Whether it can stand against a level of the range at all."""
@@ -476,15 +477,6 @@ class _Draft:
             self.changes.passed[key] = number
             yield number
         self.changes.passed[key] = None if end == self.pools[self.span.low] else max(first, end)
-
-    def _overlooked(self, numbers: _Numbers, end: int) -> Iterator[int]:
-        """Before a range is said to be full: those that nobody has, as rows that were deleted by hand leave them."""
-        if end == 0:
-            return
-        taken = {*self.quarantine, *self.assigned, *(level for _owner, level in self.store.owners())}
-        found = [number for number in numbers(0, end) if numbered_level(number, self.size, self.span.low) not in taken]
-        self.changes.free.update({(self.span.low, number): True for number in found})
-        yield from found
 
     def _give(self, owner: str, level: Level) -> None:
         if self.quarantine.pop(level, None) is not None:

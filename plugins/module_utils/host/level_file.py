@@ -65,7 +65,7 @@ class FileStore:
         if version != str(SCHEMA_VERSION):
             raise other_format(self._path, version)
         size = document.get("categories")
-        if size not in (None, *map(str, range(1, MOST_CATEGORIES + 1))):
+        if size not in (None, "", *map(str, range(1, MOST_CATEGORIES + 1))):
             raise self._error(f"categories is a number from 1 to {MOST_CATEGORIES}, not {size!r}")
         self._size = int(size) if size else None
         self._owners = {owner: self._level(text, owner) for owner, text in self._mapping(document, "levels").items()}

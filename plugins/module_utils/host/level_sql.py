@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import sqlite3
@@ -14,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..engine.registry import MOST_CATEGORIES, Changes
+from ..engine.registry import MOST_CATEGORIES, MOST_NUMBERS, Changes
 from ..model.errors import OptionError, SandboxError
 from ..model.mcs import CATEGORIES, Level, LevelError
 
@@ -25,14 +24,14 @@ SCHEMA = (
     "CREATE TABLE owner (name TEXT PRIMARY KEY, level TEXT NOT NULL UNIQUE, categories INTEGER NOT NULL)",
     "CREATE INDEX owner_categories ON owner (categories)",
     "CREATE TABLE quarantine (level TEXT PRIMARY KEY, owner TEXT NOT NULL)",
-    "CREATE TABLE pool (low INTEGER PRIMARY KEY, watermark INTEGER NOT NULL)",
-    "CREATE TABLE free (low INTEGER, number INTEGER, PRIMARY KEY (low, number))",
+    "CREATE TABLE pool (low INTEGER PRIMARY KEY, watermark BIGINT NOT NULL)",
+    "CREATE TABLE free (low INTEGER, number BIGINT, PRIMARY KEY (low, number))",
 )
 
 # Others may pass through to what is theirs in it, not list it.
 _DIRECTORY_MODE = 0o711
 # what a number of a level can be, of as many categories as a registry allocates
-_NUMBERS = range(math.comb(CATEGORIES, MOST_CATEGORIES) + 1)
+_NUMBERS = range(MOST_NUMBERS + 1)
 # no file of SQLite is shorter than this
 _HEADER = 100
 _OWNERS_OF_OTHER_SIZES = """
