@@ -16,7 +16,9 @@ BIG, FILES = "/srv/vsbx-big", 6000
 LABEL, CONTENT, SERVICE = "virt.sandbox.mcs_label", "virt.sandbox.sandbox_content", "virt.sandbox.sandbox_service"
 INFO = "virt.sandbox.sandbox_info"
 UNIT = f"{NAME}_sandbox.service"
-SERVE: Task = {SERVICE: {"name": NAME, "level": LEVEL, "units": ["systemd-tmpfiles-clean.timer"]}}
+SEEN = "/srv/vsbx-seen"
+MOUNTS = [{"source": SEEN, "target": "/srv/seen", "relabel": True}]
+SERVE: Task = {SERVICE: {"name": NAME, "level": LEVEL, "units": ["systemd-tmpfiles-clean.timer"], "mounts": MOUNTS}}
 HALF_CONTENT: Task = {CONTENT: {"name": HALF, "level": HALF_LEVEL, "private": [BIG]}}
 VIRSH = "virsh -q -c lxc:///system"
 
@@ -47,6 +49,7 @@ nohup python3 /run/vsbx-killer.py >/run/vsbx-killer.out 2>&1 </dev/null &
 """
 LOOK_HALF = f"ls -A {TREES} | grep {HALF}; cat /run/vsbx-killer.out"
 SILENT = "/usr/local/bin/virsh"
+VICTIM = "/var/lib/vsbx-victim"
 BEGAN = f'leader=$(pgrep -o -P "$(cat /run/libvirt/lxc/{NAME}.pid)"); cut -d" " -f22 /proc/$leader/stat'
 
 
@@ -93,6 +96,7 @@ def interrupted() -> Iterator[Task]:
 
 def missing_pieces() -> Iterator[Task]:
     yield {"name": "content", CONTENT: {"name": NAME, "level": LEVEL}}
+    yield shell_task("what is mounted", f"mkdir {SEEN}")
     yield {"name": "started", **SERVE}
     yield shell_task("began", BEGAN)
     for piece in PIECES:
@@ -107,11 +111,26 @@ def missing_pieces() -> Iterator[Task]:
 def deaths() -> Iterator[Task]:
     controller = f"$(cat /run/libvirt/lxc/{NAME}.pid)"
     wait = f"for n in $(seq 100); do systemctl is-failed --quiet {UNIT} && break; sleep 0.2; done"
-    for who, victim in (("controller", controller), ("init", f"$(pgrep -o -P {controller})")):
-        yield shell_task(f"{who}: killed", f"kill -9 {victim}; {wait}; systemctl show -P ActiveState {UNIT}")
+    reboot = f"virt-sandbox exec {NAME} -- systemctl reboot --no-block"
+    for who, death in (
+        ("controller", f"kill -9 {controller}"),
+        ("init", f"kill -9 $(pgrep -o -P {controller})"),
+        ("reboot inside", reboot),
+    ):
+        yield shell_task(f"{who}: killed", f"{death}; {wait}; systemctl show -P ActiveState {UNIT}")
         yield {"name": f"{who}: info", INFO: {"name": NAME}}
         yield {"name": f"{who}: next", **SERVE}
         yield shell_task(f"{who}: look", f"systemctl is-active {UNIT}; grep -c ' /run/virt-sandbox/{NAME} ' /proc/mounts")
+
+
+def replaced() -> Iterator[Task]:
+    """What is mounted is a link to something else by the next start, as whoever may write beside it can bring about."""
+    swap = f"systemctl stop {UNIT}; mv {SEEN} {SEEN}-kept; ln -s /etc {SEEN}"
+    yield shell_task("replaced: start", f"{swap}; systemctl start {UNIT}")
+    yield shell_task("replaced: look", f"systemctl is-active {UNIT}; journalctl -b -u {UNIT} -o cat | grep 'is not what it was'")
+    yield {"name": "replaced: next", **SERVE}
+    yield shell_task("replaced: put back", f"rm {SEEN}; mv {SEEN}-kept {SEEN}")
+    yield {"name": "replaced: mended", **SERVE}
 
 
 def silence() -> Iterator[Task]:
@@ -144,6 +163,10 @@ def by_hand() -> Iterator[Task]:
     yield {"name": "by hand: next", **SERVE}
     yield {"name": "by hand: again", **SERVE}
     yield shell_task("by hand: write where the unit started it", inside)
+    plant = f"rm -f /dev/initctl; ln -s {VICTIM} /dev/initctl"
+    shut_down = f"virt-sandbox exec {NAME} -- sh -c '{plant}'; {VIRSH} shutdown {NAME} --mode initctl"
+    yield shell_task("initctl: shut down", f"echo host >{VICTIM}; {shut_down}")
+    yield shell_task("initctl: look", f"cat {VICTIM}; rm {VICTIM}", changed_when=False)
     yield shell_task("by hand: start again", f"systemctl stop {UNIT}; {mounts}; {VIRSH} start {NAME}; {VIRSH} domstate {NAME}")
     yield {"name": "by hand: absent", SERVICE: {"name": NAME, "state": "absent"}}
     yield shell_task("by hand: look", f"{VIRSH} list --all --name | grep {NAME}; grep {run} /proc/mounts; rm -r {run}; true")
@@ -151,8 +174,10 @@ def by_hand() -> Iterator[Task]:
 
 @pytest.fixture(scope="module")
 def played(lab: Lab) -> Iterator[Played]:
-    yield lab.play([*sandboxes_gone((NAME, HALF), " first"), *interrupted(), *missing_pieces(), *deaths(), *silence(), *by_hand()])
-    lab.play([*sandboxes_gone((NAME, HALF)), shell_task("the rest", f"rm -rf {BIG} /run/vsbx-killer.* {SILENT}")])
+    yield lab.play(
+        [*sandboxes_gone((NAME, HALF), " first"), *interrupted(), *missing_pieces(), *deaths(), *replaced(), *silence(), *by_hand()]
+    )
+    lab.play([*sandboxes_gone((NAME, HALF)), shell_task("the rest", f"rm -rf {BIG} {SEEN}* /run/vsbx-killer.* {SILENT}")])
 
 
 def test_a_build_that_was_killed_leaves_no_tree_under_its_name(played: Played, host: str) -> None:
@@ -191,7 +216,7 @@ def test_mending_did_not_restart_it(played: Played, host: str) -> None:
     assert outcomes["mended: info"].result["sandboxes"][NAME]["drift"] == []
 
 
-@pytest.mark.parametrize("who", ["controller", "init"])
+@pytest.mark.parametrize("who", ["controller", "init", "reboot inside"])
 def test_a_sandbox_that_dies_shows_as_failed_and_starts_again(played: Played, host: str, who: str) -> None:
     outcomes = played.on(host)
     assert outcomes[f"{who}: killed"].stdout == "failed"
@@ -199,6 +224,15 @@ def test_a_sandbox_that_dies_shows_as_failed_and_starts_again(played: Played, ho
     assert not outcomes[f"{who}: next"].failed, outcomes[f"{who}: next"].message
     assert outcomes[f"{who}: next"].steps(NAME) == ["start"]
     assert outcomes[f"{who}: look"].stdout.split() == ["active", "1"]
+
+
+def test_threat_10_what_is_mounted_must_be_what_it_was(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    assert outcomes["replaced: start"].failed
+    reason = f"{SEEN} is not what it was: it is missing, or a link"
+    assert outcomes["replaced: look"].stdout.splitlines() == ["failed", reason]
+    assert f"mounts[/srv/seen].source: '{SEEN}' is not allowed; a path without symbolic links" in outcomes["replaced: next"].message
+    assert not outcomes["replaced: mended"].failed, outcomes["replaced: mended"].message
 
 
 def test_one_that_runs_without_libvirts_word_is_kept(played: Played, host: str) -> None:
@@ -223,6 +257,12 @@ def test_one_started_by_hand_is_taken_over(played: Played, host: str) -> None:
     assert outcomes["by hand: start with mounts"].stdout in ("running", "shut off")
     assert not outcomes["by hand: next"].failed, outcomes["by hand: next"].message
     assert not outcomes["by hand: again"].changed, outcomes["by hand: again"].result["steps"]
+
+
+def test_threat_09_libvirt_is_not_led_out_by_the_sandboxes_devices(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    assert outcomes["initctl: shut down"].failed, "the link leads nowhere inside"
+    assert outcomes["initctl: look"].stdout == "host"
 
 
 def test_absent_stops_one_started_by_hand(played: Played, host: str) -> None:

@@ -70,6 +70,8 @@ journalctl --directory=/var/lib/libvirt/filesystems/{NAME}/var/log/journal --no-
 stat -c %C /sys/fs/cgroup/machine.slice/machine-it\\\\x2dhome.slice; getenforce
 ps -o label= -p $(pgrep -o -P $(cat /run/libvirt/lxc/{NAME}.pid))
 """
+BESIDE = "/srv/it-beside"
+LABELS = f"find /var/lib/libvirt/filesystems/{NAME}/etc /var/lib/libvirt/filesystems/{NAME}/srv -printf '%Z %p\\n' | sort | sha256sum"
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,13 @@ def played(lab: Lab) -> Iterator[Played]:
         {"name": "reboot", "ansible.builtin.reboot": {"reboot_timeout": 300, "reboot_command": "systemctl reboot"}},
         shell_task("after the boot", AFTER_BOOT, changed_when=False),
         {"name": "run again", SERVICE: OPTIONS},
+        shell_task("labels before", LABELS, changed_when=False),
+        shell_task("ask for a relabel", f"touch {BESIDE}; chcon -t etc_t {BESIDE}; fixfiles -F onboot"),
+        {"name": "relabel", "ansible.builtin.reboot": {"reboot_timeout": 900, "reboot_command": "systemctl reboot"}},
+        shell_task("labels after", LABELS, changed_when=False),
+        shell_task("beside", f"stat -c %C {BESIDE}; ls /.autorelabel; rm {BESIDE}", changed_when=False),
     ]
-    yield lab.play(tasks, timeout=1200)
+    yield lab.play(tasks, timeout=2400)
     lab.play(sandboxes_gone(names))
 
 
@@ -142,3 +149,11 @@ def test_it_is_stopped_at_the_hosts_shutdown_and_started_at_its_boot(played: Pla
     assert ":virt_sandbox_slice_t:" in label
     assert process.split(":", 3)[3] == label.split(":", 3)[3]
     assert not outcomes["run again"].changed, outcomes["run again"].result["steps"]
+
+
+def test_threat_17_a_relabel_at_boot_leaves_its_labels(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    assert not outcomes["relabel"].failed, outcomes["relabel"].message
+    assert ":var_t:" in outcomes["beside"].stdout
+    assert ".autorelabel" not in outcomes["beside"].stdout
+    assert outcomes["labels after"].stdout == outcomes["labels before"].stdout

@@ -7,6 +7,7 @@ show that they are made right.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 import shlex
@@ -21,7 +22,7 @@ A, B = "it-a", "it-b"
 LEVELS = {A: "s0:c931,c932", B: "s0:c933,c934"}
 TREES = "/var/lib/libvirt/filesystems"
 LABEL, CONTENT, SERVICE = "virt.sandbox.mcs_label", "virt.sandbox.sandbox_content", "virt.sandbox.sandbox_service"
-INFO = "virt.sandbox.sandbox_info"
+INFO, ISOLATION = "virt.sandbox.sandbox_info", "virt.sandbox.sandbox_isolation_info"
 ATTEMPTS = Path(__file__).with_name("attempts.py").read_text(encoding="utf-8")
 
 DENIED = ("EACCES", "EPERM")
@@ -68,7 +69,8 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "mount a tmpfs": DENIED,
     "mount a proc": DENIED,
     "unmount /usr": DENIED,
-    "begin a mount, by fsopen": DENIED,
+    **dict.fromkeys(("begin a mount, by fsopen", "copy a mount, by open_tree", "pick a mount, by fspick"), DENIED),
+    **dict.fromkeys(("lease a file of /usr", "lock a file of /usr"), DENIED),
     "a mount namespace": DENIED,
     "mount in a user namespace": DENIED,
     # processes
@@ -76,6 +78,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "signal the other sandbox's first process": UNREACHABLE,
     "signal the host's sshd": UNREACHABLE,
     "read the memory of the other's first process": ABSENT,
+    "read the memory of the other's first process, by process_vm_readv": UNREACHABLE,
     "have a descriptor of the other's first process": UNREACHABLE,
     "open the other's network namespace": ABSENT,
     "trace the other's first process": UNREACHABLE,
@@ -94,8 +97,9 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     )},
     **dict.fromkeys((
         "load a kernel module", "read the kernel's log", "clear the kernel's log", "set the host name", "swap", "create a bpf map",
-        "set the clock", "read the kernel's memory",
+        "set the clock", "read the kernel's memory", "use the capability behind kexec", "take a priority above the ordinary",
     ), DENIED),
+    "find the kernel's log device": ABSENT,
     # refused for the namespace already, on some kernels
     "ask the audit system for its settings": (*DENIED, "ECONNREFUSED"),
     "find the other's secret in the user's keyring": (*DENIED, "ENOKEY"),
@@ -108,6 +112,9 @@ THREATS = {
     "20": ("by its handle", "the host's secret", "ssh keys"),
     "22": ("at s0", "born at"),
     "23": ("relabel an own file", "become another level", "at the other's level"),
+    "24": ("lease a file", "lock a file"),
+    "26": ("behind kexec",),
+    "27": ("above the ordinary",),
 }
 # what a sandbox may do with what is its own
 OWN = (
@@ -167,6 +174,7 @@ CONTROLS = (
     "signal the other sandbox's first process",
     "signal the host's sshd",
     "read the memory of the other's first process",
+    "read the memory of the other's first process, by process_vm_readv",
     "have a descriptor of the other's first process",
     "open the other's network namespace",
     "trace the other's first process",
@@ -180,6 +188,7 @@ CONTROLS = (
     "reach an abstract socket of the host",
     *(one for one in EXPECTED if one.startswith(("write /proc/sys/", "write /sys/"))),
     "read the kernel's log",
+    "find the kernel's log device",
     "set the host name",
     "create a bpf map",
     "ask the audit system for its settings",
@@ -291,12 +300,24 @@ def controls(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, 
     return {host: run_attempts(lab, host, way, {**given[host], "attempts": list(CONTROLS)}) for host in lab.hosts}
 
 
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """How attempts end in A while SELinux only records what A's type may not: all else that guards is as before. By host."""
+
+    outcomes: dict[str, dict[str, str]]
+    secrets: dict[str, dict[str, bool]]  # which files of the host A's type reads
+    isolation: Played
+
+
 @pytest.fixture(scope="module")
-def recorded(lab: Lab, given: dict[str, dict[str, Any]], explained: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, str]]:
-    """How attempts end in A while SELinux only records what A's type may not: all else that guards is as before."""
+def recorded(
+    lab: Lab, given: dict[str, dict[str, Any]], explained: dict[str, list[dict[str, Any]]], unseen: dict[str, dict[str, bool]]
+) -> Recorded:
     lab.everywhere("semanage permissive -a virt_sandbox_t 2>&1", timeout=300)
     try:
-        return {host: run_attempts(lab, host, inside(A), {**given[host], "attempts": [*SELINUX]}) for host in lab.hosts}
+        outcomes = {host: run_attempts(lab, host, inside(A), {**given[host], "attempts": [*SELINUX]}) for host in lab.hosts}
+        readable = {host: read_as_a_sandbox(lab, host) for host in lab.hosts}
+        return Recorded(outcomes, readable, lab.play([{"name": "isolation", ISOLATION: {}}]))
     finally:
         lab.everywhere(f"semanage permissive -d virt_sandbox_t 2>&1; {MADE_MEANWHILE}", timeout=300)
 
@@ -337,8 +358,59 @@ def test_root_inside_can(outcomes: dict[str, dict[str, str]], host: str, attempt
 
 
 @pytest.mark.parametrize("attempt", SELINUX, ids=case)
-def test_selinux_alone_denied_it(recorded: dict[str, dict[str, str]], host: str, attempt: str) -> None:
-    assert recorded[host][attempt] == "ok"
+def test_selinux_alone_denied_it(recorded: Recorded, host: str, attempt: str) -> None:
+    assert recorded.outcomes[host][attempt] == "ok"
+
+
+def test_what_is_only_recorded_is_not_called_separate(recorded: Recorded, host: str) -> None:
+    result = recorded.isolation.on(host)["isolation"].result
+    assert {A, B} <= set(result["permissive"])
+    assert result["separate"] is False
+
+
+# ---- what is not in a sandbox's mounts it could not use either
+
+UNSEEN = (
+    "/etc/shadow", "/etc/ssh/ssh_host_ed25519_key", "/var/lib/virt-sandbox/labels.db", f"/etc/libvirt-sandbox/services/{B}.sandbox",
+    f"{TREES}/{B}/etc/hostname", "/var/log/audit/audit.log", "/etc/fstab",
+)  # fmt: skip
+SHARED = "/usr/share/common-licenses/GPL-3"
+
+
+def read_as_a_sandbox(lab: Lab, host: str) -> dict[str, bool]:
+    """Which files a process of A's type and level reads that has the host's mounts."""
+    label = f"$(id -Z | cut -d: -f1,2):virt_sandbox_t:{LEVELS[A]}"
+    script = f"for path in {' '.join((*UNSEEN, SHARED))}; do runcon {label} head -c1 $path >/dev/null 2>&1 && echo yes || echo no; done"
+    return dict(zip((*UNSEEN, SHARED), (answer == "yes" for answer in lab.ssh(host, script).stdout.split())))
+
+
+@pytest.fixture(scope="module")
+def unseen(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, bool]]:
+    return {host: read_as_a_sandbox(lab, host) for host in lab.hosts}
+
+
+@pytest.mark.parametrize("path", UNSEEN)
+def test_threat_20_it_could_not_read_what_it_does_not_see(
+    unseen: dict[str, dict[str, bool]], recorded: Recorded, host: str, path: str
+) -> None:
+    assert unseen[host][SHARED]
+    assert not unseen[host][path]
+    assert recorded.secrets[host][path]
+
+
+def test_threat_25_the_host_runs_no_program_of_content(lab: Lab, scene: Played, host: str) -> None:
+    """Not even one that runs as its owner, which is root: neither the types nor the directories let anybody."""
+    copy, other = f"{TREES}/{A}/srv/vsbx-id", "/usr/local/bin/vsbx-id"
+    lab.ssh(host, f"virt-sandbox exec {A} -- sh -c 'cp /usr/bin/id /srv/vsbx-id && chmod 4755 /srv/vsbx-id && /srv/vsbx-id'")
+    lab.ssh(host, f"cp /usr/bin/id {other}; chmod 4755 {other}")
+    run = "{ %s -u || echo denied; } 2>/dev/null | tail -1"
+    as_root, as_nobody, elsewhere = (
+        lab.ssh(host, run % command).stdout.strip() for command in (copy, f"runuser -u nobody -- {copy}", f"runuser -u nobody -- {other}")
+    )
+    permissive = lab.ssh(host, f"setenforce 0; {run % copy}; setenforce 1; rm {copy} {other}").stdout.strip()
+    assert (as_root, as_nobody) == ("denied", "denied")
+    assert (elsewhere, permissive) == ("0", "0")
+    assert lab.ssh(host, f"runuser -u nobody -- ls {TREES} 2>/dev/null || echo denied").stdout.strip() == "denied"
 
 
 @pytest.mark.parametrize("attempt", THEIRS)

@@ -28,8 +28,10 @@ dpkg-deb --build . /run/it-relabel.deb && dpkg --install /run/it-relabel.deb && 
 WIPES = {
     "restorecon": "restorecon -RF /var/lib/libvirt /srv",
     "a package's scriptlet": PACKAGE,
-    "an offline relabel": "fixfiles -F restore 2>&1 | tail -n 3",
+    "a relabel of all": "fixfiles -F restore >/run/it-fixfiles 2>&1",
 }
+# something of the host beside the content, which a relabel puts right
+BESIDE = "/srv/it-beside"
 BACK = f"cd {TREES}/{NAME}/srv/it-stay"
 ASIDE = "/root/it-stay-backup"
 TAR = "tar --xattrs --xattrs-include='*'"
@@ -43,7 +45,7 @@ RESTORES = {
 }
 KEPT = ("tar with xattrs", "tar without", "rsync with xattrs", "rsync without")
 BY_HAND = f"{BACK}; chcon -l {LEVELS[OTHER]} a; chcon -t var_t sub/b; chcon system_u:object_r:virt_sandbox_file_t:s0 sub"
-CLEAN = f"rm -rf {SOURCE} {ASIDE} {ASIDE}.tar; rmdir {PLACE} {CROWD}"
+CLEAN = f"rm -rf {BESIDE} {SOURCE} {ASIDE} {ASIDE}.tar; rmdir {PLACE} {CROWD}"
 RULES = "cat /etc/selinux/*/contexts/files/file_contexts.local; true"
 TRANSACTIONS = "tr -d '\\000' </var/lib/selinux/default/active/commit_num"
 
@@ -80,7 +82,8 @@ def tasks() -> Iterator[Task]:
     yield content("content")
     yield shell_task("at first", LABELS, changed_when=False)
     for name, script in {**WIPES, **RESTORES}.items():
-        yield shell_task(name, script)
+        yield shell_task(name, f"touch {BESIDE}; chcon -t etc_t {BESIDE}\n{script}")
+        yield shell_task(f"beside {name}", f"stat -c %C {BESIDE}", changed_when=False)
         yield shell_task(f"after {name}", LABELS, changed_when=False)
         yield content(f"next run after {name}")
         yield shell_task(f"at last after {name}", LABELS, changed_when=False)
@@ -91,6 +94,11 @@ def tasks() -> Iterator[Task]:
     yield shell_task("after keep", LABELS, changed_when=False)
     yield content("fix", foreign="fix")
     yield shell_task("after fix", LABELS, changed_when=False)
+    yield shell_task("all by hand", f"chcon -R -l {LEVELS[OTHER]} {TREES}/{NAME}")
+    yield content("all: report")
+    yield content("all: fail", foreign="fail")
+    yield content("all: fix", foreign="fix")
+    yield shell_task("all: after fix", LABELS, changed_when=False)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,7 @@ def test_threat_17_a_relabel_of_the_host_leaves_every_level(played: Played, host
     assert not outcomes[name].failed, outcomes[name].message
     for top in (f"{LEVELS[NAME]} {TREES}/{NAME}", f"{LEVELS[ELSEWHERE]} {PLACE}/{ELSEWHERE}"):
         assert f":{top}/srv/it-stay/sub/b" in outcomes["at first"].stdout
+    assert ":var_t:" in outcomes[f"beside {name}"].stdout
     assert outcomes[f"after {name}"].stdout == outcomes["at first"].stdout
     assert not outcomes[f"next run after {name}"].changed
 
@@ -138,6 +147,17 @@ def test_labels_changed_by_hand_are_mended_or_named_with_whose_they_are(played: 
     assert f"virt_sandbox_file_t:{LEVELS[OTHER]} {TREES}/{NAME}/srv/it-stay/a" in outcomes["after keep"].stdout
     assert outcomes["fix"].changed
     assert outcomes["after fix"].stdout == outcomes["at first"].stdout
+
+
+def test_threat_16_a_tree_at_another_sandboxes_level_is_not_taken_over(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    strangers = outcomes["all: report"].result["foreign"][NAME]
+    assert {one["owner"] for one in strangers} == {OTHER}
+    assert {"/", "/srv/it-stay/a"} <= {one["path"] for one in strangers}
+    assert not outcomes["all: report"].changed
+    assert outcomes["all: fail"].failed
+    assert outcomes["all: fix"].changed
+    assert outcomes["all: after fix"].stdout == outcomes["at first"].stdout
 
 
 def test_rules_for_a_hundred_sandboxes_are_one_transaction(played: Played, host: str) -> None:
