@@ -25,9 +25,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 # of x86_64
 SHMGET, SHMCTL, SEMGET, SEMCTL, MSGGET, MSGCTL, ADD_KEY, KEYCTL = 29, 31, 64, 66, 68, 71, 248, 250
 IPC_CREAT, IPC_STAT, KEYCTL_DESCRIBE, PROCESS_KEYRING = 0o1000, 2, 6, -2
-PTRACE_SEIZE = 0x4206
+PTRACE_SEIZE, PIDFD_GETFD = 0x4206, 438
 STREAM, DATAGRAM = "\0vsbx-kept", "\0vsbx-kept-datagram"
-THINGS, PROC = 108, 109
+THINGS, PROC, SHARED, PIPE = 108, 109, 110, 111
 
 
 def syscall(number: int, *arguments: Any) -> int:
@@ -42,8 +42,11 @@ def keep() -> None:
     for one, name in zip(sockets, (STREAM, DATAGRAM)):
         one.bind(name)
     sockets[0].listen()
+    reader, _writer = os.pipe()
     numbers = {
         "pid": os.getpid(),
+        "pipe": reader,
+        "shared": os.open("/usr/bin/yes", os.O_RDONLY),  # which all sandboxes may read
         "shm": syscall(SHMGET, 7001, 4096, IPC_CREAT | 0o666),
         "sem": syscall(SEMGET, 7001, 1, IPC_CREAT | 0o666),
         "msgq": syscall(MSGGET, 7001, IPC_CREAT | 0o666),
@@ -69,6 +72,25 @@ def things(level: str, sandbox_level: str) -> Path:
     return place
 
 
+def on_the_host(there: int, pid: int) -> int:
+    """The number on the host of a process that has another one in a sandbox."""
+    namespace = os.stat(f"/proc/{there}/ns/pid").st_ino
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            inside = (process / "status").read_text().partition("NSpid:")[2].splitlines()[0].split()[-1]
+            if inside == str(pid) and os.stat(process / "ns/pid").st_ino == namespace:
+                return int(process.name)
+        except OSError:
+            continue
+    raise OSError(errno.ESRCH, str(pid))
+
+
+def handed_over(keeper: int, kept: dict[str, Any]) -> list[int]:
+    """A file that the keeper has opened, and his pipe as the host opens it: the one is his descriptor alone, the other his pipe alone."""
+    shared = syscall(PIDFD_GETFD, os.pidfd_open(keeper), kept["shared"], 0)
+    return [shared, os.open(f"/proc/{keeper}/fd/{kept['pipe']}", os.O_RDONLY | os.O_NONBLOCK)]
+
+
 def enter(mounts: str, sandbox: str, level: str, sandbox_level: str) -> None:
     there = first_process(sandbox)
     kept = json.loads(Path("/run/it-kept").read_text(encoding="utf-8"))
@@ -78,6 +100,7 @@ def enter(mounts: str, sandbox: str, level: str, sandbox_level: str) -> None:
     # what is handed over must be the actor's: input, output, its directory; and /proc as the sandbox sees it
     given = [place / "script", place / "output", place, Path(f"/proc/{there}/root/proc")]
     opened = [os.open(path, os.O_WRONLY if path.name == "output" else os.O_RDONLY) for path in given]
+    opened += handed_over(on_the_host(there, kept["pid"]), kept)
     names = [*(f"/proc/{there}/ns/{kind}" for kind in ("ipc", "net", "pid")), f"/proc/{first_process(mounts)}/ns/mnt"]
     namespaces = [os.open(name, os.O_RDONLY) for name in names]
     output = os.open(place / "output", os.O_RDONLY)
@@ -87,7 +110,7 @@ def enter(mounts: str, sandbox: str, level: str, sandbox_level: str) -> None:
         if LIBC.setns(namespace, 0):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     if os.fork() == 0:
-        for descriptor, number in zip(opened, (0, 1, THINGS, PROC)):
+        for descriptor, number in zip(opened, (0, 1, THINGS, PROC, SHARED, PIPE)):
             os.dup2(descriptor, number)
         os.execv("/usr/bin/python3", ["python3", "-", "act", json.dumps(kept)])
     code = os.waitstatus_to_exitcode(os.wait()[1])
@@ -117,6 +140,12 @@ def make_cgroup(path: str) -> None:
     os.rmdir(path)
 
 
+def still(descriptor: int, kind: Callable[[int], bool]) -> None:
+    """SELinux puts its null device in the place of a descriptor that must not be inherited, or leads to what must not be used."""
+    if not kind(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EACCES, "")
+
+
 def attempts(kept: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     content, process = "virt_sandbox_file_t", "virt_sandbox_t"
     buffer = ctypes.create_string_buffer(512)
@@ -140,6 +169,8 @@ def attempts(kept: dict[str, Any]) -> dict[str, Callable[[], Any]]:
         f"{process} shm": lambda: syscall(SHMCTL, kept["shm"], IPC_STAT, buffer),
         f"{process} sem": lambda: syscall(SEMCTL, kept["sem"], 0, IPC_STAT, buffer),
         f"{process} msgq": lambda: syscall(MSGCTL, kept["msgq"], IPC_STAT, buffer),
+        f"{process} fd": lambda: still(SHARED, stat.S_ISREG),
+        f"{process} fifo_file": lambda: still(PIPE, stat.S_ISFIFO),
         f"{process} key": lambda: syscall(KEYCTL, KEYCTL_DESCRIBE, kept["key"], buffer, 512),
     }
 
