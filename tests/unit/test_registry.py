@@ -655,8 +655,9 @@ def test_a_row_that_says_what_cannot_be_is_named_and_nothing_is_decided(
     monkeypatch.setattr(label_run, "observe", lambda search: [])
     parameters = {"registry": sqlite_url, "range": "c0.c9"}
     label_run.run_label({**parameters, "name": "a"}, False)
-    with contextlib.closing(sqlite3.connect(level_store.store_path(sqlite_url))) as database, database:
+    with contextlib.closing(sqlite3.connect(level_store.store_path(sqlite_url))) as database:
         database.execute(statement)
+        database.commit()
         before = list(database.iterdump())
     exact = [{"name": "c", "level": "s0:c1,c2"}] if "INTO owner" in statement else []
     for wanted in [{"name": "c"}, *exact]:

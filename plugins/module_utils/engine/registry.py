@@ -195,7 +195,7 @@ class _Numbers:
         for holder in self._holders:
             closed = categories & self._closed(holder.mask, chosen, left)
             if closed:
-                self._passed(holder, max(start, base + math.comb(next(iter(Level(closed))) - self._low, left)))
+                self._passed(holder, max(start, base + math.comb(min(Level(closed)) - self._low, left)))
                 categories &= ~closed
         for category in Level(categories):
             number = base + math.comb(category - self._low, left)

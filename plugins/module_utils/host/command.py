@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 from ..model.errors import SandboxError
 
@@ -56,7 +57,7 @@ def lines(arguments: Sequence[str], *, timeout: float = 120) -> Iterator[str]:
         timer.start()
         try:
             with process:
-                yield from _lines(process)
+                yield from _lines(process.stdout)
         finally:
             timer.cancel()
         if late.is_set():
@@ -67,12 +68,11 @@ def lines(arguments: Sequence[str], *, timeout: float = 120) -> Iterator[str]:
             raise SandboxError(f"{command}: {said or f'ended with code {process.returncode}'}")
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+def _lines(output: IO[bytes] | None) -> Iterator[str]:
     """Whole lines, each cut where it is too long to be one that a tool means."""
-    assert process.stdout is not None
     begins = True
-    while True:
-        line = process.stdout.readline(_LONGEST)
+    while output:
+        line = output.readline(_LONGEST)
         if begins and line:
             yield os.fsdecode(line.rstrip(b"\n"))
         if not line:

@@ -30,7 +30,7 @@ Labels = Iterator[tuple[str, object]]
 
 def _podman(text: str) -> Labels:
     for container in json.loads(text):
-        name = next(iter(container.get("names") or [container["id"]]))
+        name = (container.get("names") or [container["id"]])[0]
         flags = container.get("flags") or {}
         yield from ((name, flags.get(field)) for field in ("MountLabel", "ProcessLabel"))
 
