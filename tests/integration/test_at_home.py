@@ -62,7 +62,7 @@ TASKS: dict[str, str] = {
     """,
 }
 AFTER_BOOT = f"""
-for n in $(seq 120); do test "$({CODE})" = 200 && break; sleep 1; done; {CODE}; echo
+for n in $(seq 120); do test "$({CODE})" = 200 && systemctl -q is-active {UNIT} && break; sleep 1; done; {CODE}; echo
 systemctl is-active {UNIT}; systemctl is-active {ASLEEP}_sandbox.service
 curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://127.0.0.1:18086/; echo
 journalctl --no-pager --output=cat -b -1 -u {UNIT} | tail -n 5 | grep -c 'Stopped {UNIT}'
