@@ -68,7 +68,13 @@ def chosen(name: str | None, known: Collection[str], place: str = "this host") -
 
 
 def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False) -> dict[str, str]:
-    """Fill in the levels that the registry knows and the play does not name; returns whose each level is.
+    """As ``fill_levels``; returns whose each level is."""
+    owners, resting = fill_levels(specs, url, check_mode)
+    return _whose(owners, resting, [*declared_specs(strict=False).items(), *((spec["name"], spec) for spec in specs)])
+
+
+def fill_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False) -> tuple[dict[str, str], dict[Level, str]]:
+    """Fill in the levels that the registry knows and the play does not name; returns the owners' levels, and those that rest.
 
     In check mode a level that rests may be one that ``mcs_label`` has just announced.
     """
@@ -85,7 +91,7 @@ def with_levels(specs: list[dict[str, Any]], url: str, check_mode: bool = False)
             _check_separate(spec, taken)
             taken[spec["name"]] = spec["level"]
     _check_on_host({name: level for name, level in taken.items() if name not in owners}, {} if check_mode else resting)
-    return _whose(owners, resting, [*declared_specs(strict=False).items(), *((spec["name"], spec) for spec in specs)])
+    return owners, resting
 
 
 def level_owners(specs: Mapping[str, Mapping[str, Any]], url: str) -> dict[str, str]:

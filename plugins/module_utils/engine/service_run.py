@@ -32,7 +32,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     require_root()
     wanted = [(listed.about(item["name"], parameters, _spec, item), item["state"]) for item in listed.items(parameters)]
     present = [spec for spec, state in wanted if state != "absent"]
-    listed.with_levels(present, parameters["registry"], check_mode)
+    listed.fill_levels(present, parameters["registry"], check_mode)
     if parameters["require_enforcing"]:
         for spec in present:
             selinux.require(spec["process_type"], spec["file_type"], spec["level"])
