@@ -12,6 +12,7 @@ from ..host import selinux
 from ..model import layout
 from ..model.mounts import Seen, taken
 from . import tree
+from .tree_fd import READ_AT_ONCE
 
 # where ext4 says what it is
 _MAGIC_AT, _MAGIC = 1024 + 56, b"\x53\xef"
@@ -56,7 +57,7 @@ def _kind(path: str) -> str:
     if not stat.S_ISREG(mode):
         return tree.kind_of(mode)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = os.open(path, READ_AT_ONCE)
     except BlockingIOError:
         return "file"  # a sandbox that has it has a lease on it
     with os.fdopen(fd, "rb") as file:

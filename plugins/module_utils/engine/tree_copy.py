@@ -21,6 +21,7 @@ from .tree_edit import (
     make_regular,
 )
 from .tree_fd import (
+    READ_AT_ONCE,
     Identity,
     Top,
     Tree,
@@ -159,7 +160,7 @@ class _Copy:
         path = directory.path_of(entry.name)
         plain = entry.is_file(follow_symlinks=False)
         seam.at("source", path)
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY if plain else os.O_PATH
+        flags = READ_AT_ONCE if plain else os.O_PATH
         try:
             fd = os.open(entry.name, flags | os.O_NOFOLLOW, dir_fd=directory.fd)
         except FileNotFoundError:
@@ -177,7 +178,7 @@ class _Copy:
         """Copy what a descriptor merely holds."""
         kind = kind_of(status.st_mode)
         if kind in ("file", "directory"):
-            with closing(os.open(proc_path(fd), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)) as content:
+            with closing(os.open(proc_path(fd), READ_AT_ONCE)) as content:
                 self._file(content, status, dir_fd, name, path)
             return
         if kind in _UNCOPIED:

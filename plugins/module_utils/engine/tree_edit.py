@@ -15,6 +15,7 @@ from ..model.values import printable
 from .tree_fd import (
     LEFTOVER,
     NOT_THERE,
+    READ_AT_ONCE,
     Top,
     Tree,
     TreeError,
@@ -256,7 +257,7 @@ def read_file(top: Top, relpath: str, limit: int) -> bytes | None:
 def _content(held: int, limit: int) -> bytes:
     """Up to one byte more than the limit of what a descriptor holds, which must be known to be a regular file."""
     try:
-        fd = os.open(proc_path(held), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = os.open(proc_path(held), READ_AT_ONCE)
     except BlockingIOError as error:
         raise TreeError(os.readlink(proc_path(held)), "is held by a lease of a process inside", "stop the sandbox, or run again") from error
     with closing(fd):

@@ -24,6 +24,9 @@ LEFTOVER = ".vsbx-new-"
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """How the system says that there is nothing at a path, or that the way to it leads through what is no directory."""
 
+READ_AT_ONCE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+"""To open what may be in hostile hands: no fifo and no terminal is waited for, nor a lease, of which a ``BlockingIOError`` tells."""
+
 _PROC = "/proc"
 
 # What statx() says that os.stat() does not: the mount, in the layout that the kernel's interface fixes.

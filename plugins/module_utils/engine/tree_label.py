@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple, Union
 
 from .tree_fd import (
     LEFTOVER,
+    READ_AT_ONCE,
     Identity,
     MountError,
     Top,
@@ -269,7 +270,7 @@ class _Labelling:
         seam.at("proc", relpath)
         try:
             # A regular file: opening it disturbs nothing, and is quicker than its path three times.
-            opened_fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) if stat.S_ISREG(status.st_mode) else -1
+            opened_fd = os.open(path, READ_AT_ONCE) if stat.S_ISREG(status.st_mode) else -1
         except BlockingIOError:
             opened_fd = -1  # somebody inside has a lease on it, which a label does not need broken
         if opened_fd < 0:
