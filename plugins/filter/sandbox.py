@@ -33,7 +33,7 @@ _LISTS = ("units", "private", "files")
 def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list[dict[str, Any]]:
     """Of each declared sandbox, the options that one of the modules takes."""
     if module not in _OBJECTS:
-        raise AnsibleFilterError(f"sandbox_options: {module!r} is not allowed; one of {', '.join(_OBJECTS)}")
+        raise AnsibleFilterError(f"sandbox_options: {module!r} is invalid: expected one of {', '.join(_OBJECTS)}")
     there = [item for item in sandboxes if module != "isolation" or item.get("state") != "absent"]
     return [{key: value for key, value in item.items() if key in _OBJECTS[module] and _taken(key, item, module)} for item in there]
 
@@ -49,7 +49,7 @@ def sandbox_adding(sandboxes: Sequence[Mapping[str, Any]], **more: Sequence[Any]
     for item in sandbox_options(sandboxes, "role"):
         for name, values in more.items():
             if name not in _LISTS:
-                raise AnsibleFilterError(f"sandbox_adding: {name!r} is not allowed; one of {', '.join(_LISTS)}")
+                raise AnsibleFilterError(f"sandbox_adding: {name!r} is invalid: expected one of {', '.join(_LISTS)}")
             item[name] = _joined(values, item.get(name) or [])
         result.append(item)
     return result
@@ -65,7 +65,7 @@ def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], labels: Mapping[str, 
     """Each declared sandbox with the level that ``mcs_label`` returned for it."""
     for item in sandboxes:
         if item.get("name") not in labels:
-            raise AnsibleFilterError(f"sandbox_levels: {item.get('name')!r} is not allowed; one of {', '.join(labels) or 'no labels'}")
+            raise AnsibleFilterError(f"sandbox_levels: {item.get('name')!r} is invalid: expected one of {', '.join(labels) or 'no labels'}")
     return [{**item, "level": labels[item["name"]]} for item in sandboxes]
 
 

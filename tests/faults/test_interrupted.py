@@ -203,7 +203,7 @@ def test_a_missing_piece_is_named_and_put_back(played: Played, host: str, piece:
         assert info.result["sandboxes"][NAME]["drift"] == list(piece.steps)
     else:
         assert info.failed
-        assert f"name: '{NAME}' is not allowed; a sandbox of this host" in info.message
+        assert f"name: '{NAME}' is invalid: expected a sandbox of this host" in info.message
     assert not mended.failed, mended.message
     assert mended.steps(NAME) == list(piece.steps)
 
@@ -231,7 +231,7 @@ def test_threat_10_what_is_mounted_must_be_what_it_was(played: Played, host: str
     assert outcomes["replaced: start"].failed
     reason = f"{SEEN} is not what it was: it is missing, or a link"
     assert outcomes["replaced: look"].stdout.splitlines() == ["failed", reason]
-    assert f"mounts[/srv/seen].source: '{SEEN}' is not allowed; a path without symbolic links" in outcomes["replaced: next"].message
+    assert f"mounts[/srv/seen].source: '{SEEN}' is invalid: expected a path without symbolic links" in outcomes["replaced: next"].message
     assert not outcomes["replaced: mended"].failed, outcomes["replaced: mended"].message
 
 

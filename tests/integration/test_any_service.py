@@ -214,5 +214,6 @@ def test_what_needs_a_bind_mount_is_refused(played: Played, host: str) -> None:
     outcome = played.on(host)["haproxy as it is"]
     assert outcome.failed
     assert (
-        "units: 'haproxy.service' is not allowed; a unit that works in a sandbox; it needs a mount namespace of its own" in outcome.message
+        "units: 'haproxy.service' is invalid: expected a unit that works in a sandbox; it needs a mount namespace of its own"
+        in outcome.message
     )

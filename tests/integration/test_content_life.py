@@ -148,7 +148,10 @@ def test_a_clone_is_itself_in_all_that_it_is_known_by(played: Played, host: str)
 def test_a_running_sandbox_is_not_cloned(played: Played, host: str) -> None:
     outcomes = played.on(host)
     assert outcomes["clone of a running one"].failed
-    assert f"clone_of: {NAME!r} is not allowed; a sandbox that is stopped; {NAME} is running" in outcomes["clone of a running one"].message
+    assert (
+        f"clone_of: {NAME!r} is invalid: expected a sandbox that is stopped; {NAME} is running"
+        in outcomes["clone of a running one"].message
+    )
     assert outcomes["nothing half made"].stdout == "none"
 
 

@@ -186,7 +186,7 @@ def test_again_changes_nothing(fleet: Fleet, host: str, run: str) -> None:
 
 def test_a_contradiction_ends_the_run_before_a_host_is_touched(fleet: Fleet, host: str) -> None:
     output = fleet.runs["contradiction"].output
-    assert f"{host}: two: level: 's0:c101,c102' is not allowed; a level that is separate from s0:c101,c102, which one has" in output
+    assert f"{host}: two: level: 's0:c101,c102' is invalid: expected a level that is separate from s0:c101,c102, which one has" in output
     assert "Make the hosts ready" not in output
 
 
@@ -194,7 +194,7 @@ def test_a_contradiction_ends_the_run_before_a_host_is_touched(fleet: Fleet, hos
     ("run", "message"),
     [
         ("no consent", "retire_consent: the content of all on HOST would be lost; true allows it"),
-        ("no such content", "retire_content: burn is not allowed; one of keep, archive, remove"),
+        ("no such content", "retire_content: burn is invalid: expected one of keep, archive, remove"),
     ],
 )
 def test_what_is_refused_is_named(fleet: Fleet, host: str, run: str, message: str) -> None:

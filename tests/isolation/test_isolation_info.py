@@ -131,7 +131,7 @@ def test_one_sandbox_is_asked_about_with_every_other(played: Played, host: str) 
     assert set(outcomes["one"].result["sandboxes"]) == {ONE}
     assert outcomes["one"].result["matrix"][OTHER][ONE] == 0
     assert outcomes["none of that name"].failed
-    assert "name: 'nosuch' is not allowed; a sandbox of this host" in outcomes["none of that name"].message
+    assert "name: 'nosuch' is invalid: expected a sandbox of this host" in outcomes["none of that name"].message
 
 
 def test_two_at_one_level_are_a_leak_with_both_named(played: Played, host: str) -> None:
@@ -211,10 +211,10 @@ def test_a_controller_answers_for_a_host(played: Played) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("none such", "policy: '/nosuch' is not allowed; a compiled policy that can be read"),
-        ("no policy", "policy: '/etc/hostname' is not allowed; a compiled policy"),
+        ("none such", "policy: '/nosuch' is invalid: expected a compiled policy that can be read"),
+        ("no policy", "policy: '/etc/hostname' is invalid: expected a compiled policy"),
         ("an unknown type", "a: the policy knows no context system_u:system_r:nosuch_t:s0:c1"),
-        ("twice", "sandboxes: 'apart' is not allowed; each sandbox once"),
+        ("twice", "sandboxes: 'apart' is invalid: expected each sandbox once"),
     ],
 )
 def test_what_cannot_be_asked_is_said(played: Played, host: str, asked: str, message: str) -> None:

@@ -121,23 +121,26 @@ def test_the_first_process_passes_shellcheck(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"command": ["/bin/x"]}, "command: ['/bin/x'] is not allowed; none beside units; a sandbox runs either"),
-        ({"user": "www-data"}, "user: 'www-data' is not allowed; none for units, which say it themselves; it is for a command"),
-        ({"home": "/srv"}, "home: '/srv' is not allowed; none for units"),
-        ({"units": [], "command": []}, "units: [] is not allowed; at least one systemd unit, or a command"),
-        ({**SLEEP, "command": ["sleep"]}, "command: ['sleep'] is not allowed; an absolute path"),
-        ({**SLEEP, "command": ["/bin/x", ""]}, "command: ['/bin/x', ''] is not allowed; words that are not empty"),
-        ({**SLEEP, "command": ["/bin/x", "\x1b"]}, "command: ['/bin/x', '\\x1b'] is not allowed; words that are not empty"),
-        ({**SLEEP, "user": "a:b"}, "user: 'a:b' is not allowed; a name or a number"),
-        ({**SLEEP, "group": "-g"}, "group: '-g' is not allowed; a name or a number"),
-        ({**SLEEP, "home": "srv"}, "home: 'srv' is not allowed; an absolute path"),
-        ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is not allowed; static for a command"),
-        ({"environment": {"A B": "x"}}, "environment: {'A B': 'x'} is not allowed; names of letters, digits and '_'"),
-        ({"environment": {"1A": "x"}}, "environment: {'1A': 'x'} is not allowed; names of letters"),
-        ({"environment": {"A": "x\ny"}}, "environment: {'A': 'x\\ny'} is not allowed; texts of one line"),
-        ({"environment": {"A": True}}, "environment: {'A': True} is not allowed; texts of one line without control characters; that of A"),
-        ({"environment": {"A": ["x"]}}, "environment: {'A': ['x']} is not allowed; texts of one line"),
-        ({"idmap": {"uid": 1}}, "idmap: {'uid': 1} is not allowed; none"),
+        ({"command": ["/bin/x"]}, "command: ['/bin/x'] is invalid: expected none beside units; a sandbox runs either"),
+        ({"user": "www-data"}, "user: 'www-data' is invalid: expected none for units, which say it themselves; it is for a command"),
+        ({"home": "/srv"}, "home: '/srv' is invalid: expected none for units"),
+        ({"units": [], "command": []}, "units: expected at least one systemd unit, or a command"),
+        ({**SLEEP, "command": ["sleep"]}, "command: ['sleep'] is invalid: expected an absolute path"),
+        ({**SLEEP, "command": ["/bin/x", ""]}, "command: ['/bin/x', ''] is invalid: expected words that are not empty"),
+        ({**SLEEP, "command": ["/bin/x", "\x1b"]}, "command: ['/bin/x', '\\x1b'] is invalid: expected words that are not empty"),
+        ({**SLEEP, "user": "a:b"}, "user: 'a:b' is invalid: expected a name or a number"),
+        ({**SLEEP, "group": "-g"}, "group: '-g' is invalid: expected a name or a number"),
+        ({**SLEEP, "home": "srv"}, "home: 'srv' is invalid: expected an absolute path"),
+        ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is invalid: expected static for a command"),
+        ({"environment": {"A B": "x"}}, "environment: {'A B': 'x'} is invalid: expected names of letters, digits and '_'"),
+        ({"environment": {"1A": "x"}}, "environment: {'1A': 'x'} is invalid: expected names of letters"),
+        ({"environment": {"A": "x\ny"}}, "environment: {'A': 'x\\ny'} is invalid: expected texts of one line"),
+        (
+            {"environment": {"A": True}},
+            "environment: {'A': True} is invalid: expected texts of one line without control characters; that of A",
+        ),
+        ({"environment": {"A": ["x"]}}, "environment: {'A': ['x']} is invalid: expected texts of one line"),
+        ({"idmap": {"uid": 1}}, "idmap: {'uid': 1} is invalid: expected none"),
     ],
 )
 def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> None:
@@ -149,9 +152,9 @@ def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("options", "seen", "message"),
     [
-        ({"user": "dave"}, {}, "user: 'dave' is not allowed; a number, or a name that the sandbox has in its /etc/passwd"),
-        ({"group": "daves"}, {}, "group: 'daves' is not allowed; a number, or a name that the sandbox has in its /etc/group"),
-        ({}, {"program": False}, "command: '/usr/bin/sleep' is not allowed; a program that the host's /usr or the content"),
+        ({"user": "dave"}, {}, "user: 'dave' is invalid: expected a number, or a name that the sandbox has in its /etc/passwd"),
+        ({"group": "daves"}, {}, "group: 'daves' is invalid: expected a number, or a name that the sandbox has in its /etc/group"),
+        ({}, {"program": False}, "command: '/usr/bin/sleep' is invalid: expected a program that the host's /usr or the content"),
     ],
 )
 def test_what_the_sandbox_does_not_have_is_refused(

@@ -152,7 +152,7 @@ def test_a_private_path_that_was_a_file_of_the_play_is_the_hosts_again(content: 
 
 def test_a_directory_where_a_declared_file_is_to_be_is_named(content: MakeSpec, built: Built) -> None:
     spec = content(files=[{"path": "/etc/a"}, {"path": "/var/lib/mysql"}])
-    with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is not allowed; a path at which no directory stands"):
+    with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is invalid: expected a path at which no directory stands"):
         check(spec, built(directories=["/var/lib/mysql"]), "report")
 
 
@@ -189,7 +189,7 @@ def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeSpec, s
 def test_private_paths_that_the_host_lacks_are_named(content: MakeSpec, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(unknown=["/etc/httpd"]), "report")
-    assert str(caught.value) == "private: ['/etc/httpd'] is not allowed; paths that the host has; is the package installed?"
+    assert str(caught.value) == "private: ['/etc/httpd'] is invalid: expected paths that the host has; is the package installed?"
 
 
 # Labels
@@ -316,7 +316,7 @@ def test_names_that_are_no_text_are_shown_and_found_again(content: MakeSpec, bui
 def test_a_running_sandbox_is_not_moved(content: MakeSpec, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(top_context=OLD_TOP, mislabelled=MOVED, running=True), "fix")
-    message = "level: 's0:c1,c2' is not allowed; the level it runs at, s0:c7,c8, while it runs; stop the sandbox first"
+    message = "level: 's0:c1,c2' is invalid: expected the level it runs at, s0:c7,c8, while it runs; stop the sandbox first"
     assert str(caught.value) == message
 
 
@@ -392,14 +392,14 @@ def test_a_clone_is_built_from_another_tree(content: MakeSpec) -> None:
 def test_what_is_not_cloned(content: MakeSpec, built: Built, source: Source, message: str) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(clone_of="db"), Observed(source=source), "report")
-    assert str(caught.value) == f"clone_of: 'db' is not allowed; {message}"
+    assert str(caught.value) == f"clone_of: 'db' is invalid: expected {message}"
     # a clone that is there is its own
     check(content(clone_of="db"), built(source=source), "report")
     assert names(plan_content(content(clone_of="db"), "present", built(source=source), "report")) == []
 
 
 def test_nothing_is_a_clone_of_itself(content: MakeSpec) -> None:
-    with pytest.raises(OptionError, match="clone_of: 'web' is not allowed; another sandbox"):
+    with pytest.raises(OptionError, match="clone_of: 'web' is invalid: expected another sandbox"):
         content(clone_of="web")
 
 
@@ -482,15 +482,15 @@ def test_an_image_that_is_there(content: MakeSpec, built: Built, seen: Image, si
 @pytest.mark.parametrize(
     ("options", "seen", "message"),
     [
-        ({"method": "image"}, {"exists": False}, "size: None is not allowed; the size of the image, such as 512M"),
-        (IN_IMAGE, {"exists": False, "needed": 64 * MIB}, "size: 67108864 is not allowed; at least 78M for the 67108864 bytes"),
+        ({"method": "image"}, {"exists": False}, "size: expected the size of the image, such as 512M"),
+        (IN_IMAGE, {"exists": False, "needed": 64 * MIB}, "size: 67108864 is invalid: expected at least 78M for the 67108864 bytes"),
         (
             {"method": "image", "size": "32M"},
             {"image": MOUNTED},
-            "size: 33554432 is not allowed; at least the 67108864 bytes that the image",
+            "size: 33554432 is invalid: expected at least the 67108864 bytes that the image",
         ),
-        (IN_IMAGE, {}, "method: 'image' is not allowed; what the content of web is, a directory; remove it"),
-        ({}, {"image": MOUNTED}, "method: 'directory' is not allowed; what the content of web is, an image; remove it"),
+        (IN_IMAGE, {}, "method: 'image' is invalid: expected what the content of web is, a directory; remove it"),
+        ({}, {"image": MOUNTED}, "method: 'directory' is invalid: expected what the content of web is, an image; remove it"),
     ],
 )
 def test_images_that_cannot_be(content: MakeSpec, built: Built, options: dict[str, Any], seen: dict[str, Any], message: str) -> None:
@@ -502,10 +502,10 @@ def test_images_that_cannot_be(content: MakeSpec, built: Built, options: dict[st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": "64M"}, "size: '64M' is not allowed; none where the content is a directory"),
-        ({"method": "image", "size": "1M"}, "size: '1M' is not allowed; a size from 32M"),
-        ({"method": "image", "size": "lots"}, "size: 'lots' is not allowed; a size above 0"),
-        ({"method": "tape"}, "method: 'tape' is not allowed; one of directory, image"),
+        ({"size": "64M"}, "size: '64M' is invalid: expected none where the content is a directory"),
+        ({"method": "image", "size": "1M"}, "size: '1M' is invalid: expected a size from 32M"),
+        ({"method": "image", "size": "lots"}, "size: 'lots' is invalid: expected a size above 0"),
+        ({"method": "tape"}, "method: 'tape' is invalid: expected one of directory, image"),
     ],
 )
 def test_sizes_and_methods_that_are_none(content: MakeSpec, options: dict[str, Any], message: str) -> None:

@@ -22,8 +22,8 @@ FILE = {"path": "/etc/x.conf", "content": "x\n", "mode": "0644"}
 LEASED = TreeError("/content/etc/x", "is held by a lease of a process inside", "stop the sandbox, or run again")
 REASONS = {
     "leased": "observe: /content/etc/x: is held by a lease of a process inside; stop the sandbox, or run again",
-    "directory": "check: files[0].path: '/etc/x.conf' is not allowed; a path at which no directory stands inside",
-    "gone": "check: private: ['/etc/y'] is not allowed; paths that the host has; is the package installed?",
+    "directory": "check: files[0].path: '/etc/x.conf' is invalid: expected a path at which no directory stands inside",
+    "gone": "check: private: ['/etc/y'] is invalid: expected paths that the host has; is the package installed?",
 }
 
 

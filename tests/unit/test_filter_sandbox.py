@@ -46,7 +46,9 @@ def test_what_is_not_declared_is_not_given() -> None:
 
 
 def test_another_module_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="sandbox_options: 'info' is not allowed; one of label, content, service, isolation, role"):
+    with pytest.raises(
+        AnsibleFilterError, match="sandbox_options: 'info' is invalid: expected one of label, content, service, isolation, role"
+    ):
         FILTERS["sandbox_options"]([], "info")
 
 
@@ -62,9 +64,9 @@ def test_each_sandbox_has_the_level_that_it_was_given() -> None:
 @pytest.mark.parametrize(
     ("item", "labels", "message"),
     [
-        pytest.param({"name": "db"}, {"web": "s0:c1,c2"}, "sandbox_levels: 'db' is not allowed; one of web", id="no level"),
-        pytest.param({"name": "db"}, {}, "sandbox_levels: 'db' is not allowed; one of no labels", id="no levels at all"),
-        pytest.param({"units": ["x"]}, {"web": "s0:c1,c2"}, "sandbox_levels: None is not allowed; one of web", id="no name"),
+        pytest.param({"name": "db"}, {"web": "s0:c1,c2"}, "sandbox_levels: 'db' is invalid: expected one of web", id="no level"),
+        pytest.param({"name": "db"}, {}, "sandbox_levels: 'db' is invalid: expected one of no labels", id="no levels at all"),
+        pytest.param({"units": ["x"]}, {"web": "s0:c1,c2"}, "sandbox_levels: None is invalid: expected one of web", id="no name"),
     ],
 )
 def test_a_sandbox_without_a_level_is_named(item: dict[str, Any], labels: dict[str, str], message: str) -> None:
@@ -84,5 +86,5 @@ def test_a_role_adds_to_what_a_sandbox_declares_and_hands_no_secret_on() -> None
         },
         {"name": "two", **more},
     ]
-    with pytest.raises(AnsibleFilterError, match="sandbox_adding: 'memory' is not allowed; one of units, private, files"):
+    with pytest.raises(AnsibleFilterError, match="sandbox_adding: 'memory' is invalid: expected one of units, private, files"):
         FILTERS["sandbox_adding"](declared, memory=["1G"])

@@ -54,52 +54,54 @@ def test_what_can_come_true(items: list[Item]) -> None:
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        pytest.param("web", "lab1: sandboxes: 'web' is not allowed; a list of sandboxes", id="no list"),
-        pytest.param([{"name": "Web"}], "lab1: sandboxes[0].name: 'Web' is not allowed; 1 to 50 lower-case", id="no name"),
+        pytest.param("web", "lab1: sandboxes: 'web' is invalid: expected a list of sandboxes", id="no list"),
+        pytest.param([{"name": "Web"}], "lab1: sandboxes[0].name: 'Web' is invalid: expected 1 to 50 lower-case", id="no name"),
         pytest.param(
-            [{"name": "a"}, {"name": "a"}], "lab1: sandboxes[1].name: 'a' is not allowed; each sandbox of a host once", id="twice"
+            [{"name": "a"}, {"name": "a"}], "lab1: sandboxes[1].name: 'a' is invalid: expected each sandbox of a host once", id="twice"
         ),
-        pytest.param([{"name": "a", "role": "nothing"}], "lab1: a: role: 'nothing' is not allowed; a role of virt.sandbox", id="no role"),
-        pytest.param([{"name": "a", "role": "host"}], "lab1: a: role: 'host' is not allowed", id="a role that makes no sandboxes"),
-        pytest.param([{"name": "a", "role": "../httpd"}], "lab1: a: role: '../httpd' is not allowed", id="a path"),
-        pytest.param([{"name": "a", "role": "no.such.role"}], "lab1: a: role: 'no.such.role' is not allowed", id="no collection"),
-        pytest.param([{"name": "a", "role": ["httpd"]}], "lab1: a: role: ['httpd'] is not allowed", id="a list as role"),
         pytest.param(
-            [{"name": "a", "memry": "1G"}], "lab1: a: 'memry' is not allowed; an option of the role virt.sandbox.service", id="option"
+            [{"name": "a", "role": "nothing"}], "lab1: a: role: 'nothing' is invalid: expected a role of virt.sandbox", id="no role"
+        ),
+        pytest.param([{"name": "a", "role": "host"}], "lab1: a: role: 'host' is invalid", id="a role that makes no sandboxes"),
+        pytest.param([{"name": "a", "role": "../httpd"}], "lab1: a: role: '../httpd' is invalid", id="a path"),
+        pytest.param([{"name": "a", "role": "no.such.role"}], "lab1: a: role: 'no.such.role' is invalid", id="no collection"),
+        pytest.param([{"name": "a", "role": ["httpd"]}], "lab1: a: role: ['httpd'] is invalid", id="a list as role"),
+        pytest.param(
+            [{"name": "a", "memry": "1G"}], "lab1: a: 'memry' is invalid: expected an option of the role virt.sandbox.service", id="option"
         ),
         pytest.param([{"name": "a", "state": "up"}], "lab1: role virt.sandbox.service: value of state must be one of", id="a bad choice"),
         pytest.param([{"name": "a", "cpus": "many"}], "lab1: role virt.sandbox.service: ", id="a bad type"),
-        pytest.param([{"name": "a", "memory": "1 furlong"}], "lab1: a: memory: '1 furlong' is not allowed; a size", id="a bad value"),
-        pytest.param([{"name": "a", "size": "512M"}], "lab1: a: size: '512M' is not allowed; none where the content is", id="content"),
-        pytest.param([{"name": "a", "level": "s0"}], "lab1: a: level: 's0' is not allowed", id="a bad level"),
+        pytest.param([{"name": "a", "memory": "1 furlong"}], "lab1: a: memory: '1 furlong' is invalid: expected a size", id="a bad value"),
+        pytest.param([{"name": "a", "size": "512M"}], "lab1: a: size: '512M' is invalid: expected none where the content is", id="content"),
+        pytest.param([{"name": "a", "level": "s0"}], "lab1: a: level: 's0' is invalid", id="a bad level"),
         pytest.param(
             [{"name": "a", "role": "httpd", "level": "s0:c1,c2"}, {"name": "b", "level": "s0:c2,c1"}],
-            "lab1: b: level: 's0:c1,c2' is not allowed; a level that is separate from s0:c1,c2, which a has",
+            "lab1: b: level: 's0:c1,c2' is invalid: expected a level that is separate from s0:c1,c2, which a has",
             id="the same level, of sandboxes of two roles",
         ),
         pytest.param(
             [{"name": "a", "level": "s0:c1.c3"}, {"name": "b", "level": "s0:c1,c2"}],
-            "lab1: b: level: 's0:c1,c2' is not allowed; a level that is separate from s0:c1.c3, which a has",
+            "lab1: b: level: 's0:c1,c2' is invalid: expected a level that is separate from s0:c1.c3, which a has",
             id="one level dominates the other",
         ),
         pytest.param(
             [{"name": "a", "network": static("10.0.0.2/24")}, {"name": "b", "network": static("10.0.0.2/16")}],
-            "lab1: b: network: '10.0.0.2' is not allowed; an address of its own in default: a has this one",
+            "lab1: b: network: '10.0.0.2' is invalid: expected an address of its own in default: a has this one",
             id="the same address",
         ),
         pytest.param(
             [{"name": "a", "network": [{"lease": "10.0.0.2"}]}, {"name": "b", "network": static("10.0.0.2/16")}],
-            "lab1: b: network: '10.0.0.2' is not allowed; an address of its own in default: a has this one",
+            "lab1: b: network: '10.0.0.2' is invalid: expected an address of its own in default: a has this one",
             id="a lease and an address",
         ),
         pytest.param(
             [{"name": "a", "network": [{"ports": [{"host": 80}]}]}, {"name": "b", "network": [{"ports": [{"host": 80, "port": 8}]}]}],
-            "lab1: b: network: 80 is not allowed; a port of the host that a has not",
+            "lab1: b: network: 80 is invalid: expected a port of the host that a has not",
             id="the same port",
         ),
         pytest.param(
             [{"name": "a", "network": [{"mac": "52-54-00-00-00-01"}]}, {"name": "b", "network": [{"mac": "52:54:00:00:00:01"}]}],
-            "lab1: b: network: '52:54:00:00:00:01' is not allowed; a MAC address of its own in default: a has this one",
+            "lab1: b: network: '52:54:00:00:00:01' is invalid: expected a MAC address of its own in default: a has this one",
             id="the same MAC address",
         ),
     ],

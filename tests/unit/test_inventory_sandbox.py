@@ -175,21 +175,27 @@ ONE = [{"name": "page"}]
 @pytest.mark.parametrize(
     ("hosts", "source", "message"),
     [
-        pytest.param(declare({"page": {}}), {}, "web1: sandboxes: {'page': {}} is not allowed; a list of sandboxes", id="no list"),
+        pytest.param(declare({"page": {}}), {}, "web1: sandboxes: {'page': {}} is invalid: expected a list of sandboxes", id="no list"),
         pytest.param(declare("{{ nothing }}"), {}, "web1: sandboxes: 'nothing' is undefined", id="undefined"),
-        pytest.param(declare(["page"]), {}, "web1: sandboxes[0]: 'page' is not allowed; a sandbox as a mapping", id="no mapping"),
-        pytest.param(declare([{"role": "httpd"}]), {}, "web1: sandboxes[0].name: None is not allowed; 1 to 50", id="no name"),
-        pytest.param(declare([*ONE, {"name": "A"}]), {}, "web1: sandboxes[1].name: 'A' is not allowed; 1 to 50", id="a bad name"),
-        pytest.param(declare([*ONE, *ONE]), {}, "web1: sandboxes[1].name: 'page' is not allowed; each sandbox of a host once", id="twice"),
-        pytest.param(declare([{"name": "page", "level": "s0"}]), {}, "web1: sandboxes: page: level: 's0' is not allowed", id="a bad level"),
+        pytest.param(declare(["page"]), {}, "web1: sandboxes[0]: 'page' is invalid: expected a sandbox as a mapping", id="no mapping"),
+        pytest.param(declare([{"role": "httpd"}]), {}, "web1: sandboxes[0].name: expected 1 to 50", id="no name"),
+        pytest.param(declare([*ONE, {"name": "A"}]), {}, "web1: sandboxes[1].name: 'A' is invalid: expected 1 to 50", id="a bad name"),
+        pytest.param(
+            declare([*ONE, *ONE]), {}, "web1: sandboxes[1].name: 'page' is invalid: expected each sandbox of a host once", id="twice"
+        ),
+        pytest.param(declare([{"name": "page", "level": "s0"}]), {}, "web1: sandboxes: page: level: 's0' is invalid", id="a bad level"),
         pytest.param(
             declare([{"name": "page", "units": ["{{ nothing }}"]}]),
             {},
             "web1: sandboxes: page: units: 'nothing' is undefined",
             id="an undefined option",
         ),
-        pytest.param(declare(ONE), {"hosts": ["nowhere"]}, "hosts: 'nowhere' is not allowed; a group or a host", id="an unknown group"),
-        pytest.param(declare(ONE), {"hostname": "web1"}, "hostname: 'web1' is not allowed; a name that nothing", id="a name that is taken"),
+        pytest.param(
+            declare(ONE), {"hosts": ["nowhere"]}, "hosts: 'nowhere' is invalid: expected a group or a host", id="an unknown group"
+        ),
+        pytest.param(
+            declare(ONE), {"hostname": "web1"}, "hostname: 'web1' is invalid: expected a name that nothing", id="a name that is taken"
+        ),
         pytest.param(declare(ONE), {"hostname": "{{ nothing }}"}, "hostname: 'nothing' is undefined", id="no name to be had"),
     ],
 )

@@ -77,10 +77,10 @@ def test_a_running_sandbox_gets_them_at_once(service: MakeSpec, host: Host, decl
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (io({**VDA, "device": "/nosuch"}), "io.devices[0].device: '/nosuch' is not allowed; a block device of the host"),
-        (io(VDB, {**VDA, "device": "/run"}), "io.devices[1].device: '/run' is not allowed; a block device of the host"),
-        (io(VDA, {**VDA, "device": "/srv"}), "io.devices[1].device: '/srv' is not allowed; each device once; it is the same as /dev/vda ("),
-        ({"io": {"weight": 5}}, "io.weight: 5 is not allowed; none on this host, whose kernel has neither io.cost nor"),
+        (io({**VDA, "device": "/nosuch"}), "io.devices[0].device: '/nosuch' is invalid: expected a block device of the host"),
+        (io(VDB, {**VDA, "device": "/run"}), "io.devices[1].device: '/run' is invalid: expected a block device of the host"),
+        (io(VDA, {**VDA, "device": "/srv"}), "io.devices[1].device: '/srv' is invalid: expected each device once; it is the same as /dev/vda ("),
+        ({"io": {"weight": 5}}, "io.weight: 5 is invalid: expected none on this host, whose kernel has neither io.cost nor"),
     ],
 )  # fmt: skip
 def test_a_host_refuses_what_it_cannot_do(service: MakeSpec, options: dict[str, Any], message: str) -> None:

@@ -211,7 +211,7 @@ def test_filters() -> None:
     assert filters["mcs_categories"]("s0:c5,c1") == [1, 5]
     fleet = {"a": "s0:c1,c2", "b": "s0:c1", "c": "s0:c3,c4", "d": "s0:c4,c3"}
     assert filters["mcs_conflicts"](fleet) == [["a", "b"], ["c", "d"]]
-    with pytest.raises(AnsibleFilterError, match=r"mcs_canonical: 's9' is not allowed"):
+    with pytest.raises(AnsibleFilterError, match=r"mcs_canonical: 's9' is invalid"):
         filters["mcs_canonical"]("s9")
     with pytest.raises(AnsibleFilterError, match="a dictionary of owners"):
         filters["mcs_conflicts"](["s0:c1"])
@@ -238,5 +238,5 @@ def test_tests(test: str, arguments: tuple[str, ...], answer: bool) -> None:
 
 
 def test_a_test_names_what_is_no_level() -> None:
-    with pytest.raises(AnsibleFilterError, match=r"mcs_equal: 'c1' is not allowed"):
+    with pytest.raises(AnsibleFilterError, match=r"mcs_equal: 'c1' is invalid"):
         mcs_tests.TestModule().tests()["mcs_equal"]("s0:c1", "c1")

@@ -36,7 +36,7 @@ CONTEXT = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
 def test_nothing_is_mounted_over_what_is_the_hosts_or_made_at_each_start(service: MakeSpec, target: str) -> None:
     with pytest.raises(OptionError) as caught:
         service(mounts=[{**BIND, "target": target}])
-    assert str(caught.value) == f"mounts[0].target: {target!r} is not allowed; {PLACES}"
+    assert str(caught.value) == f"mounts[0].target: {target!r} is invalid: expected {PLACES}"
 
 
 @pytest.mark.parametrize("target", ["/srv", "/home", "/root", "/mnt", "/opt/x", "/media/x/y", "/etc/app", "/var/lib/x", "/var/runx"])
@@ -47,34 +47,34 @@ def test_these_places_are_free(service: MakeSpec, target: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param([{"target": "srv"}], "mounts[0].target: 'srv' is not allowed; an absolute path without", id="relative"),
-        pytest.param([{"target": "/srv/../usr"}], "mounts[0].target: '/srv/../usr' is not allowed; an absolute path without", id="climbs"),
-        pytest.param([{"target": "/srv/a b"}], "mounts[0].target: '/srv/a b' is not allowed; an absolute path without spaces", id="space"),
-        pytest.param([{"target": "/srv/$x"}], "mounts[0].target: '/srv/$x' is not allowed; an absolute path without spaces", id="variable"),
-        pytest.param([{"target": "/etc/systemd"}], "mounts[0].target: '/etc/systemd' is not allowed; a path that does not cover", id="units"),
-        pytest.param([{"target": "/etc/ssl"}], "mounts[0].target: '/etc/ssl' is not allowed; a path that does not cover /etc/ssl/c", id="above"),
-        pytest.param([{"target": "/var/run/x"}], "mounts[0].target: '/var/run/x' is not allowed; a path that does not", id="below a link"),
-        pytest.param([{"target": None}], "mounts[0].target: None is not allowed; a value is required", id="no target"),
-        pytest.param([{"type": "nfs"}], "mounts[0].type: 'nfs' is not allowed; one of bind, image, ram", id="type"),
-        pytest.param([{"source": None}], "mounts[/srv/pages].source: None is not allowed; a value: type bind needs one", id="no source"),
-        pytest.param([{"size": "1M"}], "mounts[/srv/pages].size: 1048576 is not allowed; none for type bind", id="size of a bind"),
-        pytest.param([{**IMAGE, "relabel": True}], "mounts[/var/lib/big].relabel: True is not allowed; none for type image", id="relabel"),
-        pytest.param([{**RAM, "size": None}], "mounts[/var/cache/quick].size: None is not allowed; a value: type ram needs one", id="no size"),
-        pytest.param([{**RAM, "size": "much"}], "mounts[0].size: 'much' is not allowed; a size above 0 such as 512M", id="a word as size"),
-        pytest.param([{**RAM, "mode": "rwx"}], "mounts[0].mode: 'rwx' is not allowed; a mode in octal digits", id="mode"),
-        pytest.param([{**RAM, "read_only": True}], "mounts[/var/cache/quick].read_only: True is not allowed; none for type ram", id="ro ram"),
-        pytest.param([{**RAM, "source": "/data"}], "mounts[/var/cache/quick].source: '/data' is not allowed; none for type ram", id="ram of"),
-        pytest.param([{}, {}], "mounts[/srv/pages].target: '/srv/pages' is not allowed; a path that is neither that of another", id="twice"),
+        pytest.param([{"target": "srv"}], "mounts[0].target: 'srv' is invalid: expected an absolute path without", id="relative"),
+        pytest.param([{"target": "/srv/../usr"}], "mounts[0].target: '/srv/../usr' is invalid: expected an absolute path without", id="climbs"),
+        pytest.param([{"target": "/srv/a b"}], "mounts[0].target: '/srv/a b' is invalid: expected an absolute path without spaces", id="space"),
+        pytest.param([{"target": "/srv/$x"}], "mounts[0].target: '/srv/$x' is invalid: expected an absolute path without spaces", id="variable"),
+        pytest.param([{"target": "/etc/systemd"}], "mounts[0].target: '/etc/systemd' is invalid: expected a path that does not cover", id="units"),
+        pytest.param([{"target": "/etc/ssl"}], "mounts[0].target: '/etc/ssl' is invalid: expected a path that does not cover /etc/ssl/c", id="above"),
+        pytest.param([{"target": "/var/run/x"}], "mounts[0].target: '/var/run/x' is invalid: expected a path that does not", id="below a link"),
+        pytest.param([{"target": None}], "mounts[0].target: expected a value is required", id="no target"),
+        pytest.param([{"type": "nfs"}], "mounts[0].type: 'nfs' is invalid: expected one of bind, image, ram", id="type"),
+        pytest.param([{"source": None}], "mounts[/srv/pages].source: expected a value: type bind needs one", id="no source"),
+        pytest.param([{"size": "1M"}], "mounts[/srv/pages].size: 1048576 is invalid: expected none for type bind", id="size of a bind"),
+        pytest.param([{**IMAGE, "relabel": True}], "mounts[/var/lib/big].relabel: True is invalid: expected none for type image", id="relabel"),
+        pytest.param([{**RAM, "size": None}], "mounts[/var/cache/quick].size: expected a value: type ram needs one", id="no size"),
+        pytest.param([{**RAM, "size": "much"}], "mounts[0].size: 'much' is invalid: expected a size above 0 such as 512M", id="a word as size"),
+        pytest.param([{**RAM, "mode": "rwx"}], "mounts[0].mode: 'rwx' is invalid: expected a mode in octal digits", id="mode"),
+        pytest.param([{**RAM, "read_only": True}], "mounts[/var/cache/quick].read_only: True is invalid: expected none for type ram", id="ro ram"),
+        pytest.param([{**RAM, "source": "/data"}], "mounts[/var/cache/quick].source: '/data' is invalid: expected none for type ram", id="ram of"),
+        pytest.param([{}, {}], "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a path that is neither that of another", id="twice"),
         pytest.param(
             [{**RAM, "target": "/srv/pages/x"}, {}],
-            "mounts[/srv/pages/x].target: '/srv/pages/x' is not allowed; a path that is neither that of another (/srv/pages) nor below it",
+            "mounts[/srv/pages/x].target: '/srv/pages/x' is invalid: expected a path that is neither that of another (/srv/pages) nor below it",
             id="nested",
         ),
         pytest.param(
-            [IMAGE, {**IMAGE, "target": "/srv/x"}], "mounts: '/data/disk.img' is not allowed; each image once", id="one image twice"
+            [IMAGE, {**IMAGE, "target": "/srv/x"}], "mounts: '/data/disk.img' is invalid: expected each image once", id="one image twice"
         ),
         *(
-            pytest.param([{"source": path}], f"mounts[/srv/pages].source: {path!r} is not allowed; a path that is not above or below", id=path)
+            pytest.param([{"source": path}], f"mounts[/srv/pages].source: {path!r} is invalid: expected a path that is not above or below", id=path)
             for path in (
                 "/", "/var", "/etc", "/run", "/proc/1", "/sys", "/dev/shm", "/run/virt-sandbox/web", "/var/lib/libvirt",
                 "/var/lib/libvirt/filesystems", "/var/lib/libvirt/filesystems/other/srv",
@@ -115,7 +115,7 @@ def test_what_the_host_gets(service: MakeSpec, host: Host) -> None:
     assert " ".join([f"root:{root}", *mounts.unit_arguments(spec)]) in text
 
 
-SOURCE = "mounts[/srv/pages].source: '/data/pages' is not allowed"
+SOURCE = "mounts[/srv/pages].source: '/data/pages' is invalid"
 RELABEL = f"relabel: true gives all in it the sandbox's label ({CONTEXT})"
 DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
 
@@ -123,16 +123,16 @@ DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
 @pytest.mark.parametrize(
     ("mount", "seen", "message"),
     [
-        (BIND, {"source": ""}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a path that the host has"),
-        (BIND, {"real": "/other"}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a path without symbolic links; it leads to /other"),
-        (BIND, {"source": "socket"}, "mounts[/srv/pages].source: '/data/pages' is not allowed; a directory or a file; it is a socket"),
-        (BIND, DENIED, f"{SOURCE}; a source that the sandbox may use; its label system_u:object_r:etc_t:s0 denies dir read. {RELABEL}"),
-        (BIND, {"point": "symlink"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a directory inside, or nothing; there is a symlink"),
-        ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: True is not allowed; a directory as source"),
-        (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is not allowed; a file inside, or nothing; there is a directory"),
-        (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; a file that is a raw"),
-        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "an image"}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an"),
-        (IMAGE, {"source": "image", "real": "/data/disk.img", **DENIED}, "mounts[/var/lib/big].source: '/data/disk.img' is not allowed; an image that"),
+        (BIND, {"source": ""}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a path that the host has"),
+        (BIND, {"real": "/other"}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a path without symbolic links; it leads to /other"),
+        (BIND, {"source": "socket"}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a directory or a file; it is a socket"),
+        (BIND, DENIED, f"{SOURCE}: expected a source that the sandbox may use; its label system_u:object_r:etc_t:s0 denies dir read. {RELABEL}"),
+        (BIND, {"point": "symlink"}, "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a directory inside, or nothing; there is a symlink"),
+        ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: True is invalid: expected a directory as source"),
+        (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a file inside, or nothing; there is a directory"),
+        (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected a file that is a raw"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "an image"}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected an"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", **DENIED}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected an image that"),
     ],
 )  # fmt: skip
 def test_what_the_host_or_the_content_forbids(service: MakeSpec, mount: dict[str, Any], seen: dict[str, Any], message: str) -> None:
@@ -207,5 +207,5 @@ def test_what_is_another_sandboxs(service: MakeSpec, mount: dict[str, Any], thei
 
 @pytest.mark.parametrize("mode", [493, 0o1777])
 def test_a_mode_that_yaml_has_made_a_number_of_is_refused(service: MakeSpec, mode: int) -> None:
-    with pytest.raises(OptionError, match=r"mounts\[0\].mode: [0-9]+ is not allowed; a mode in quotes, such as '0644'"):
+    with pytest.raises(OptionError, match=r"mounts\[0\].mode: [0-9]+ is invalid: expected a mode in quotes, such as '0644'"):
         service(mounts=[{**RAM, "mode": mode}])

@@ -29,7 +29,7 @@ WEB_MAC = network.mac("web", 0)
     ("networks", "message"),
     [
         pytest.param([{"source": "a", "bridge": "b"}], r"network\[0\].bridge: 'b' .* none beside source", id="in two networks"),
-        pytest.param([{"type": "static"}], r"network\[0\].addresses: \[\] .* at least one", id="static without an address"),
+        pytest.param([{"type": "static"}], r"network\[0\].addresses: expected at least one", id="static without an address"),
         pytest.param([{"addresses": ["10.0.0.1/8"]}], r"network\[0\].addresses: .* none when type is dhcp", id="dhcp and static"),
         pytest.param([{**STATIC, "lease": "10.0.0.1"}], r"network\[0\].lease: '10.0.0.1' .* static", id="static with a lease"),
         pytest.param([{"bridge": "br0", "lease": "10.0.0.1"}], r"network\[0\].lease: .* bridge", id="lease of another's server"),
@@ -221,7 +221,7 @@ def test_absent_gives_everything_back(service: MakeSpec, host: Host, declared: A
 def test_a_port_of_the_host_is_one_sandboxes(service: MakeSpec) -> None:
     web, db = service(network=[{"ports": [{"host": 80}]}]), service(name="db", network=[{"ports": [{"host": 80, "address": "10.0.0.1"}]}])
     for specs, others in (([web, db], []), ([db], [web])):
-        with pytest.raises(OptionError, match=r"network\[0\].ports: 80 is not allowed; a port of the host that web has not"):
+        with pytest.raises(OptionError, match=r"network\[0\].ports: 80 is invalid: expected a port of the host that web has not"):
             ports.check(specs, others, set(), set())
     with pytest.raises(OptionError, match=r"network\[0\].ports: 80 .* on which nothing listens yet"):
         ports.check([web], [], {("127.0.0.1", 80)}, set())

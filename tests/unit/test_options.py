@@ -61,12 +61,12 @@ def test_what_is_not_said_has_its_default() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        pytest.param({}, "name: None is not allowed; a value is required", id="required"),
-        pytest.param({"size": 3}, "size: 3 is not allowed; an even number", id="value"),
-        pytest.param({"mode": "c"}, "mode: 'c' is not allowed; one of a, b", id="choice"),
-        pytest.param({"parts": [{"size": 2}, {"size": 5}]}, "parts[1].size: 5 is not allowed; an even number", id="in a list"),
-        pytest.param({"place": {"size": 7}}, "place.size: 7 is not allowed; an even number", id="in a dictionary"),
-        pytest.param({"precise": "p"}, "from deep inside: 'p' is not allowed; nothing", id="named by the option itself"),
+        pytest.param({}, "name: expected a value is required", id="required"),
+        pytest.param({"size": 3}, "size: 3 is invalid: expected an even number", id="value"),
+        pytest.param({"mode": "c"}, "mode: 'c' is invalid: expected one of a, b", id="choice"),
+        pytest.param({"parts": [{"size": 2}, {"size": 5}]}, "parts[1].size: 5 is invalid: expected an even number", id="in a list"),
+        pytest.param({"place": {"size": 7}}, "place.size: 7 is invalid: expected an even number", id="in a dictionary"),
+        pytest.param({"precise": "p"}, "from deep inside: 'p' is invalid: expected nothing", id="named by the option itself"),
     ],
 )
 def test_a_bad_value_is_named_with_its_option_and_what_is_allowed(parameters: dict[str, Any], message: str) -> None:

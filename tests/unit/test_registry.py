@@ -750,13 +750,13 @@ def test_requests_of_both_forms() -> None:
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ({"name": "../x"}, "name: '../x' is not allowed; 1 to 50 lower-case"),
-        ({"name": "-f"}, "name: '-f' is not allowed"),
-        ({"name": "a\n"}, "name: .* is not allowed"),
-        ({"name": "a", "level": "s0:c1,c1"}, "level: 's0:c1,c1' is not allowed; its categories are all the same"),
-        ({"sandboxes": [{"name": "a"}, {"name": "b", "level": "s9"}]}, r"sandboxes\[1\].level: 's9' is not allowed"),
-        ({"sandboxes": [{"name": "a"}], "level": "s0:c1"}, "level: 's0:c1' is not allowed; with sandboxes"),
-        ({"sandboxes": [{"name": "a"}, {"name": "a"}]}, "sandboxes: 'a' is not allowed; each name is given once"),
+        ({"name": "../x"}, "name: '../x' is invalid: expected 1 to 50 lower-case"),
+        ({"name": "-f"}, "name: '-f' is invalid"),
+        ({"name": "a\n"}, "name: .* is invalid"),
+        ({"name": "a", "level": "s0:c1,c1"}, "level: 's0:c1,c1' is invalid: expected its categories are all the same"),
+        ({"sandboxes": [{"name": "a"}, {"name": "b", "level": "s9"}]}, r"sandboxes\[1\].level: 's9' is invalid"),
+        ({"sandboxes": [{"name": "a"}], "level": "s0:c1"}, "level: 's0:c1' is invalid: expected with sandboxes"),
+        ({"sandboxes": [{"name": "a"}, {"name": "a"}]}, "sandboxes: 'a' is invalid: expected each name is given once"),
     ],
 )
 def test_a_request_that_is_refused(parameters: dict[str, object], says: str) -> None:

@@ -51,7 +51,7 @@ def test_what_works_is_not_refused(checked: Check) -> None:
 def test_what_root_inside_took_away_is_that_sandboxes_failure(checked: Check, seen: dict[str, Any]) -> None:
     refused, warnings = checked(seen)
     assert list(refused) == ["web"]
-    assert "units: 'mine.service' is not allowed" in str(refused["web"])
+    assert "units: 'mine.service' is invalid" in str(refused["web"])
     assert warnings == []
 
 
@@ -64,7 +64,7 @@ def test_content_that_cannot_be_read_is_that_sandboxes_failure(checked: Check, p
 
 @pytest.mark.parametrize("seen", [GONE, NO_PROGRAM, {"own_units": WRECKED}], ids=["unit", "program", "wrecked"])
 def test_what_a_play_names_wrongly_ends_the_run(checked: Check, seen: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=r"web: units: 'mine.service' is not allowed"):
+    with pytest.raises(OptionError, match=r"web: units: 'mine.service' is invalid"):
         checked(seen, known=False)
 
 

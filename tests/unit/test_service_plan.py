@@ -353,13 +353,13 @@ def test_what_is_declared_and_there_is_accepted(service: MakeSpec, host: Host, d
     [
         pytest.param(
             {"units": ["gone"]},
-            "units: 'gone.service' is not allowed; a unit that the host has in /usr/lib/systemd/system or /etc/systemd/system,"
+            "units: 'gone.service' is invalid: expected a unit that the host has in /usr/lib/systemd/system or /etc/systemd/system,"
             " or the sandbox in the latter; is its package installed?",
             id="unit",
         ),
         pytest.param(
             {"network": [{}, {"source": "gone"}]},
-            "network[1].source: 'gone' is not allowed; a running libvirt network (default, other)",
+            "network[1].source: 'gone' is invalid: expected a running libvirt network (default, other)",
             id="network",
         ),
     ],
@@ -379,21 +379,23 @@ def test_a_host_without_networks_says_so(service: MakeSpec, host: Host, declared
 
 
 def test_a_host_without_a_network_daemon_says_so(service: MakeSpec, host: Host, declared: Declared) -> None:
-    with pytest.raises(OptionError, match=r"network: \['default'\] is not allowed; none where the host has no systemd-networkd.service"):
+    with pytest.raises(
+        OptionError, match=r"network: \['default'\] is invalid: expected none where the host has no systemd-networkd.service"
+    ):
         check(service(), declared(service()), without_networkd(host))
 
 
 @pytest.mark.parametrize(
     ("context", "message"),
     [
-        pytest.param(None, "name: 'web' is not allowed; a sandbox with content in /var/lib/libvirt/filesystems/web", id="no content"),
+        pytest.param(None, "name: 'web' is invalid: expected a sandbox with content in /var/lib/libvirt/filesystems/web", id="no content"),
         pytest.param(
             "system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
-            "level: 's0:c1,c2' is not allowed; the level of the content, which is labelled system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
+            "level: 's0:c1,c2' is invalid: expected the level of the content, which is labelled system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
             id="content at another level",
         ),
-        pytest.param("system_u:object_r:virt_sandbox_root_t:s0", "level: 's0:c1,c2' is not allowed", id="content at no level"),
-        pytest.param("system_u:object_r:var_lib_t:s0:c1,c2", "level: 's0:c1,c2' is not allowed", id="content of another type"),
+        pytest.param("system_u:object_r:virt_sandbox_root_t:s0", "level: 's0:c1,c2' is invalid", id="content at no level"),
+        pytest.param("system_u:object_r:var_lib_t:s0:c1,c2", "level: 's0:c1,c2' is invalid", id="content of another type"),
     ],
 )
 def test_content_is_there_and_at_the_sandboxes_level(

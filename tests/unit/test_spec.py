@@ -247,7 +247,8 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
 def test_refusals_name_option_value_and_what_is_allowed(service: MakeSpec, option: str, value: Any, allowed: str) -> None:
     with pytest.raises(OptionError) as caught:
         service(**{option: value})
-    assert str(caught.value) == f"{option}: {value!r} is not allowed; {allowed}"
+    given = f"{value!r} is invalid: " if value != [] else ""
+    assert str(caught.value) == f"{option}: {given}expected {allowed}"
 
 
 ONE_OF = "a device with one of read_bandwidth, write_bandwidth, read_operations, write_operations"
@@ -256,32 +257,32 @@ ONE_OF = "a device with one of read_bandwidth, write_bandwidth, read_operations,
 @pytest.mark.parametrize(
     ("io", "message"),
     [
-        pytest.param({"weight": 0}, f"io.weight: 0 is not allowed; {WEIGHT}", id="weight"),
-        pytest.param({"devices": [{}]}, "io.devices[0].device: None is not allowed; a value is required", id="no device"),
-        pytest.param({"devices": [{"device": "vda"}]}, f"io.devices[0].device: 'vda' is not allowed; {ABSOLUTE}", id="relative"),
+        pytest.param({"weight": 0}, f"io.weight: 0 is invalid: expected {WEIGHT}", id="weight"),
+        pytest.param({"devices": [{}]}, "io.devices[0].device: expected a value is required", id="no device"),
+        pytest.param({"devices": [{"device": "vda"}]}, f"io.devices[0].device: 'vda' is invalid: expected {ABSOLUTE}", id="relative"),
         pytest.param(
             {"devices": [{"device": "/dev/a b"}]},
-            "io.devices[0].device: '/dev/a b' is not allowed; an absolute path without spaces, quotes, '$', '%' and '\\'",
+            "io.devices[0].device: '/dev/a b' is invalid: expected an absolute path without spaces, quotes, '$', '%' and '\\'",
             id="device with a space",
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda", "read_bandwidth": "1MB/s"}]},
-            f"io.devices[0].read_bandwidth: '1MB/s' is not allowed; {SIZE}",
+            f"io.devices[0].read_bandwidth: '1MB/s' is invalid: expected {SIZE}",
             id="unit",
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda", "write_operations": 0}]},
-            "io.devices[0].write_operations: 0 is not allowed; operations a second from 1 to 1000000000",
+            "io.devices[0].write_operations: 0 is invalid: expected operations a second from 1 to 1000000000",
             id="no operation",
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda"}]},
-            f"io.devices[0]: '/dev/vda' is not allowed; {ONE_OF}",
+            f"io.devices[0]: '/dev/vda' is invalid: expected {ONE_OF}",
             id="no limit",
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda", "read_operations": 1}, {"device": "//dev/vda", "read_operations": 2}]},
-            "io.devices[0].device: '/dev/vda' is not allowed; each device once",
+            "io.devices[0].device: '/dev/vda' is invalid: expected each device once",
             id="twice",
         ),
     ],
@@ -301,40 +302,40 @@ IDENTIFIER = "letters, digits, '_', '.' and '-'"
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        pytest.param({"type": "bridge"}, "network[1].type: 'bridge' is not allowed; one of dhcp, static", id="type"),
+        pytest.param({"type": "bridge"}, "network[1].type: 'bridge' is invalid: expected one of dhcp, static", id="type"),
         pytest.param(
-            {"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: ['10.0.0.2/24'] is not allowed; {NO_STATIC}", id="dhcp, address"
+            {"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: ['10.0.0.2/24'] is invalid: expected {NO_STATIC}", id="dhcp, address"
         ),
-        pytest.param({"gateway": "10.0.0.1"}, f"network[1].gateway: '10.0.0.1' is not allowed; {NO_STATIC}", id="dhcp, gateway"),
-        pytest.param(
-            {"type": "static"}, "network[1].addresses: [] is not allowed; at least one address when type is static", id="static, none"
-        ),
+        pytest.param({"gateway": "10.0.0.1"}, f"network[1].gateway: '10.0.0.1' is invalid: expected {NO_STATIC}", id="dhcp, gateway"),
+        pytest.param({"type": "static"}, "network[1].addresses: expected at least one address when type is static", id="static, none"),
         pytest.param(
             {"type": "static", "addresses": ["10.0.0.2"]},
-            f"network[1].addresses: ['10.0.0.2'] is not allowed; {PREFIX}; '10.0.0.2' is none",
+            f"network[1].addresses: ['10.0.0.2'] is invalid: expected {PREFIX}; '10.0.0.2' is none",
             id="no prefix",
         ),
         pytest.param(
             {"type": "static", "addresses": ["fe80::1%x\ny/64"]},
-            f"network[1].addresses: ['fe80::1%x\\ny/64'] is not allowed; {PREFIX}; 'fe80::1%x\\ny/64' is none",
+            f"network[1].addresses: ['fe80::1%x\\ny/64'] is invalid: expected {PREFIX}; 'fe80::1%x\\ny/64' is none",
             id="scope with a newline",
         ),
         pytest.param(
             {"type": "static", "addresses": ["10.0.0.2/33"]},
-            f"network[1].addresses: ['10.0.0.2/33'] is not allowed; {PREFIX} (",
+            f"network[1].addresses: ['10.0.0.2/33'] is invalid: expected {PREFIX} (",
             id="prefix",
         ),
         pytest.param(
-            {**STATIC, "gateway": "fe80::1%x\ny"}, "network[1].gateway: 'fe80::1%x\\ny' is not allowed; an IP address", id="scope"
+            {**STATIC, "gateway": "fe80::1%x\ny"}, "network[1].gateway: 'fe80::1%x\\ny' is invalid: expected an IP address", id="scope"
         ),
-        pytest.param({**STATIC, "gateway": "gw"}, "network[1].gateway: 'gw' is not allowed; an IP address", id="gateway by name"),
-        pytest.param({"mac": "52:54:00:12:34"}, f"network[1].mac: '52:54:00:12:34' is not allowed; {MAC}", id="short MAC"),
-        pytest.param({"mac": "52:54:00:12:34:5g"}, f"network[1].mac: '52:54:00:12:34:5g' is not allowed; {MAC}", id="MAC"),
-        pytest.param({"mac": "52:54:00:12:34:56\n"}, f"network[1].mac: '52:54:00:12:34:56\\n' is not allowed; {MAC}", id="MAC, newline"),
-        pytest.param({"mac": "01:00:5e:00:00:01"}, f"network[1].mac: '01:00:5e:00:00:01' is not allowed; {MAC}", id="multicast MAC"),
-        pytest.param({"source": "a'/><x"}, f'network[1].source: "a\'/><x" is not allowed; {IDENTIFIER}', id="source with XML"),
-        pytest.param({"source": "-a"}, f"network[1].source: '-a' is not allowed; {IDENTIFIER}", id="source like an option"),
-        pytest.param({"source": "../a"}, f"network[1].source: '../a' is not allowed; {IDENTIFIER}", id="source that climbs"),
+        pytest.param({**STATIC, "gateway": "gw"}, "network[1].gateway: 'gw' is invalid: expected an IP address", id="gateway by name"),
+        pytest.param({"mac": "52:54:00:12:34"}, f"network[1].mac: '52:54:00:12:34' is invalid: expected {MAC}", id="short MAC"),
+        pytest.param({"mac": "52:54:00:12:34:5g"}, f"network[1].mac: '52:54:00:12:34:5g' is invalid: expected {MAC}", id="MAC"),
+        pytest.param(
+            {"mac": "52:54:00:12:34:56\n"}, f"network[1].mac: '52:54:00:12:34:56\\n' is invalid: expected {MAC}", id="MAC, newline"
+        ),
+        pytest.param({"mac": "01:00:5e:00:00:01"}, f"network[1].mac: '01:00:5e:00:00:01' is invalid: expected {MAC}", id="multicast MAC"),
+        pytest.param({"source": "a'/><x"}, f'network[1].source: "a\'/><x" is invalid: expected {IDENTIFIER}', id="source with XML"),
+        pytest.param({"source": "-a"}, f"network[1].source: '-a' is invalid: expected {IDENTIFIER}", id="source like an option"),
+        pytest.param({"source": "../a"}, f"network[1].source: '../a' is invalid: expected {IDENTIFIER}", id="source that climbs"),
     ],
 )
 def test_refusals_of_an_interface_name_its_number(service: MakeSpec, network: dict[str, Any], message: str) -> None:
@@ -362,7 +363,7 @@ def test_private_paths(content: MakeSpec, private: list[str], normal: list[str])
 
 def test_content_may_be_found_from_units(content: MakeSpec) -> None:
     assert content(units=["b@", "a"])["units"] == ["a.service", "b@web.service"]
-    with pytest.raises(OptionError, match=r"units: .* is not allowed; names of systemd units"):
+    with pytest.raises(OptionError, match=r"units: .* is invalid: expected names of systemd units"):
         content(units=["/etc/passwd"])
 
 
@@ -376,14 +377,14 @@ def test_files_are_named_once_and_lie_in_private_places(content: MakeSpec) -> No
     (file,) = content(files=[{"path": "/etc//a.conf", "mode": "600"}])["files"]
     assert file == {"path": "/etc/a.conf", "content": "", "mode": "0600"}
     for files, message in (
-        ([{"path": "/usr/a"}], f"files[0].path: '/usr/a' is not allowed; {ROOTS}"),
-        ([{"path": "/etc/a"}, {"path": "/etc/../a"}], f"files[1].path: '/etc/../a' is not allowed; {ABSOLUTE}"),
-        ([{"path": "/etc/a"}, {"path": "/etc/a"}], "files[1].path: '/etc/a' is not allowed; each file once"),
-        ([{"path": "/etc/a", "mode": 416}], f"files[0].mode: 416 is not allowed; {QUOTED}"),
-        ([{"path": "/etc/hosts"}], f"files[0].path: '/etc/hosts' is not allowed; {WRITTEN_BY_IT}"),
-        ([{"path": DROP_IN}], f"files[0].path: {DROP_IN!r} is not allowed; {WRITTEN_BY_IT}"),
-        ([{"path": "/etc/ssl/certs/a.pem"}], f"files[0].path: '/etc/ssl/certs/a.pem' is not allowed; {FOLLOWED}"),
-        ([{"path": "/etc/a", "mode": "u=rw"}], "files[0].mode: 'u=rw' is not allowed; a mode as three digits, such as 0644"),
+        ([{"path": "/usr/a"}], f"files[0].path: '/usr/a' is invalid: expected {ROOTS}"),
+        ([{"path": "/etc/a"}, {"path": "/etc/../a"}], f"files[1].path: '/etc/../a' is invalid: expected {ABSOLUTE}"),
+        ([{"path": "/etc/a"}, {"path": "/etc/a"}], "files[1].path: '/etc/a' is invalid: expected each file once"),
+        ([{"path": "/etc/a", "mode": 416}], f"files[0].mode: 416 is invalid: expected {QUOTED}"),
+        ([{"path": "/etc/hosts"}], f"files[0].path: '/etc/hosts' is invalid: expected {WRITTEN_BY_IT}"),
+        ([{"path": DROP_IN}], f"files[0].path: {DROP_IN!r} is invalid: expected {WRITTEN_BY_IT}"),
+        ([{"path": "/etc/ssl/certs/a.pem"}], f"files[0].path: '/etc/ssl/certs/a.pem' is invalid: expected {FOLLOWED}"),
+        ([{"path": "/etc/a", "mode": "u=rw"}], "files[0].mode: 'u=rw' is invalid: expected a mode as three digits, such as 0644"),
     ):
         with pytest.raises(OptionError) as caught:
             content(files=files)
@@ -408,7 +409,7 @@ ROOTS = "paths below /etc, /var, /home, /root, /srv"
 def test_private_paths_stay_below_their_roots(content: MakeSpec, path: str, allowed: str) -> None:
     with pytest.raises(OptionError) as caught:
         content(private=["/etc/httpd", path])
-    assert str(caught.value) == f"private: ['/etc/httpd', {path!r}] is not allowed; {allowed}"
+    assert str(caught.value) == f"private: ['/etc/httpd', {path!r}] is invalid: expected {allowed}"
 
 
 # The spec file
@@ -432,18 +433,18 @@ WRITTEN = "a spec as sandbox_service writes it"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param('{"format": 2, "sandbox": {}}', "web.sandbox: 2 is not allowed; a spec of format 1", id="format"),
-        pytest.param("", f"web.sandbox: '' is not allowed; {WRITTEN}", id="empty"),
-        pytest.param("[]", f"web.sandbox: '[]' is not allowed; {WRITTEN}", id="list"),
-        pytest.param("{}", f"web.sandbox: '{{}}' is not allowed; {WRITTEN}", id="no format"),
-        pytest.param('{"format": 1}', f"web.sandbox: '{{\"format\": 1}}' is not allowed; {WRITTEN}", id="no sandbox"),
+        pytest.param('{"format": 2, "sandbox": {}}', "web.sandbox: 2 is invalid: expected a spec of format 1", id="format"),
+        pytest.param("", f"web.sandbox: '' is invalid: expected {WRITTEN}", id="empty"),
+        pytest.param("[]", f"web.sandbox: '[]' is invalid: expected {WRITTEN}", id="list"),
+        pytest.param("{}", f"web.sandbox: '{{}}' is invalid: expected {WRITTEN}", id="no format"),
+        pytest.param('{"format": 1}', f"web.sandbox: '{{\"format\": 1}}' is invalid: expected {WRITTEN}", id="no sandbox"),
         pytest.param(
-            '{"format": 1, "sandbox": []}', f'web.sandbox: \'{{"format": 1, "sandbox": []}}\' is not allowed; {WRITTEN}', id="no dict"
+            '{"format": 1, "sandbox": []}', f'web.sandbox: \'{{"format": 1, "sandbox": []}}\' is invalid: expected {WRITTEN}', id="no dict"
         ),
         pytest.param('{"format": 1, "sandbox": {"name": 5}}', "web.sandbox: ", id="a number as name"),
         pytest.param('{"format": 1, "sandbox": {"name": "a", "path": 5}}', "web.sandbox: ", id="a number as path"),
         pytest.param('{"format": 1, "sandbox": {"name": "a", "network": [5]}}', "web.sandbox: ", id="a number as network"),
-        pytest.param('{"format": 1, "sandbox": {"name": "../a"}}', "name: '../a' is not allowed; 1 to 50", id="a bad name"),
+        pytest.param('{"format": 1, "sandbox": {"name": "../a"}}', "name: '../a' is invalid: expected 1 to 50", id="a bad name"),
     ],
 )
 def test_another_file_is_refused_by_its_name(text: str, message: str) -> None:

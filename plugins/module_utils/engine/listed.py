@@ -43,7 +43,7 @@ def about(name: str, parameters: Mapping[str, Any], function: Callable[..., T], 
     except OptionError as error:
         if parameters["name"] is not None:
             raise
-        raise type(error)(f"{name}: {error.option}", error.value, error.allowed) from error
+        raise error.about(name) from error
 
 
 def not_yet(reason: object) -> str:

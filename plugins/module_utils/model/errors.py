@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can go wrong, as types: every message names the option, the value and what is allowed."""
+"""What can go wrong, as types: every message names the option, the value and what is expected."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ class SandboxError(Exception):
 
 
 class OptionError(SandboxError):
-    """A value that an option does not take."""
+    """A value that an option does not take.
 
-    def __init__(self, option: str, value: object, allowed: str) -> None:
-        super().__init__(f"{option}: {value!r} is not allowed; {allowed}")
+    ``expected`` completes "expected …", without a full stop; ``advice`` is a sentence of its own that says what to do.
+    """
+
+    def __init__(self, option: str, value: object, expected: str, advice: str = "") -> None:
+        given = "" if value is None or value == [] or value == () else f"{value!r} is invalid: "
+        super().__init__(f"{option}: {given}expected {expected}" + (f". {advice}" if advice else ""))
         self.option = option
         self.value = value
-        self.allowed = allowed
+        self.expected = expected
+        self.advice = advice
+
+    def about(self, place: str) -> OptionError:
+        """The same error, with what it is about in front of the option."""
+        return type(self)(f"{place}: {self.option}", self.value, self.expected, self.advice)
 
 
 class MissingError(OptionError):

@@ -60,7 +60,7 @@ def _spec(item: Mapping[str, Any], where: str) -> dict[str, Any]:
         content_spec({**role, **given})
         return service_spec({**role, **given})
     except OptionError as error:
-        raise OptionError(f"{where}: {error.option}", error.value, error.allowed) from error
+        raise error.about(where) from error
 
 
 def _check_levels(spec: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:

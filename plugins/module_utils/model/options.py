@@ -56,7 +56,7 @@ def argument_spec(options: Iterable[Option]) -> dict[str, dict[str, Any]]:
 def normalise(options: Iterable[Option], parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The parameters in their one canonical form, defaults filled in.
 
-    Raises ``OptionError`` naming the first option whose value is not allowed.
+    Raises ``OptionError`` naming the first option whose value is invalid.
     """
     return {option.name: _normal(option, parameters.get(option.name), prefix + option.name) for option in options}
 
