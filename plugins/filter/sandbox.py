@@ -16,15 +16,22 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.virt.sandbox.plugins.module_utils.model import fleet
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SEPARATION, SERVICE
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import names
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import (
+    ContentRequest,
+    ContentSpec,
+    Separation,
+    ServiceRequest,
+    ServiceSpec,
+)
 
-_CONTENT = {option.name for option in CONTENT}
-_SERVICE = {option.name for option in SERVICE} | {"state", "stale", "wait"}
+_CONTENT = names(ContentSpec, ContentRequest) - {"state"}
+_SERVICE = names(ServiceSpec, ServiceRequest)
 _OBJECTS = {
     "label": {"name", "level"},
     "content": _CONTENT,
     "service": _SERVICE,
-    "isolation": {option.name for option in SEPARATION},
+    "isolation": names(Separation),
     "role": _CONTENT | _SERVICE | {"discover"},
 }
 _LISTS = ("units", "private", "files")

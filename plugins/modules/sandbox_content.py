@@ -299,16 +299,11 @@ failures:
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import content_run, listed
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COMMON, CONTENT
-
-STATE = Option("state", default="present", choices=("present", "absent"))
-FOREIGN = Option("foreign", default="report", choices=("report", "fix", "fail", "keep"))
-UPDATE = Option("update", default="report", choices=("report", "take", "keep"))
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ContentRequest, ContentSpec
 
 
 def main() -> None:
-    run_module(listed.arguments((*CONTENT, STATE), argument_spec((FOREIGN, UPDATE, *COMMON))), content_run.run)
+    run_module(listed.arguments((ContentSpec, ContentRequest), (content_run.Run,)), content_run.run)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.options import 
 
 
 def main() -> None:
-    run_module({"argument_spec": argument_spec(info_run.OPTIONS), "supports_check_mode": True}, info_run.run)
+    run_module({"argument_spec": argument_spec(info_run.Run), "supports_check_mode": True}, info_run.run)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.options import 
 
 
 def main() -> None:
-    keywords = {"argument_spec": argument_spec(isolation_run.OPTIONS), "supports_check_mode": True}
+    keywords = {"argument_spec": argument_spec(isolation_run.Run), "supports_check_mode": True}
     run_module(keywords, isolation_run.run, bindings=("selinux",))
 
 

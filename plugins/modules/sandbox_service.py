@@ -571,18 +571,11 @@ failures:
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed, service_run
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import COMMON, SERVICE
-
-STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
-STATE = Option("state", default="started", choices=STATES)
-WAIT = Option("wait", type="dict", default={}, suboptions=(Option("ports", type="list", elements="int", default=[]),))
-STALE = Option("stale", default="ignore", choices=("ignore", "restart"))
-TIMEOUT = Option("timeout", type="int", default=300)
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceRequest, ServiceSpec
 
 
 def main() -> None:
-    run_module(listed.arguments((*SERVICE, STATE, STALE, WAIT), argument_spec((TIMEOUT, *COMMON))), service_run.run)
+    run_module(listed.arguments((ServiceSpec, ServiceRequest), (service_run.Run,)), service_run.run)
 
 
 if __name__ == "__main__":

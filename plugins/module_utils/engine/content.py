@@ -5,104 +5,112 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from ..host import file_contexts, ssh, systemd
-from ..host import image as images
+from ..host import ssh, systemd
 from ..model import layout
-from ..model.content_plan import Image, Labelled, Observed, Source, foreign, level_of, no_longer_declared
+from ..model.content_plan import Observed, Written, foreign, level_of, no_longer_declared, number_of
+from ..model.content_steps import Labelled, Source
 from ..model.errors import OptionError, SandboxError
+from ..model.mcs import Level
 from ..model.private_paths import below
-from . import outdated, tree
-from .apply import Action
+from ..model.spec import ContentSpec, FileEntry
+from . import outdated, stores, tree
 from .discover import NOTHING, Discovered
-from .files import unlink, write_file
-from .observe import content_context, followed
+from .files import write_file
+from .observe import content_context, followed, numbers, numbers_in
 
 _LARGEST = 1 << 20
 
 
-def place(spec: Mapping[str, Any], running: bool, owners: Mapping[str, str]) -> Observed:
+def place(spec: ContentSpec, running: bool, owners: Mapping[Level, str]) -> Observed:
     """What stands where the content is to be, without a look into it."""
-    paths = layout.of(spec)
-    image = observe_image(paths)
+    paths = spec.paths
     return Observed(
         manifest=record(paths),
-        exists=os.path.lexists(paths.image if image else paths.root),
+        stored=stores.observe(paths),
         half_made=os.path.lexists(paths.building) or os.path.lexists(paths.building_image),
-        image=image,
         running=running,
         owners=owners,
     )
 
 
 def observe(
-    spec: Mapping[str, Any], running: bool, owners: Mapping[str, str], source: Source | None = None, discovered: Discovered = NOTHING
+    spec: ContentSpec, running: bool, owners: Mapping[Level, str], source: Source | None = None, discovered: Discovered = NOTHING
 ) -> Observed:
     """A content tree as it is: read only, and quick where everything is right. ``source``: what it is to be a clone of."""
-    paths = layout.of(spec)
+    paths = spec.paths
     seen = place(spec, running, owners)
     gone = no_longer_declared(spec, seen.manifest)
     seen = dataclasses.replace(
         seen,
-        unknown=[path for path in spec["private"] if not os.path.lexists(path) and (path in gone or not _has(paths.root, path))],
+        unknown=[path for path in spec.private if not os.path.lexists(path) and (path in gone or not _has(paths.root, path))],
         source=source,
         left_out=discovered.left_out,
         missed=discovered.missed,
     )
     if not seen.exists:
         return _to_be_built(spec, seen)
-    if seen.manifest is None or (seen.image and not seen.image.mounted):
-        return dataclasses.replace(seen, unknown=())
-    report = tree.scan(paths.root, expected=layout.expected_context(spec["file_type"], spec["level"]))
+    if seen.manifest is None or not seen.stored.readable:
+        return dataclasses.replace(seen, unknown=(), **_own_accounts(spec, ""))
+    return _look_inside(spec, seen, discovered)
+
+
+def _look_inside(spec: ContentSpec, seen: Observed, discovered: Discovered) -> Observed:
+    paths = spec.paths
+    report = tree.scan(paths.root, expected=expected(spec))
     files, accounts = outdated.observe(
-        paths.root, spec["private"], outdated.copied(paths.copied), outdated.without(discovered.left_out, spec["files"])
+        paths.root, spec.private, outdated.copied(paths.copied), outdated.without(discovered.left_out, spec.files)
     )
     return dataclasses.replace(
         seen,
         top_context=content_context(paths.root),
-        missing=[path for path in spec["private"] if not _has(paths.root, path)],
+        missing=[path for path in spec.private if not _has(paths.root, path)],
         unmounted=[path for path in followed() if not _has(paths.root, path)],
         mislabelled=[Labelled(entry.path, entry.actual, entry.expected) for entry in report.mislabelled if not _same_but_user(entry)],
         foreign_links=report.foreign_links,
         outdated=files,
         accounts=accounts,
-        files=_files(paths.root, [file["path"] for file in spec["files"]]),
-        directories=[file["path"] for file in spec["files"] if tree.kind(paths.root, file["path"].lstrip("/")) == "directory"],
+        files=_files(paths.root, [file.path for file in spec.files]),
+        directories=[file.path for file in spec.files if tree.kind(paths.root, file.path.lstrip("/")) == "directory"],
+        **_own_accounts(spec, paths.root),
     )
+
+
+def _own_accounts(spec: ContentSpec, root: str) -> dict[str, Any]:
+    """The users and groups that a sandbox has, or will have from its host, where the play names any."""
+    return {**numbers(root or "/")} if spec.files else {}
+
+
+def expected(spec: ContentSpec) -> Callable[[str, int], str]:
+    """What label each entry of the content is to carry."""
+    return layout.expected_context(spec.file_type, spec.level)
 
 
 def record(paths: layout.Layout) -> dict[str, Any] | None:
     """What was recorded of a tree when it was made; nothing where none is ours."""
     text = systemd.read(paths.manifest)
-    return json.loads(text) if text else None
+    try:
+        return dict(json.loads(text)) if text is not None else None
+    except (ValueError, TypeError) as error:
+        raise SandboxError(f"{paths.manifest} is damaged ({error}). Restore it from a backup.") from error
 
 
-def observe_image(paths: layout.Layout) -> Image | None:
-    """The image that the content is in, or what is left of one; nothing where it is a directory."""
-    text = systemd.read(paths.mount_path)
-    there = os.path.lexists(paths.image)
-    if text is None and not there:
-        return None
-    enabled = systemd.show([paths.mount])[paths.mount].get("UnitFileState") == "enabled"
-    return Image(images.size_of(paths.image) if there else 0, os.path.ismount(paths.root), enabled, text)
-
-
-def _to_be_built(spec: Mapping[str, Any], seen: Observed) -> Observed:
+def _to_be_built(spec: ContentSpec, seen: Observed) -> Observed:
     """What is known of content before it is there."""
     origin = seen.source.root if seen.source else None
     unknown = [path for path in seen.unknown if not (origin and _has(origin, path))]
-    copied = [file["path"] for file in spec["files"] if below(file["path"], spec["private"]) or file["path"] in spec["private"]]
+    copied = [file.path for file in spec.files if below(file.path, spec.private) or file.path in spec.private]
     needed = 0
-    if spec["method"] == "image":
+    if stores.STORES[spec.method].bounded:
         base = [origin] if origin else [f"/etc/{path}" for path in layout.BASE_ETC]
-        needed = sum(_blocks(path) for path in [*base, *spec["private"]] if path and os.path.lexists(path))
-    return dataclasses.replace(seen, unknown=unknown, needed=needed, directories=[path for path in copied if os.path.isdir(path)])
+        needed = sum(_blocks(path) for path in [*base, *spec.private] if path and os.path.lexists(path))
+    directories = [path for path in copied if os.path.isdir(path)]
+    return dataclasses.replace(seen, unknown=unknown, needed=needed, directories=directories, **_own_accounts(spec, origin or ""))
 
 
 def _blocks(top: str) -> int:
@@ -124,36 +132,37 @@ def _size(path: str) -> int:
     return min(-(-status.st_size // 4096) * 4096, max(status.st_blocks * 512, 4096) if status.st_size else 0)
 
 
-def observe_source(name: str, running: bool, owners: Mapping[str, str]) -> Source:
+def observe_source(name: str, running: bool, owners: Mapping[Level, str]) -> Source:
     """The content that is to be cloned, by the name of its sandbox."""
     suffix = ".json"
     known = [entry[: -len(suffix)] for entry in systemd.names(layout.CONTENT) if entry.endswith(suffix) and entry.count(".") == 1]
-    text = systemd.read(f"{layout.CONTENT}/{name}{suffix}")
-    root = json.loads(text)["path"] if text else None
+    manifest = record(layout.Layout(name, layout.FILESYSTEMS))
+    root = manifest["path"] if manifest else None
     if root is None or not os.path.isdir(root):
-        return Source(known=known)
+        return Source(name, known=known)
     level = level_of(content_context(root))
     if not level:
-        return Source(root, strangers=["/"], known=known)
-    owner = {"name": name, "path": os.path.dirname(root), "level": str(level)}
+        return Source(name, root, strangers=["/"], known=known)
     file_type = (tree.read_label(root, "etc") or ":::").split(":")[2]
-    report = tree.scan(root, expected=layout.expected_context(file_type, str(level)))
+    owner = ContentSpec(name=name, path=os.path.dirname(root), level=level, file_type=file_type)
+    report = tree.scan(root, expected=expected(owner))
     entries = [Labelled(entry.path, entry.actual, entry.expected) for entry in report.mislabelled]
     strangers = [entry["path"] for entry in foreign(owner, entries, owners)] + [f"/{path}" for path in report.foreign_links]
-    return Source(root, layout.of(owner).copied, running, strangers, known)
+    return Source(name, root, owner.paths.copied, running, strangers, known)
 
 
-def _files(root: str, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Content and mode of those that are root's plain files; anything else, and what cannot be read, counts as something to replace."""
+def _files(root: str, paths: Iterable[str]) -> dict[str, Written]:
+    """Those that are plain files; anything else, and what cannot be read, counts as something to replace."""
     found = {}
     for path in paths:
         inside = path.lstrip("/")
         status = tree.lstat(root, inside)
-        if status is not None and tree.kind_of(status.st_mode) == "file" and (status.st_uid, status.st_gid) == (0, 0):
+        if status is not None and tree.kind_of(status.st_mode) == "file":
             with contextlib.suppress(tree.TreeError):
                 data = tree.read_file(root, inside, _LARGEST) if status.st_size <= _LARGEST else None
                 if data is not None:
-                    found[path] = data.decode("utf-8", "replace"), f"{status.st_mode & 0o7777:04o}"
+                    text = data.decode("utf-8", "replace")
+                    found[path] = Written(text, f"{status.st_mode & 0o7777:04o}", status.st_uid, status.st_gid)
     return found
 
 
@@ -166,115 +175,36 @@ def _has(root: str, path: str) -> bool:
     return os.path.isdir(root) and tree.exists(root, path.lstrip("/"))
 
 
-def actions(running: Callable[[], set[str]]) -> dict[str, Action]:
-    """What the steps of a sandbox's content are; ``running`` tells which sandboxes run by now."""
-
-    def build_or_clone(source_name: str | None = None, **arguments: Any) -> None:
-        make = build_image if "image" in arguments else build_directory
-        make(**arguments, check=lambda: _require_stopped(source_name, running))
-
-    return {
-        "write": write_file,
-        "forget": forget,
-        "build": build_or_clone,
-        "daemon_reload": lambda **_ignored: systemd.daemon_reload(),
-        "mount": mount,
-        "unmount": lambda unit, **_ignored: systemd.disable_now(unit),
-        "unlink": unlink,
-        "grow": lambda image, root, size, **_ignored: images.grow(image, root, size),
-        "copy": copy,
-        "files": write_files,
-        "remove_files": remove_files,
-        "mount_point": mount_point,
-        "relabel": relabel,
-        "rules": lambda add, remove, **_ignored: file_contexts.change(add, remove),
-        "accounts": accounts,
-        "take": take,
-        "keep": keep,
-        "remove": remove,
-    }
+def require_stopped(source: Source | None, running: Collection[str]) -> None:
+    """What is cloned must not have been started since it was looked at."""
+    if source is not None and source.name in running:
+        raise OptionError("clone_of", source.name, f"a sandbox that is stopped. {source.name} was started meanwhile")
 
 
-def _require_stopped(name: str | None, running: Callable[[], set[str]]) -> None:
-    if name is not None and name in running():
-        raise OptionError("clone_of", name, f"a sandbox that is stopped; {name} was started meanwhile")
-
-
-def build_directory(building: str, root: str, **arguments: Any) -> None:
-    """Make the tree beside its place, and move it there when it is whole."""
-    _begin(building)
-    build(building, **arguments)
-    os.rename(building, root)
-
-
-def build_image(building: str, building_image: str, root: str, image: str, size: int, **arguments: Any) -> None:
-    """The same in an image, which takes its name when it is whole; nothing is left of one that is too small."""
-    remove([building, building_image])
-    _begin(building)
-    try:
-        images.make(building_image, size)
-        images.mount(building_image, building)
-        try:
-            build(building, **arguments)
-        except (SandboxError, OSError) as error:
-            if _no_space(error):
-                raise OptionError("size", size, f"a size that the content fits in ({error})") from error
-            raise
-        images.unmount(building)
-        os.rmdir(building)
-    except BaseException:
-        remove([building, building_image])
-        raise
-    os.rename(building_image, image)
-    os.makedirs(root, mode=0o700, exist_ok=True)
-
-
-def _no_space(error: BaseException | None) -> bool:
-    while error is not None and getattr(error, "errno", None) != errno.ENOSPC:
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
-def _begin(building: str) -> None:
-    """An empty place, whatever an interrupted run has left there."""
-    remove([building])
-    os.makedirs(os.path.dirname(building), mode=0o700, exist_ok=True)
-    os.mkdir(building, 0o700)
-
-
-def mount(root: str, unit: str, **_ignored: Any) -> None:
-    os.makedirs(root, mode=0o700, exist_ok=True)
-    systemd.enable_now(unit)
-
-
-def build(
-    building: str, name: str, private: Sequence[str], without: Sequence[str], files: Sequence[Mapping[str, str]],
-    file_type: str, level: str, copied: str,
-    source: str | None = None, source_copied: str = "", check: Callable[[], None] = lambda: None,
-) -> None:  # fmt: skip
-    """Fill the empty place of a tree, and label it."""
-    expected = layout.expected_context(file_type, level)
-    os.setxattr(building, "security.selinux", expected("", 0).encode())
-    os.chmod(building, 0o755)
-    top = tree.open_top(building)
+def build(place: str, spec: ContentSpec, source: Source | None, without: Sequence[str], check: Callable[[], None]) -> None:
+    """Fill the empty place of a tree, and label it; ``check`` is called before anything is read, and after."""
+    label = expected(spec)
+    os.setxattr(place, "security.selinux", label("", 0).encode())
+    os.chmod(place, 0o755)
+    top = tree.open_top(place)
     try:
         check()
-        if source:
-            _clone(top, name, source, expected)
+        if source and source.root:
+            _clone(top, spec.name, source.root, label)
         else:
-            _from_host(top, expected)
+            _from_host(top, label)
         for path in followed():
             if not tree.exists(top, path.lstrip("/")):
-                _mount_point(top, path, expected)
-        for path in private:
-            _copy(top, path, expected, required=True, without=frozenset(without))
-        not_the_hosts = outdated.without(without, files)
-        known = outdated.of_new_tree(top, private, outdated.copied(source_copied) if source else None, not_the_hosts)
-        _write_files(top, files, expected)
+                _mount_point(top, path, label)
+        for path in spec.private:
+            _copy(top, path, label, required=True, without=frozenset(without))
+        not_the_hosts = outdated.without(without, spec.files)
+        known = outdated.of_new_tree(top, spec.private, outdated.copied(source.copied) if source else None, not_the_hosts)
+        _write_files(top, spec.files, label)
     finally:
         os.close(top)
     check()
-    write_file(copied, outdated.dump(known), 0o600)
+    write_file(spec.paths.copied, outdated.dump(known), 0o600)
 
 
 def _from_host(top: int, expected: Any) -> None:
@@ -348,39 +278,52 @@ def _parents(top: int, relpath: str, expected: Any) -> None:
             tree.make_dir(top, done, mode=status.st_mode & 0o7777, uid=status.st_uid, gid=status.st_gid, context=expected(done, 0))
 
 
-def copy(root: str, source: str, without: Sequence[str], file_type: str, level: str, copied: str, **_ignored: Any) -> None:
+@contextlib.contextmanager
+def _opened(spec: ContentSpec) -> Iterator[int]:
+    top = tree.open_top(spec.paths.root)
+    try:
+        yield top
+    finally:
+        os.close(top)
+
+
+def copy(spec: ContentSpec, source: str, without: Sequence[str]) -> None:
     """One more private path of the host, into a tree that exists."""
-    top = tree.open_top(root)
-    try:
+    with _opened(spec) as top:
         tree.clean_leftovers(top)
-        _copy(top, source, layout.expected_context(file_type, level), required=True, without=frozenset(without))
-    finally:
-        os.close(top)
-    known = outdated.with_path(outdated.copied(copied), source, root, outdated.without(without, ()))
-    write_file(copied, outdated.dump(known), 0o600)
+        _copy(top, source, expected(spec), required=True, without=frozenset(without))
+    paths = spec.paths
+    known = outdated.with_path(outdated.copied(paths.copied), source, paths.root, outdated.without(without, ()))
+    write_file(paths.copied, outdated.dump(known), 0o600)
 
 
-def write_files(root: str, files: Iterable[Mapping[str, str]], file_type: str, level: str, **_ignored: Any) -> None:
+def write_files(spec: ContentSpec, files: Iterable[FileEntry]) -> None:
     """The files that a play declares."""
-    top = tree.open_top(root)
-    try:
-        _write_files(top, files, layout.expected_context(file_type, level))
-    finally:
-        os.close(top)
+    with _opened(spec) as top:
+        _write_files(top, files, expected(spec))
 
 
-def _write_files(top: int, files: Iterable[Mapping[str, str]], expected: Any) -> None:
+def _write_files(top: int, files: Iterable[FileEntry], label: Any) -> None:
+    known = numbers_in(top)
     for file in files:
-        path = file["path"].lstrip("/")
+        path = file.path.lstrip("/")
         parent = os.path.dirname(path)
         if not tree.exists(top, parent):
-            tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=expected(parent, 0), parents=True)
+            tree.make_dir(top, parent, mode=0o755, uid=0, gid=0, context=label(parent, 0), parents=True)
         if tree.kind(top, path) not in ("", "file", "directory"):
             tree.remove(top, path)
-        tree.write_file(top, path, file["content"].encode(), mode=int(file["mode"], 8), uid=0, gid=0, context=expected(path, 0))
+        uid, gid = (_number(value, known[kind], path) for value, kind in ((file.owner, "users"), (file.group, "groups")))
+        tree.write_file(top, path, file.content.encode(), mode=int(file.mode, 8), uid=uid, gid=gid, context=label(path, 0))
 
 
-def remove_files(root: str, paths: Iterable[str], **_ignored: Any) -> None:
+def _number(value: str, known: Mapping[str, str], path: str) -> int:
+    number = number_of(value, known)
+    if number is None:
+        raise SandboxError(f"/{path}: the sandbox does not have {value} any more")
+    return number
+
+
+def remove_files(root: str, paths: Iterable[str]) -> None:
     top = tree.open_top(root)
     try:
         for path in paths:
@@ -391,46 +334,13 @@ def remove_files(root: str, paths: Iterable[str], **_ignored: Any) -> None:
         os.close(top)
 
 
-def accounts(root: str, file_type: str, level: str, users: Any, groups: Any, members: Any, **_ignored: Any) -> None:
-    """The host's new system accounts."""
-    outdated.add_accounts(root, layout.expected_context(file_type, level), users, groups, members)
-
-
-def take(root: str, copied: str, file_type: str, level: str, files: Iterable[Mapping[str, Any]], **_ignored: Any) -> None:
-    """What the host has newer, in place of what was copied from it before."""
-    write_file(copied, outdated.dump(outdated.take(root, copied, layout.expected_context(file_type, level), files)), 0o600)
-
-
-def keep(copied: str, paths: Iterable[str], **_ignored: Any) -> None:
-    write_file(copied, outdated.dump(outdated.keep(copied, paths)), 0o600)
-
-
-def mount_point(root: str, source: str, file_type: str, level: str, **_ignored: Any) -> None:
+def make_place(spec: ContentSpec, source: str) -> None:
     """The place of one more path of the host that the sandbox's /etc follows."""
-    top = tree.open_top(root)
-    try:
-        _mount_point(top, source, layout.expected_context(file_type, level))
-    finally:
-        os.close(top)
+    with _opened(spec) as top:
+        _mount_point(top, source, expected(spec))
 
 
-def relabel(root: str, file_type: str, level: str, paths: Iterable[str], **_ignored: Any) -> None:
+def relabel(spec: ContentSpec, paths: Iterable[str]) -> None:
     """Give the named entries their context; what else is wrong by now is the next run's."""
     wanted = frozenset(paths)
-    tree.relabel(root, layout.expected_context(file_type, level), wanted=lambda entry: entry.path in wanted)
-
-
-def forget(paths: Iterable[str], **_ignored: Any) -> None:
-    for path in paths:
-        unlink(path)
-
-
-def remove(paths: Iterable[str], **_ignored: Any) -> None:
-    """Trees, and images with what is mounted of them."""
-    for path in paths:
-        if os.path.lexists(f"{path}.img"):
-            images.unmount(path)
-        if os.path.isdir(path) and not os.path.islink(path):
-            tree.remove_tree(path)
-        else:
-            unlink(path)
+    tree.relabel(spec.paths.root, expected(spec), wanted=lambda entry: entry.path in wanted)

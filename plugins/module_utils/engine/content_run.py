@@ -8,162 +8,249 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import file_contexts, selinux, systemd
-from ..host.libvirt_lxc import Lxc
+from ..host import declarations, file_contexts, selinux, systemd
 from ..model import content_plan, layout, unit_file
-from ..model.content_plan import Observed, Source
-from ..model.errors import ContentError, OptionError, StepError
+from ..model.content_plan import FOREIGN, Observed
+from ..model.content_steps import Source
+from ..model.errors import ContentError, OptionError, SandboxError, StepError
+from ..model.mcs import Level
+from ..model.options import build, option
+from ..model.outdated import UPDATE
 from ..model.plan import Plan
-from ..model.spec import PROCESS_TYPE, content_spec
+from ..model.spec import PROCESS_TYPE, Common, ContentRequest, ContentSpec, Identity, content_spec
 from ..model.values import printable
-from . import content, inside, listed
-from .apply import apply, report_failures, require_root
-from .declared import declared_specs
+from . import content, inside, levels, listed
+from .apply import apply, report_failures, require_root, unexpected
 from .discover import NOTHING, Discovered, discover
-from .tree import TreeError
+from .hands import ContentHands
+from .host import SandboxHost, opened
 
-# a spec, and the state that it is to be in
-Wanted = tuple[dict[str, Any], str]
+
+@dataclasses.dataclass(frozen=True)
+class Run(Common):
+    """What holds for a whole run of ``sandbox_content``."""
+
+    update: str = option(
+        "report", choices=UPDATE,
+        help="""
+            What to do about files of C(/etc) that have changed on the host since they were copied from it, because a package was
+            updated or because somebody edited them. They are returned in RV(outdated).
+
+            V(report) warns and changes nothing. V(take) updates the files that the sandbox has not changed, removes those that
+            the host has removed, and reports those that were changed on both sides. V(keep) keeps the sandbox's files, and
+            reports a file again only when it changes on the host again. Use it after merging by hand.
+
+            A running service reads a new file when it is reloaded or restarted.
+
+            New system accounts of the host are always added, without a password. An account that was removed in the sandbox stays
+            removed. CA certificates and alternatives are the host's own. The linker's cache is that of the sandbox's last start.
+            """,
+    )  # fmt: skip
+    foreign: str = option(
+        "report", choices=FOREIGN,
+        help="""
+            What to do about entries that carry categories which are not the sandbox's. They are returned in RV(foreign), with the
+            owner of their level.
+
+            V(report) warns and leaves them. V(fix) relabels them. V(fail) fails before anything is changed. V(keep) leaves them
+            silently.
+
+            Entries that carry another type, or no category, are always relabelled. So are all entries when the sandbox's level
+            has changed.
+            """,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Content as it is to be, and what this run does with it."""
+
+    spec: ContentSpec
+    request: ContentRequest
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def present(self) -> bool:
+        return self.request.state != "absent"
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_content`` returns."""
     require_root()
-    wanted = [(listed.about(item["name"], parameters, content_spec, item), item["state"]) for item in listed.items(parameters)]
-    owners = _levels(wanted, parameters["registry"], check_mode)
-    if parameters["require_enforcing"]:
-        for spec, state in wanted:
-            if state == "present":
-                selinux.require(PROCESS_TYPE, spec["file_type"], spec["level"])
-    not_yet: list[str] = []  # what a run that is only predicted cannot know
-    seen, lost = _observe(wanted, parameters, owners, check_mode, not_yet)
-    wanted = [(spec, state) for spec, state in wanted if spec["name"] in seen]
-    plan, refused = _plan(wanted, parameters, seen, check_mode, not_yet)
-    failures = lost + refused + ([] if check_mode else apply(plan, content.actions(_running)))
-    result = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary()}
-    result.update(_report([spec for spec, _state in wanted], parameters, seen, owners, not_yet))
-    return report_failures(result, failures)
+    settings = build(Run, parameters)
+    wanted = [_wanted(item, parameters) for item in listed.items(parameters)]
+    with opened(settings.registry) as host:
+        present = [one.spec for one in wanted if one.present]
+        if present:
+            filled = levels.filled(present, host.levels, settings.registry, host.declared.specs, check_mode)
+            named = {spec.name: spec for spec in filled}
+            wanted = [dataclasses.replace(one, spec=named.get(one.name, one.spec)) for one in wanted]
+            for spec in filled:
+                selinux.require(PROCESS_TYPE, spec.file_type, spec.level, enforcing=settings.require_enforcing)
+        result = ContentRun(host, wanted, parameters, settings, check_mode).carried_out()
+        result["warnings"] = host.warnings() + result["warnings"]
+        return result
 
 
-def _observe(
-    wanted: Sequence[Wanted], parameters: Mapping[str, Any], owners: Mapping[str, str], check_mode: bool, not_yet: list[str]
-) -> tuple[dict[str, Observed], list[StepError]]:
-    """Each sandbox's content as it is, by name, with what is found for it on the host; what root inside has made unreadable fails alone."""
-    running = _running()
-    # In check mode a task before this one has not stopped what is to be absent, and would have.
-    stopped = {spec["name"] for spec, state in wanted if check_mode and state == "absent"}
-    made: dict[str, layout.Layout] = {}
-    seen, lost = {}, []
-    for spec, state in wanted:
-        name, runs = spec["name"], spec["name"] in running - stopped
-        if state == "absent":
-            seen[name] = content.place(spec, runs, owners)
-            continue
-        try:
-            source = _source(spec, running, owners, made)
-            found = _found(spec, source, parameters, check_mode, not_yet)
-            seen[name] = content.observe(spec, runs, owners, source, found)
-            made[name] = layout.of(spec)
-        except TreeError as error:
-            lost.append(StepError(name, "observe", str(error)))
-    return seen, lost
+def _wanted(item: Mapping[str, Any], parameters: Mapping[str, Any]) -> Wanted:
+    request = listed.about(item["name"], parameters, build, ContentRequest, item)
+    if request.state == "absent":  # of what goes only its name and place are of account
+        identity = listed.about(item["name"], parameters, build, Identity, {**item, "level": None})
+        return Wanted(ContentSpec(name=identity.name, path=identity.path), request)
+    return Wanted(listed.about(item["name"], parameters, content_spec, item), request)
 
 
-def _found(spec: dict[str, Any], source: Source | None, parameters: Mapping[str, Any], check_mode: bool, not_yet: list[str]) -> Discovered:
-    try:
-        return listed.about(spec["name"], parameters, _discover, spec, source)
-    except OptionError as error:
-        if not _to_come(spec, check_mode):
-            raise
-        not_yet.append(str(error))
-        return NOTHING
+class ContentRun:
+    """A run over the content of sandboxes of one host: observed, checked, planned, carried out, reported."""
 
+    def __init__(self, host: SandboxHost, wanted: Sequence[Wanted], parameters: Mapping[str, Any], settings: Run, check_mode: bool) -> None:
+        self.host, self.wanted, self.parameters, self.settings, self.check_mode = host, wanted, parameters, settings, check_mode
+        self.owners = self._owners()
+        self.not_yet: list[str] = []  # what a run that is only predicted cannot know
+        self.failures: list[StepError] = []
+        self.seen: dict[str, Observed] = {}
+        self.made: dict[str, layout.Layout] = {}  # what this run makes, or will have made
 
-def _plan(
-    wanted: Sequence[Wanted], parameters: Mapping[str, Any], seen: dict[str, Observed], check_mode: bool, not_yet: list[str]
-) -> tuple[Plan, list[StepError]]:
-    """The steps, and the sandboxes that get none because of what root inside has made of their content."""
-    plan, refused = _plan_rules(wanted), []
-    for spec, state in wanted:
-        one = seen[spec["name"]]
-        if state == "present":
-            if one.unknown and _to_come(spec, check_mode):
-                not_yet.append(f"{spec['name']}: private: {', '.join(one.unknown)} not on the host")
-                one = seen[spec["name"]] = dataclasses.replace(one, unknown=())
+    def _owners(self) -> dict[Level, str]:
+        """Whose each level is, the sandboxes of this run included."""
+        present = {one.name: one.spec for one in self.wanted if one.present}
+        return self.host.levels.whose({**self.host.declared.specs, **present}) if present else {}
+
+    def carried_out(self) -> dict[str, Any]:
+        self._observe()
+        plan = self._plan()
+        if not self.check_mode:
+            for one in self.wanted:
+                declarations.record(one.name, one.request.declaration)
+            self.failures += apply(plan, ContentHands(self.host))
+        result = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), **self._report()}
+        return report_failures(result, self.failures)
+
+    def _observe(self) -> None:
+        """Each sandbox's content as it is; what cannot be looked at is that sandbox's failure alone."""
+        specs = []
+        for one in self.wanted:
             try:
-                listed.about(spec["name"], parameters, content_plan.check, spec, one, parameters["foreign"])
-            except ContentError as error:
-                refused.append(StepError(spec["name"], "check", str(error)))
-                continue
-        plan.extend(content_plan.plan_content(spec, state, one, parameters["foreign"], parameters["update"]))
-    return plan, refused
+                spec = self._observe_one(one)
+            except OptionError:
+                raise
+            except (SandboxError, OSError) as error:
+                self.failures.append(StepError(one.name, "observe", str(error)))
+            except Exception as error:  # whatever it is, the other sandboxes go on
+                self.failures.append(StepError(one.name, "observe", unexpected(error)))
+            else:
+                specs.append(dataclasses.replace(one, spec=spec))
+        self.wanted = specs
+
+    def _observe_one(self, one: Wanted) -> ContentSpec:
+        """Look at it; returns its spec with the private paths that its units add."""
+        # In check mode a task before this one has not stopped what is to be absent, and would have.
+        runs = one.name in self.host.running and not (self.check_mode and not one.present)
+        if not one.present:
+            self.seen[one.name] = content.place(one.spec, runs, self.owners)
+            return one.spec
+        source = self._source(one.spec)
+        found = self._found(one.spec, source)
+        spec = dataclasses.replace(one.spec, private=tuple(sorted({*one.spec.private, *found.paths})))
+        self.seen[one.name] = content.observe(spec, runs, self.owners, source, found)
+        self.made[one.name] = spec.paths
+        return spec
+
+    def _source(self, spec: ContentSpec) -> Source | None:
+        """What is to be cloned, if anything; it may be what the same run makes first."""
+        origin = spec.clone_of
+        if origin is None or os.path.lexists(spec.paths.root):
+            return None
+        source = content.observe_source(origin, origin in self.host.running, self.owners)
+        if source.root is None and origin in self.made:
+            return Source(origin, self.made[origin].root, self.made[origin].copied)
+        return source
+
+    def _found(self, spec: ContentSpec, source: Source | None) -> Discovered:
+        """What the units of a sandbox add to its private paths."""
+        declared = tuple((file.path, file.content) for file in spec.files)
+        own = _own_units(spec, source, self.host)
+        try:
+            return listed.about(spec.name, self.parameters, discover, spec.units, spec.private, declared, own)
+        except OptionError as error:
+            if not _to_come(spec, self.check_mode):
+                raise
+            self.not_yet.append(str(error))
+            return NOTHING
+
+    def _plan(self) -> Plan:
+        """The steps; what root inside has made of a sandbox's content keeps that one from getting any."""
+        plan = self._plan_rules()
+        for one in self.wanted:
+            seen = self.seen[one.name]
+            if one.present:
+                if seen.unknown and _to_come(one.spec, self.check_mode):
+                    self.not_yet.append(f"{one.name}: private: {', '.join(seen.unknown)} not on the host")
+                    seen = self.seen[one.name] = dataclasses.replace(seen, unknown=())
+                try:
+                    listed.about(one.name, self.parameters, content_plan.check, one.spec, seen, self.settings.foreign)
+                except ContentError as error:
+                    self.failures.append(StepError(one.name, "check", str(error)))
+                    continue
+            plan.extend(content_plan.plan_content(one.spec, one.request.state, seen, self.settings.foreign, self.settings.update))
+        return plan
+
+    def _plan_rules(self) -> Plan:
+        """Rules by which a relabel of the host leaves content alone that is not in the usual place, for all of a run at once."""
+        if selinux.mode() == "disabled":
+            return Plan()
+        there = {one.spec.paths.root: one.name for one in self.wanted if one.present}
+        going = {one.spec.paths.root: one.name for one in self.wanted if not one.present}
+        ours = file_contexts.local_rules() if going else []
+        return content_plan.plan_rules(
+            add={root: there[root] for root in file_contexts.labelled(there)},
+            remove={root: name for root, name in going.items() if file_contexts.rule(root) in ours},
+        )
+
+    def _report(self) -> dict[str, Any]:
+        """What is to be known of the content beside what was done."""
+        seen = {one.name: self.seen[one.name] for one in self.wanted}
+        strangers = {
+            one.name: content_plan.foreign(one.spec, seen[one.name].mislabelled, self.owners, seen[one.name].top_context)
+            for one in self.wanted
+        }
+        outdated = {name: content_plan.reported(known.outdated, known.accounts, self.settings.update) for name, known in seen.items()}
+        report: dict[str, Any] = {
+            "foreign": {name: entries for name, entries in strangers.items() if entries},
+            "foreign_links": {
+                name: [printable(path) for path in known.foreign_links] for name, known in seen.items() if known.foreign_links
+            },
+            "outdated": {name: left for name, left in outdated.items() if left},
+            "private": {one.name: list(one.spec.private) for one in self.wanted},
+            "left_out": {name: list(known.left_out) for name, known in seen.items() if known.left_out},
+            "paths": {one.name: one.spec.paths.root for one in self.wanted},
+        }
+        warnings = [listed.not_yet(reason) for reason in self.not_yet]
+        warnings += [_outdated(name, entries) for name, entries in report["outdated"].items()]
+        warnings += [_missed(name, path) for name, known in seen.items() for path in known.missed]
+        if self.settings.foreign == "report":
+            warnings += [_warning(name, entry) for name, entries in report["foreign"].items() for entry in entries[:5]]
+        return {**report, "warnings": warnings}
 
 
-def _plan_rules(wanted: Sequence[Wanted]) -> Plan:
-    """Rules by which a relabel of the host leaves content alone that is not in the usual place, for all of a run at once."""
-    if selinux.mode() == "disabled":
-        return Plan()
-    there = {layout.of(spec).root: spec["name"] for spec, state in wanted if state == "present"}
-    going = {layout.of(spec).root: spec["name"] for spec, state in wanted if state == "absent"}
-    ours = file_contexts.local_rules() if going else []
-    return content_plan.plan_rules(
-        add={root: there[root] for root in file_contexts.labelled(there)},
-        remove={root: name for root, name in going.items() if file_contexts.rule(root) in ours},
-    )
-
-
-def _report(
-    specs: Sequence[Mapping[str, Any]],
-    parameters: Mapping[str, Any],
-    seen: Mapping[str, Observed],
-    owners: Mapping[str, str],
-    not_yet: Sequence[str],
-) -> dict[str, Any]:
-    """What is to be known of the content beside what was done."""
-    mode, update = parameters["foreign"], parameters["update"]
-    strangers = {}
-    for spec in specs:
-        one = seen[spec["name"]]
-        strangers[spec["name"]] = content_plan.foreign(spec, one.mislabelled, owners, one.top_context)
-    report: dict[str, Any] = {
-        "foreign": {name: entries for name, entries in strangers.items() if entries},
-        "foreign_links": {name: [printable(path) for path in one.foreign_links] for name, one in seen.items() if one.foreign_links},
-        "outdated": {name: left for name, one in seen.items() if (left := content_plan.reported(one.outdated, one.accounts, update))},
-        "private": {spec["name"]: list(spec["private"]) for spec in specs},
-        "left_out": {name: list(one.left_out) for name, one in seen.items() if one.left_out},
-        "paths": {spec["name"]: layout.of(spec).root for spec in specs},
-    }
-    warnings = [listed.not_yet(reason) for reason in not_yet]
-    warnings += [_outdated(name, entries) for name, entries in report["outdated"].items()]
-    warnings += [_missed(name, path) for name, one in seen.items() for path in one.missed]
-    if mode == "report":
-        warnings += [_warning(name, entry) for name, entries in report["foreign"].items() for entry in entries[:5]]
-    return {**report, "warnings": warnings}
-
-
-def _to_come(spec: Mapping[str, Any], check_mode: bool) -> bool:
+def _to_come(spec: ContentSpec, check_mode: bool) -> bool:
     """Whether a task before may only have announced the package from which the content is to be built."""
-    return check_mode and not os.path.lexists(layout.of(spec).root)
+    return check_mode and not os.path.lexists(spec.paths.root)
 
 
-def _discover(spec: dict[str, Any], source: Source | None) -> Discovered:
-    """What the units of a sandbox add to its private paths."""
-    declared = tuple((file["path"], file["content"]) for file in spec["files"])
-    found = discover(tuple(spec["units"]), tuple(spec["private"]), declared, _own_units(spec, source))
-    spec["private"] = sorted({*spec["private"], *found.paths})
-    return found
-
-
-def _own_units(spec: Mapping[str, Any], source: Source | None) -> tuple[str, ...]:
+def _own_units(spec: ContentSpec, source: Source | None, host: SandboxHost) -> tuple[str, ...]:
     """The units that the content has, or had before root inside took them away: then sandbox_service says so."""
-    elsewhere = [name for name in spec["units"] if not systemd.unit_file(name)]
+    elsewhere = [name for name in spec.units if not systemd.unit_file(name)]
     if not elsewhere:
         return ()
-    paths = layout.of(spec)
+    paths = spec.paths
     going = content_plan.no_longer_declared(spec, content.record(paths))
     root = source.root if source and source.root else paths.root
-    declared = declared_specs()
-    before = {name for one in (spec["name"], spec["clone_of"]) if one in declared for name in declared[one]["units"]}
+    declared = host.declared.specs
+    before = {name for one in (spec.name, spec.clone_of or "") if one in declared for name in declared[one].units}
     # what is to be cloned may be made by this run
     to_come = source is not None and source.root is not None and not os.path.isdir(root)
     has = [name for name in elsewhere if to_come or name in before or (os.path.isdir(root) and inside.own_unit(root, name))]
@@ -172,30 +259,6 @@ def _own_units(spec: Mapping[str, Any], source: Source | None) -> tuple[str, ...
 
 def _missed(name: str, path: str) -> str:
     return f"{name}: {path} stays outside: not everybody may read it, and no package brought it as it is; name it in private to copy it"
-
-
-def _levels(wanted: Sequence[Wanted], registry: str, check_mode: bool) -> dict[str, str]:
-    for spec, state in wanted:
-        if state == "absent" and spec["level"] is None:
-            spec["level"] = "s0"  # nothing is labelled any more
-    return listed.with_levels([spec for spec, state in wanted if state != "absent"], registry, check_mode)
-
-
-def _source(spec: Mapping[str, Any], running: set[str], owners: Mapping[str, str], made: Mapping[str, layout.Layout]) -> Source | None:
-    """What is to be cloned, if anything; it may be what the same run makes first."""
-    origin = spec["clone_of"]
-    if origin is None or os.path.lexists(layout.of(spec).root):
-        return None
-    source = content.observe_source(origin, origin in running, owners)
-    return Source(made[origin].root, made[origin].copied) if source.root is None and origin in made else source
-
-
-def _running() -> set[str]:
-    lxc = Lxc()
-    try:
-        return {name for name, domain in lxc.domains().items() if domain.active}
-    finally:
-        lxc.close()
 
 
 def _warning(name: str, entry: Mapping[str, Any]) -> str:

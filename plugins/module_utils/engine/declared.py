@@ -3,25 +3,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from typing import Any
+from collections.abc import Mapping
 
 from ..host import systemd
 from ..model import layout
 from ..model.errors import SandboxError
-from ..model.spec import load
+from ..model.spec import ServiceSpec, load
+
+_SUFFIX = ".sandbox"
 
 
-def declared_specs(strict: bool = True) -> dict[str, dict[str, Any]]:
-    """The specs of this host's sandboxes, by name; one that is none is an error, or left out."""
-    suffix = ".sandbox"
-    names = [name[: -len(suffix)] for name in systemd.names(layout.SPECS) if name.endswith(suffix)]
-    found = {}
-    for name in names:
-        path = os.path.join(layout.SPECS, name + suffix)
-        try:
-            found[name] = load(systemd.read(path), path)
-        except SandboxError:
-            if strict:
-                raise
-    return found
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """The specs by name, and of those that cannot be read the reason."""
+
+    specs: Mapping[str, ServiceSpec]
+    damaged: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def warnings(self) -> list[str]:
+        """What a run over other sandboxes does not know."""
+        return [
+            f"{name}: its spec cannot be read, so its level, addresses and ports were not compared with others: {reason}"
+            for name, reason in self.damaged.items()
+        ]
+
+
+def declared() -> Declared:
+    """All specs of this host. One that cannot be read is that sandbox's trouble alone."""
+    specs, damaged = {}, {}
+    for file in systemd.names(layout.SPECS):
+        if file.endswith(_SUFFIX):
+            name, path = file[: -len(_SUFFIX)], os.path.join(layout.SPECS, file)
+            try:
+                text = systemd.read(path)
+                if text is not None:
+                    specs[name] = load(text, path)
+            except (SandboxError, OSError) as error:
+                damaged[name] = str(error)
+    return Declared(specs, damaged)

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..host import audit, cgroup, policy_rules, processes
-from ..host.libvirt_lxc import Lxc
 from ..host.policy_file import PolicyFile
-from ..model import denial, layout
+from ..model import denial
 from ..model.addresses import resolve
 from ..model.errors import SandboxError
 from ..model.observed import Host, Observed
-from ..model.options import Option, normalise
+from ..model.options import build, older_defaults, option, plain
 from ..model.service_plan import plan_service
-from ..model.spec import REGISTRY
-from . import listed, observe
+from ..model.spec import REGISTRY, ServiceSpec
+from . import levels, listed, observe
 from .apply import require_root
-from .declared import declared_specs
+from .host import SandboxHost, opened
 
 _STATES = {
     "active": "running",
@@ -40,44 +39,45 @@ def _hours(value: float) -> float:
     return value
 
 
-OPTIONS = (Option("name"), Option("denials", type="float", default=24, normalise=_hours), Option("registry", default=REGISTRY))
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What ``sandbox_info`` is asked."""
+
+    name: str | None = option()
+    denials: float = option(24, type="float", normal=_hours)
+    registry: str = option(REGISTRY)
 
 
-def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_info`` returns."""
-    del check_mode
     require_root()
-    options = normalise(OPTIONS, parameters)
-    every = declared_specs()
-    specs = _specs(every, options["name"])
-    lxc = Lxc()
-    try:
-        facts = _with_addresses(observe.host(specs.values(), lxc), every)
-        seen = observe.sandboxes(list(specs.values()), lxc.domains(), facts, every)
-    finally:
-        lxc.close()
-    shown = {name: _one(spec, seen[name], facts) for name, spec in specs.items()}
-    denied, left_out = _denials(every, specs, options)
-    for name, one in shown.items():
-        one["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
-        one["denials_left_out"] = left_out.get(specs[name]["level"], 0)
-    return {"changed": False, "sandboxes": shown}
+    asked = build(Run, parameters)
+    with opened(asked.registry, locked=False) as host:
+        every = host.declared.specs
+        specs = {name: every[name] for name in listed.chosen(asked.name, every)}
+        facts = _with_addresses(observe.facts(specs.values(), host), every)
+        seen, failures = observe.sandboxes(list(specs.values()), host, observe.Look(facts))
+        shown = {name: _shown(specs[name], observed, facts) for name, observed in seen.items()}
+        denied, left_out = _denials(every, specs, asked)
+        for name, sandbox in shown.items():
+            sandbox["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
+            sandbox["denials_left_out"] = left_out.get(str(specs[name].level), 0)
+        return {"changed": False, "sandboxes": shown, "warnings": [*_damaged(host), *map(str, failures)]}
 
 
-def _specs(known: dict[str, dict[str, Any]], only: str | None) -> dict[str, dict[str, Any]]:
-    """The declared specs by name; a name that is not declared is an error."""
-    return {name: known[name] for name in listed.chosen(only, known)}
+def _damaged(host: SandboxHost) -> list[str]:
+    return [f"{name}: its spec cannot be read, so it is not shown: {reason}" for name, reason in host.declared.damaged.items()]
 
 
 def _denials(
-    every: Mapping[str, Mapping[str, Any]], shown: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any]
+    every: Mapping[str, ServiceSpec], shown: Mapping[str, ServiceSpec], asked: Run
 ) -> tuple[list[denial.Explained], Mapping[str, int]]:
     """What SELinux denied to the sandboxes that are shown, explained, and how many events of each level were left out."""
-    if not options["denials"]:
+    if not asked.denials:
         return [], {}
-    owners = listed.level_owners(every, options["registry"])
-    types = {spec["process_type"] for spec in every.values()}
-    found = audit.denials(options["denials"], types, {spec["level"] for spec in shown.values()})
+    owners = {str(level): name for level, name in levels.known(asked.registry).whose(every).items()}
+    types = {spec.process_type for spec in every.values()}
+    found = audit.denials(asked.denials, types, {str(spec.level) for spec in shown.values()})
     return denial.explain(denial.parse(found.records), owners, types, _booleans), found.left_out
 
 
@@ -95,7 +95,7 @@ def _policy() -> PolicyFile | None:
         return None
 
 
-def _with_addresses(facts: Host, specs: Mapping[str, Mapping[str, Any]]) -> Host:
+def _with_addresses(facts: Host, specs: Mapping[str, ServiceSpec]) -> Host:
     """With the addresses of all sandboxes; without, where two are declared at one."""
     try:
         return dataclasses.replace(facts, resolved=resolve(list(specs.values()), [], facts.networks))
@@ -103,14 +103,15 @@ def _with_addresses(facts: Host, specs: Mapping[str, Mapping[str, Any]]) -> Host
         return facts
 
 
-def _one(spec: Mapping[str, Any], seen: Observed, facts: Host) -> dict[str, Any]:
-    name, paths = spec["name"], layout.of(spec)
+def _shown(spec: ServiceSpec, seen: Observed, facts: Host) -> dict[str, Any]:
+    name, paths = spec.name, spec.paths
     running = seen.active is not None
     return {
-        "spec": dict(spec),
+        "spec": plain(spec),
+        "older_defaults": older_defaults(spec, spec.defaults),
         "state": _STATES.get(seen.unit.get("ActiveState", ""), "stopped"),
         "enabled": seen.enabled,
-        "units": _units(name, spec) if running and spec["units"] else {},
+        "units": _units(spec) if running and spec.units else {},
         "exit_code": _exit_code(spec, seen),
         "addresses": processes.addresses(name) if running else [],
         "processes": processes.of_sandbox(name, paths.cgroup) if running else [],
@@ -120,22 +121,22 @@ def _one(spec: Mapping[str, Any], seen: Observed, facts: Host) -> dict[str, Any]
     }
 
 
-def _exit_code(spec: Mapping[str, Any], seen: Observed) -> int | None:
+def _exit_code(spec: ServiceSpec, seen: Observed) -> int | None:
     """The code with which a command ended since the host has booted."""
-    return int(seen.code) if spec["command"] and not seen.running and seen.code else None
+    return int(seen.code) if spec.command and not seen.running and seen.code else None
 
 
-def _units(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
+def _units(spec: ServiceSpec) -> dict[str, str]:
     try:
-        return processes.units_inside(name, spec["units"])
+        return processes.units_inside(spec.name, spec.units)
     except SandboxError:
-        return dict.fromkeys(spec["units"], "unknown")
+        return dict.fromkeys(spec.units, "unknown")
 
 
-def _drift(spec: Mapping[str, Any], seen: Observed, facts: Host) -> list[str]:
+def _drift(spec: ServiceSpec, seen: Observed, facts: Host) -> list[str]:
     if seen.unreadable:
         return [f"look at the content: {seen.unreadable}"]
-    missing = [unit for unit in spec["units"] if not seen.systemd(facts).unit_paths[unit]]
+    missing = [unit for unit in spec.units if not seen.systemd(facts).unit_paths[unit]]
     if missing:
         return [f"find {unit}" for unit in missing]
-    return [step.name for step in plan_service(spec, "present", seen, facts)]
+    return [step.title for step in plan_service(spec, "present", seen, facts)]

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..host import systemd
 from ..model import layout, unit, unit_file
 from ..model.observed import Host
+from ..model.spec import ServiceSpec
 from ..model.unit_file import UnitFile
 from . import tree
 
@@ -23,13 +24,13 @@ _LIMIT = 65536
 _MOST = 64
 
 
-def observe(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, Any]:
+def observe(root: str, spec: ServiceSpec, facts: Host) -> dict[str, Any]:
     """The units that it has itself, what stands where the spec determines the files, and what is said of the units beside."""
     top = tree.open_top(root)
     try:
-        own = _own_units(top, _looked_for(spec["units"], facts.systemd))
+        own = _own_units(top, _looked_for(spec.units, facts.systemd))
         units = facts.systemd.with_own(own)
-        brought = units.brought_by(spec["units"])
+        brought = units.brought_by(spec.units)
         drop_ins = {one.name: list(_drop_ins(top, one.name)) for one in brought}
         programs = {one.name: unit_file.programs(unit_file.with_drop_ins(one, drop_ins[one.name]))[:_MOST] for one in brought}
         return {
@@ -42,10 +43,10 @@ def observe(root: str, spec: Mapping[str, Any], facts: Host) -> dict[str, Any]:
         os.close(top)
 
 
-def has_program(top: int, program: str, spec: Mapping[str, Any]) -> bool:
+def has_program(top: int, program: str, spec: ServiceSpec) -> bool:
     """Whether a program is in the content or in the host's /usr. What is mounted, or behind a link, may have it or not."""
     path = "/" + posixpath.normpath(program).lstrip("/")
-    if any(f"{path}/".startswith(f"{mount['target']}/") for mount in spec["mounts"]):
+    if any(f"{path}/".startswith(f"{mount.target}/") for mount in spec.mounts):
         return True
     shared = (*layout.SHARED, *layout.FOLLOWED, *(f"/{link}" for link in layout.LINKS))
     if path.startswith(tuple(f"{place}/" for place in shared)):
@@ -99,7 +100,7 @@ def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     """What stands where the spec determines the files inside, and what an earlier spec left there."""
     there = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
     there |= {path for path in tree.names(top, f"{_UNITS}/multi-user.target.wants") if _OURS.match(path)}
-    there |= {f"{path}/{unit.DROP_IN}" for path in tree.names(top, _UNITS) if path.endswith(".d")} | {unit.SYSUSERS}
+    there |= {f"{path}/{layout.DROP_IN}" for path in tree.names(top, _UNITS) if path.endswith(".d")} | {unit.SYSUSERS}
     found = {path: value(top, path) for path in sorted({*wanted, *there})}
     return {path: seen for path, seen in found.items() if seen is not None}
 

@@ -15,17 +15,20 @@ from ..host.policy_file import PolicyFile
 from ..model import isolation
 from ..model.errors import SandboxError
 from ..model.isolation import Judge, Leak, Subject
-from ..model.options import Option, normalise
-from ..model.spec import SEPARATION
+from ..model.options import build, option
+from ..model.spec import Separation, ServiceSpec
 from . import listed
 from .apply import require_root
-from .declared import declared_specs
+from .declared import declared
 
-OPTIONS = (
-    Option("name"),
-    Option("policy", type="path"),
-    Option("sandboxes", type="list", elements="dict", suboptions=SEPARATION),
-)
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What ``sandbox_isolation_info`` is asked."""
+
+    name: str | None = option()
+    policy: str | None = option(type="path")
+    sandboxes: tuple[Separation, ...] | None = option(type="list", elements="dict", of=Separation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +39,13 @@ class Policy:
     knows: Callable[[str], bool]
 
 
-def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     """What ``sandbox_isolation_info`` returns."""
-    del check_mode
-    path = parameters["policy"]
+    asked = build(Run, parameters)
+    path = asked.policy
     policy = _of_the_kernel() if path is None else _of_a_file(path)
-    subjects = _subjects(parameters)
-    names = listed.chosen(
-        parameters["name"], [one.name for one in subjects], "this host" if parameters["sandboxes"] is None else "the play"
-    )
+    subjects = _subjects(asked)
+    names = listed.chosen(asked.name, [one.name for one in subjects], "this host" if asked.sandboxes is None else "the play")
     chosen = [one for one in subjects if one.name in names]
     for one in chosen:
         _require_known(one, policy)
@@ -79,13 +80,14 @@ def _of_a_file(path: str) -> Policy:
     return Policy(policy.granted, policy.knows)
 
 
-def _subjects(parameters: Mapping[str, Any]) -> list[Subject]:
-    if parameters["sandboxes"] is None:
+def _subjects(asked: Run) -> list[Subject]:
+    specs: Sequence[ServiceSpec | Separation]
+    if asked.sandboxes is None:
         require_root()
-        specs = list(declared_specs().values())
+        specs = list(declared().specs.values())
     else:
-        specs = normalise(OPTIONS, parameters)["sandboxes"]
-    listed.check_once(spec["name"] for spec in specs)
+        specs = asked.sandboxes
+    listed.check_once(spec.name for spec in specs)
     return [Subject.of(spec) for spec in specs]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..host import selinux
 from ..model.errors import SandboxError
+from .apply import unexpected
 
 Runner = Callable[[Mapping[str, Any], bool], dict[str, Any]]
 
@@ -22,6 +24,8 @@ def run_module(keywords: Mapping[str, Any], runner: Runner, bindings: Sequence[s
         result = runner(module.params, module.check_mode)
     except SandboxError as error:
         module.fail_json(msg=str(error))
+    except Exception as error:  # the last net: nobody is to read a traceback in place of a message
+        module.fail_json(msg=unexpected(error), exception=traceback.format_exc())
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     if result.get("failed"):

@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ..host import selinux
-from ..model import layout
-from ..model.mounts import Seen, taken
+from ..model.context import Context
+from ..model.mounts import Mount, Seen, taken
+from ..model.spec import ServiceSpec
 from . import tree
 from .tree_fd import READ_AT_ONCE
 
@@ -23,26 +23,26 @@ _WRITE = {"directory": ("dir write", "dir add_name", "file write"), "file": ("fi
 _MOUNT = "system_u:system_r:mount_t:s0"
 
 
-def observe(spec: Mapping[str, Any], root: str, everyone: Iterable[Mapping[str, Any]]) -> dict[str, Seen]:
+def observe(spec: ServiceSpec, root: str, everyone: Iterable[ServiceSpec]) -> dict[str, Seen]:
     """Each mount of a spec as the host and the sandbox's content have it, by its target; ``everyone``: all that are declared."""
-    others = [other for other in everyone if other["name"] != spec["name"]]
-    return {mount["target"]: _one(spec, mount, root, others) for mount in spec["mounts"]}
+    others = [other for other in everyone if other.name != spec.name]
+    return {mount.target: _one(spec, mount, root, others) for mount in spec.mounts}
 
 
-def _one(spec: Mapping[str, Any], mount: Mapping[str, Any], root: str, others: Iterable[Mapping[str, Any]]) -> Seen:
-    point = _point(root, mount["target"].lstrip("/")) if os.path.isdir(root) else ""
-    if mount["type"] == "ram":
+def _one(spec: ServiceSpec, mount: Mount, root: str, others: Iterable[ServiceSpec]) -> Seen:
+    point = _point(root, mount.target.lstrip("/")) if os.path.isdir(root) else ""
+    if mount.type == "ram":
         return Seen(point=point)
-    source = mount["source"]
+    source = mount.source or ""
     kind = _kind(source)
     context = _context(source) if kind else ""
     real = os.path.realpath(source)
-    relabelled = mount["relabel"] and kind == "directory" and real == source
+    relabelled = mount.relabel and kind == "directory" and real == source
     return Seen(
         source=kind,
         real=real,
         context=context,
-        denied="" if mount["relabel"] else _denied(spec, mount, kind, context),
+        denied="" if mount.relabel else _denied(spec, mount, kind, context),
         mislabelled=_mislabelled(spec, source) if relabelled else 0,
         point=point,
         taken=taken(mount, others),
@@ -72,13 +72,13 @@ def _context(path: str) -> str:
         return ""
 
 
-def _denied(spec: Mapping[str, Any], mount: Mapping[str, Any], kind: str, context: str) -> str:
+def _denied(spec: ServiceSpec, mount: Mount, kind: str, context: str) -> str:
     """What the sandbox may not do with a source, or mount with an image, as the kernel says; nothing where there is no SELinux to ask."""
     kind = "file" if kind == "image" else kind
-    process = _MOUNT if mount["type"] == "image" else layout.process_context(spec["process_type"], spec["level"])
+    process = _MOUNT if mount.type == "image" else str(Context.process(spec.process_type, spec.level))
     if kind not in _READ or selinux.mode() == "disabled" or (process == _MOUNT and not selinux.knows(_MOUNT)):
         return ""
-    needed = _READ[kind] + (() if mount["read_only"] else _WRITE[kind])
+    needed = _READ[kind] + (() if mount.read_only else _WRITE[kind])
     if not context:
         return ", ".join(needed)
     return ", ".join(one for one in needed if not selinux.decide(process, context, *one.split())["allowed"])
@@ -99,8 +99,8 @@ def _point(root: str, path: str) -> str:
         os.close(top)
 
 
-def _mislabelled(spec: Mapping[str, Any], source: str) -> int:
-    context = layout.object_context(spec["file_type"], spec["level"])
+def _mislabelled(spec: ServiceSpec, source: str) -> int:
+    context = str(Context.object(spec.file_type, spec.level))
     return sum(map(_otherwise, tree.scan(source, expected=lambda _path, _mode: context).mislabelled))
 
 
@@ -109,7 +109,7 @@ def _otherwise(entry: tree.Mislabelled) -> bool:
     return not entry.actual or entry.actual.split(":", 1)[-1] != entry.expected.split(":", 1)[-1]
 
 
-def make_points(root: str, context: str, points: Mapping[str, str], **_ignored: Any) -> None:
+def make_points(root: str, context: str, points: Mapping[str, str]) -> None:
     """The places inside on which something is mounted: empty directories, and empty files for files."""
     top = tree.open_top(root)
     try:
@@ -125,6 +125,6 @@ def make_points(root: str, context: str, points: Mapping[str, str], **_ignored: 
         os.close(top)
 
 
-def relabel(source: str, context: str, **_ignored: Any) -> None:
+def relabel(source: str, context: str) -> None:
     """Give a source that the play says is the sandbox's own the sandbox's label."""
     tree.relabel(source, lambda _path, _mode: context, wanted=_otherwise)

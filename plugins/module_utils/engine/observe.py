@@ -3,27 +3,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
-from ..host.libvirt_lxc import Domain, Lxc
 from ..model import capabilities, layout, limits, unit
+from ..model.context import Context
+from ..model.definition import Known
+from ..model.errors import SandboxError, StepError
 from ..model.observed import Host, Observed
-from ..model.spec import load
+from ..model.spec import ServiceSpec
 from . import hosts_file, inside, mounts, tree
+from .apply import unexpected
+from .host import SandboxHost
 
 
-def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
+def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
     """What of the host the sandboxes depend on."""
     specs = list(specs)
-    units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
-    limited = {device["device"] for spec in specs for device in spec["io"]["devices"]}
+    units = {name for spec in specs for name in spec.units} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
+    limited = {device.device for spec in specs for device in spec.io.devices}
     return Host(
         systemd=systemd.host_systemd(units),
-        helper_text=systemd.read(layout.HELPER),
-        networks=lxc.networks(),
+        networks=host.running_networks,
         followed=followed(),
         keeps_journal=os.path.isdir(layout.JOURNALS),
         devices={path: block.device_number(path) for path in limited},
@@ -31,15 +35,15 @@ def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
         bridges=sockets.bridges(),
         filtered=nftables.filtered(),
         named=hosts_file.read(),
-        granted={spec["process_type"]: granted(spec) for spec in specs if spec["capabilities"]["keep"]},
+        granted={spec.process_type: granted(spec) for spec in specs if spec.capabilities.keep},
     )
 
 
-def granted(spec: Mapping[str, Any]) -> set[str]:
+def granted(spec: ServiceSpec) -> set[str]:
     """The capabilities that the loaded policy gives a sandbox's processes; all where no policy is loaded."""
     if selinux.mode() == "disabled":
         return {*capabilities.KNOWN, *capabilities.KNOWN_2}
-    context = layout.process_context(spec["process_type"], spec["level"])
+    context = str(Context.process(spec.process_type, spec.level))
     asked = [("capability", name) for name in capabilities.KNOWN] + [("capability2", name) for name in capabilities.KNOWN_2]
     return {name for tclass, name in asked if selinux.decide(context, context, tclass, name)["allowed"]}
 
@@ -49,55 +53,65 @@ def followed() -> list[str]:
     return [path for path in layout.FOLLOWED if os.path.exists(path) and not os.path.islink(path)]
 
 
-def sandboxes(
-    specs: Sequence[Mapping[str, Any]],
-    domains: Mapping[str, Domain],
-    facts: Host | None,
-    declared: Mapping[str, Mapping[str, Any]],
-    stale: Collection[str] = (),
-    going: Collection[str] = (),
-) -> dict[str, Observed]:
-    """Each sandbox as the host has it, by name; whether it is stale only where its name is in ``stale``.
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What is looked for about the sandboxes of a run, beside what each of them always shows."""
 
-    Nothing is looked for in the content of those that are ``going``.
-    """
-    paths = {spec["name"]: layout.of(spec) for spec in specs}
-    states = systemd.show([entry.unit for entry in paths.values()])
+    facts: Host | None = None
+    stale: Collection[str] = ()  # those of which it counts whether they are stale
+    going: Collection[str] = ()  # those in whose content nothing is looked for
+
+
+def sandboxes(specs: Sequence[ServiceSpec], host: SandboxHost, look: Look) -> tuple[dict[str, Observed], list[StepError]]:
+    """Each sandbox as the host has it, by name; one that cannot be looked at is a failure of its own."""
+    states = systemd.show([spec.paths.unit for spec in specs])
     # what is declared now, and what this run makes of it
-    everyone = {**declared, **{spec["name"]: spec for spec in specs}}
-    found = {}
+    everyone = {**host.declared.specs, **{spec.name: spec for spec in specs}}
+    found, failures = {}, []
     for spec in specs:
-        name, entry = spec["name"], paths[spec["name"]]
-        text = systemd.read(entry.spec)
-        known = domains.get(name)
-        found[name] = Observed(
-            spec_text=text,
-            spec=load(text, entry.spec) if text is not None else None,
-            unit_text=systemd.read(entry.unit_path),
-            slice_text=systemd.read(entry.slice_path),
-            filter_text=systemd.read(entry.filter),
-            unit=states[entry.unit],
-            inactive=known.inactive if known else None,
-            active=known.active if known else None,
-            content_context=content_context(entry.root),
-            limits=cgroup.limits(entry.cgroup, limits.FILES) if known and known.active else {},
-            stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
-            code=systemd.read(entry.code),
-            journal=link(entry.journal_link),
-            **ports(entry, known is not None and known.active is not None),
-            **(_content(entry.root, spec, facts, everyone.values()) if name not in going else {}),
-        )
-    return found
+        try:
+            found[spec.name] = _sandbox(spec, host, look, states[spec.paths.unit], everyone.values())
+        except (SandboxError, OSError) as error:
+            failures.append(StepError(spec.name, "observe", str(error)))
+        except Exception as error:  # whatever it is, the other sandboxes go on
+            failures.append(StepError(spec.name, "observe", unexpected(error)))
+    return found, failures
 
 
-def _content(root: str, spec: Mapping[str, Any], facts: Host | None, everyone: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, unit_state: Mapping[str, str], everyone: Iterable[ServiceSpec]) -> Observed:
+    name, paths = spec.name, spec.paths
+    if name in host.declared.damaged:
+        reason = host.declared.damaged[name]
+        raise SandboxError(f"{reason}. Restore {paths.spec} from a backup, or remove it to have it written anew.")
+    known = host.known.get(name, Known())
+    going = name in look.going
+    return Observed(
+        spec_text=systemd.read(paths.spec),
+        spec=host.declared.specs.get(name),
+        unit_text=systemd.read(paths.unit_path),
+        slice_text=systemd.read(paths.slice_path),
+        filter_text=systemd.read(paths.filter),
+        unit=unit_state,
+        defined=known.defined,
+        active=known.running,
+        content_context=content_context(paths.root),
+        limits=cgroup.limits(paths.cgroup, limits.FILES) if known.running else {},
+        stale=sorted({path for process in processes.stale(paths.cgroup) for path in process["files"]}) if name in look.stale else (),
+        code=systemd.read(paths.code),
+        journal=link(paths.journal_link),
+        **ports(paths, known.running is not None),
+        **({} if going else _content(paths.root, spec, look.facts, everyone)),
+    )
+
+
+def _content(root: str, spec: ServiceSpec, facts: Host | None, everyone: Iterable[ServiceSpec]) -> dict[str, Any]:
     """What the content says; where root inside has made it unreadable, that is for him to bear, and for no other sandbox."""
     there = os.path.isdir(root)
     try:
         return {
             **(inside.observe(root, spec, facts) if facts and there else {}),
             "mounts": mounts.observe(spec, root, everyone),
-            **(command(root, spec) if spec["command"] and there else {}),
+            **(command(root, spec) if spec.command and there else {}),
         }
     except tree.TreeError as error:
         return {"unreadable": str(error)}
@@ -126,17 +140,26 @@ def link(path: str) -> str | None:
         return None
 
 
-def command(root: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+def command(root: str, spec: ServiceSpec) -> dict[str, Any]:
     """What a sandbox that runs a command must have inside: the program, and whom it may run as."""
     top = tree.open_top(root)
     try:
-        return {
-            "program": inside.has_program(top, spec["command"][0], spec),
-            "users": _numbers(top, "etc/passwd"),
-            "groups": _numbers(top, "etc/group"),
-        }
+        return {"program": inside.has_program(top, spec.command[0], spec), **numbers_in(top)}
     finally:
         os.close(top)
+
+
+def numbers(root: str) -> dict[str, Mapping[str, str]]:
+    """The users and groups of the system below a directory, each with its number."""
+    top = tree.open_top(root)
+    try:
+        return numbers_in(top)
+    finally:
+        os.close(top)
+
+
+def numbers_in(top: int) -> dict[str, Mapping[str, str]]:
+    return {"users": _numbers(top, "etc/passwd"), "groups": _numbers(top, "etc/group")}
 
 
 def _numbers(top: int, path: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ..host import systemd
@@ -15,6 +15,7 @@ from ..model import layout
 from ..model.errors import SandboxError
 from ..model.outdated import Accounts, Copied, Outdated, compare, new_accounts, system_names, with_accounts
 from ..model.private_paths import below
+from ..model.spec import FileEntry
 from . import tree
 from .observe import followed
 
@@ -30,9 +31,9 @@ def sources(private: Iterable[str]) -> list[str]:
     return paths + [path for path in private if path.startswith("/etc/")]
 
 
-def without(left_out: Iterable[str], files: Iterable[Mapping[str, str]]) -> frozenset[str]:
+def without(left_out: Iterable[str], files: Iterable[FileEntry]) -> frozenset[str]:
     """Paths of the tree that do not follow the host's: what stays outside, and files that a play declares."""
-    return frozenset(path.lstrip("/") for path in (*left_out, *(file["path"] for file in files)))
+    return frozenset(path.lstrip("/") for path in (*left_out, *(file.path for file in files)))
 
 
 def _kept(path: str, not_the_hosts: Collection[str]) -> bool:
@@ -153,15 +154,15 @@ def _text(top: tree.Top, path: str) -> str:
     return (tree.read_file(top, path, _LARGEST) or b"").decode("utf-8", "replace")
 
 
-def take(root: str, copied_path: str, expected: Any, files: Iterable[Mapping[str, Any]]) -> Copied:
+def take(root: str, copied_path: str, expected: Any, files: Iterable[Outdated]) -> Copied:
     """Bring in what the host has; a file that meanwhile is another inside than was seen is left, and an error."""
     known = copied(copied_path)
     signatures = dict(known.files)
     top = tree.open_top(root)
     try:
         for entry in files:
-            path = entry["path"]
-            if _of_tree(top, path) != entry["inside"]:
+            path = entry.path
+            if _of_tree(top, path) != entry.inside:
                 raise SandboxError(f"/{path} is being changed in the sandbox; run again")
             if os.path.lexists(f"/{path}"):
                 tree.copy_into(top, path, f"/{path}", context=expected, replace=True)
@@ -187,17 +188,17 @@ def keep(copied_path: str, paths: Iterable[str]) -> Copied:
     return Copied(signatures, known.users, known.groups)
 
 
-def add_accounts(root: str, expected: Any, users: Sequence[str], groups: Sequence[str], members: Sequence[tuple[str, str]]) -> None:
+def add_accounts(root: str, expected: Any, accounts: Accounts) -> None:
     """New system accounts of the host, without a password."""
     top = tree.open_top(root)
     try:
         for path, mode, lines in (
-            ("etc/group", 0o644, groups),
-            ("etc/shadow", 0o640, [f"{line.split(':')[0]}:{NO_PASSWORD}" for line in users]),
-            ("etc/passwd", 0o644, users),
+            ("etc/group", 0o644, accounts.groups),
+            ("etc/shadow", 0o640, [f"{line.split(':')[0]}:{NO_PASSWORD}" for line in accounts.users]),
+            ("etc/passwd", 0o644, accounts.users),
         ):
             own = _text(top, path)
-            text = with_accounts(own, lines, members if path == "etc/group" else ())
+            text = with_accounts(own, lines, accounts.members if path == "etc/group" else ())
             if text != own:
                 status = tree.lstat(top, path)
                 uid, gid = (status.st_uid, status.st_gid) if status else (0, 0)

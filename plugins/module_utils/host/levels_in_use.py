@@ -15,7 +15,7 @@ from ..model.errors import SandboxError
 from ..model.layout import CONTENT, FILESYSTEMS, SPECS
 from ..model.mcs import POLICY_RANGE, InUse, Level, LevelError, LevelRange
 from ..model.values import printable
-from . import libvirt_lxc
+from . import libvirt
 from .binding import required
 
 _SPEC_SUFFIX = ".sandbox"
@@ -118,7 +118,7 @@ def levels_of(context: str, container: bool = False) -> set[Level]:
 
 def observe(
     root: str = "",
-    domain_labels: DomainLabels = libvirt_lxc.domain_labels,
+    domain_labels: DomainLabels = libvirt.domain_labels,
     context_of: Callable[[str], str | None] = read_context,
 ) -> list[InUse]:
     """Every level in use on the host whose files are below ``root``, each with what carries it, sorted."""
@@ -156,7 +156,7 @@ def declared(root: str = "") -> set[str]:
 
 
 def _domains(domain_labels: DomainLabels) -> Iterator[InUse]:
-    for uri, kind in ((libvirt_lxc.LXC_URI, "domain"), ("qemu:///system", "machine")):
+    for uri, kind in ((libvirt.LXC_URI, "domain"), ("qemu:///system", "machine")):
         for name, labels in domain_labels(uri).items():
             for label in labels:
                 for level in levels_of(label):

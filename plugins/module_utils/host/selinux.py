@@ -9,8 +9,9 @@ from typing import Any
 
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
+from ..model.context import Context
 from ..model.errors import OptionError, SandboxError
-from ..model.layout import object_context, process_context
+from ..model.mcs import Level
 from .binding import required
 
 SYSTEM_INTERPRETERS = ("/usr/libexec/platform-python", "/usr/bin/python3")
@@ -27,34 +28,36 @@ def respawn_with_bindings(*modules: str) -> None:
         respawn_module(interpreter)
 
 
+# two levels that are separate, to ask about
+_LEVEL, _OTHER = Level.of((0, 1)), Level.of((2, 3))
+
+
 def binding() -> Any:
     return required("selinux", "python3-selinux (Debian) or python3-libselinux (Fedora)")
 
 
-def require(process_type: str, file_type: str, level: str | None = None) -> None:
-    """Refuse a host on which a sandbox would not be one; says why and what to do."""
+def require(process_type: str, file_type: str, level: Level, enforcing: bool = True) -> None:
+    """Refuse a host on which a sandbox would not be one; says why and what to do. ``enforcing``: as opposed to one that only records."""
     selinux = binding()
     if selinux.is_selinux_enabled() != 1:
-        raise SandboxError(f"SELinux is disabled on this host, enforcing is required; {_REMEDY}")
+        raise SandboxError(f"SELinux is disabled on this host, enforcing is required. {_REMEDY}")
+    if not enforcing:
+        return
     if selinux.security_getenforce() != 1:
-        raise SandboxError(f"SELinux is permissive on this host, enforcing is required; {_REMEDY}")
-    require_known("process_type", process_type, process_context(process_type, "s0:c0,c1"))
-    require_known("file_type", file_type, object_context(file_type, "s0:c0,c1"))
-    if level:
-        require_known("level", level, process_context(process_type, level))
+        raise SandboxError(f"SELinux is permissive on this host, enforcing is required. {_REMEDY}")
+    require_known("process_type", process_type, Context.process(process_type, _LEVEL))
+    require_known("file_type", file_type, Context.object(file_type, _LEVEL))
+    require_known("level", str(level), Context.process(process_type, level))
     _require_separation(process_type, file_type)
 
 
-def require_known(option: str, value: str, context: str) -> None:
+def require_known(option: str, value: str, context: Context) -> None:
     """Refuse a value that makes a context which the loaded policy does not know."""
     try:
-        binding().security_check_context_raw(context)
+        binding().security_check_context_raw(str(context))
     except OSError as error:
-        raise OptionError(
-            option,
-            value,
-            f"the loaded policy knows no context {context}; install a policy that does (role virt.sandbox.host)",
-        ) from error
+        expected = f"a value of the loaded policy, which knows no context {context}"
+        raise OptionError(option, value, expected, "Run the role virt.sandbox.host.") from error
 
 
 def knows(context: str) -> bool:
@@ -68,13 +71,13 @@ def knows(context: str) -> bool:
 
 def _require_separation(process_type: str, file_type: str) -> None:
     """The policy must hold the process type, and hold it to its level."""
-    process = process_context(process_type, "s0:c0,c1")
-    own = decide(process, object_context(file_type, "s0:c0,c1"), "file", "read")
+    process = str(Context.process(process_type, _LEVEL))
+    own = decide(process, str(Context.object(file_type, _LEVEL)), "file", "read")
     if own["permissive"]:
         raise OptionError("process_type", process_type, "a type that is not permissive (semanage permissive -l)")
     if not own["allowed"]:
         raise OptionError("process_type", process_type, f"a type that may read {file_type}")
-    if decide(process, object_context(file_type, "s0:c2,c3"), "file", "read")["allowed"]:
+    if decide(process, str(Context.object(file_type, _OTHER)), "file", "read")["allowed"]:
         raise OptionError("process_type", process_type, "a type that the loaded policy holds to MCS (mcs_constrained_type)")
 
 

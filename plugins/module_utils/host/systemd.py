@@ -79,22 +79,23 @@ def reload(unit: str) -> None:
     run(["systemctl", "reload", "--", unit])
 
 
-def enable(unit: str) -> None:
-    run(["systemctl", "enable", "--quiet", "--", unit])
+def enable(units: Iterable[str]) -> None:
+    """All in one call, for in each systemd reads every unit again, with all generators."""
+    _change("enable", units)
 
 
-def disable(unit: str) -> None:
-    run(["systemctl", "disable", "--quiet", "--", unit])
+def disable(units: Iterable[str]) -> None:
+    _change("disable", units)
+
+
+def _change(verb: str, units: Iterable[str]) -> None:
+    names = list(units)
+    if names:
+        run(["systemctl", verb, "--quiet", "--", *names])
 
 
 def enable_now(unit: str) -> None:
     run(["systemctl", "enable", "--quiet", "--now", "--", unit])
-
-
-def disable_all(units: Iterable[str]) -> None:
-    names = list(units)
-    if names:
-        run(["systemctl", "disable", "--quiet", "--", *names])
 
 
 def disable_now(unit: str) -> None:

@@ -7,12 +7,11 @@ import dataclasses
 import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from .errors import ConflictError, OptionError
-from .network import Interface, contains, fixed, mac, mac_of, place
+from .network import Interface, IPInterface, contains, fixed, mac, mac_of, place
+from .spec import ServiceSpec
 
-Spec = Mapping[str, Any]
 Resolved = Sequence[Sequence[str]]  # of each interface its addresses, as far as they are known before it starts
 # by default an interface's MAC address follows from the name and its number: so many may have been reserved
 INTERFACES = 8
@@ -29,7 +28,7 @@ class LibvirtNetwork:
     named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)  # address -> names that its DNS server says
     leases: Mapping[str, str] = dataclasses.field(default_factory=dict)  # address -> MAC address that has it now
 
-    def subnet(self, text: str) -> Interface | None:
+    def subnet(self, text: str) -> IPInterface | None:
         """The bridge's address in the subnet of another one."""
         return next((one for one in map(ipaddress.ip_interface, self.subnets) if contains(one, text)), None)
 
@@ -37,41 +36,43 @@ class LibvirtNetwork:
 Networks = Mapping[str, LibvirtNetwork]
 
 
-def check_host(spec: Spec, networks: Networks, bridges: Iterable[str]) -> None:
+def check_host(spec: ServiceSpec, networks: Networks, bridges: Iterable[str]) -> None:
     """What only the host knows: whether there is such a network, and whether it can give what is asked of it."""
-    for number, network in enumerate(spec["network"]):
+    for number, network in enumerate(spec.network):
         option = f"network[{number}]"
-        if network["bridge"]:
-            if network["bridge"] not in bridges:
+        if network.bridge:
+            if network.bridge not in bridges:
                 known = ", ".join(sorted(bridges)) or "it has none"
-                raise OptionError(f"{option}.bridge", network["bridge"], f"a bridge of this host ({known})")
-        elif network["source"] not in networks:
+                raise OptionError(f"{option}.bridge", network.bridge, f"a bridge of this host ({known})")
+        elif place(network) not in networks:
             known = ", ".join(sorted(networks)) or "none is"
-            raise OptionError(f"{option}.source", network["source"], f"a running libvirt network ({known})")
+            raise OptionError(f"{option}.source", network.source, f"a running libvirt network ({known})")
         else:
-            _check_network(network, networks[network["source"]], option)
+            _check_network(network, networks[place(network)], option)
 
 
-def _check_network(network: Mapping[str, Any], known: LibvirtNetwork, option: str) -> None:
-    if network["type"] == "dhcp" and not known.ranges:
-        raise OptionError(f"{option}.type", "dhcp", f"static in the network {network['source']}, which gives no addresses by DHCP")
-    name = "lease" if network["lease"] else "addresses"
+def _check_network(network: Interface, known: LibvirtNetwork, option: str) -> None:
+    if network.type == "dhcp" and not known.ranges:
+        raise OptionError(f"{option}.type", "dhcp", f"static in the network {network.source}, which gives no addresses by DHCP")
+    name = "lease" if network.lease else "addresses"
     for text in fixed(network):
         subnets = [one for one in known.subnets if (":" in one) == (":" in text)]
         here = known.subnet(text)
         if (subnets or name == "lease") and here is None:
-            raise OptionError(f"{option}.{name}", text, f"an address of the network {network['source']}, {', '.join(known.subnets)}")
+            raise OptionError(f"{option}.{name}", text, f"an address of the network {network.source}, {', '.join(known.subnets)}")
         if here is not None and str(here.ip) == text:
-            raise OptionError(f"{option}.{name}", text, f"another address than the host's own in the network {network['source']}")
+            raise OptionError(f"{option}.{name}", text, f"another address than the host's own in the network {network.source}")
 
 
-def macs(name: str, specs: Iterable[Spec | None]) -> set[str]:
+def macs(name: str, specs: Iterable[ServiceSpec | None]) -> set[str]:
     """The MAC addresses that are a sandbox's own: those of its specs, of now and before, and those that follow from its name."""
-    declared = {mac_of(name, number, one) for spec in specs if spec for number, one in enumerate(spec["network"])}
+    declared = {mac_of(name, number, one) for spec in specs if spec for number, one in enumerate(spec.network)}
     return declared | {mac(name, number) for number in range(INTERFACES)}
 
 
-def resolve(specs: Sequence[Spec], others: Sequence[Spec], networks: Networks, before: Iterable[Spec] = ()) -> dict[str, Resolved]:
+def resolve(
+    specs: Sequence[ServiceSpec], others: Sequence[ServiceSpec], networks: Networks, before: Iterable[ServiceSpec] = ()
+) -> dict[str, Resolved]:
     """The addresses of each sandbox's interfaces; those that libvirt's DHCP server gives are chosen here, and reserved.
 
     ``others`` are the sandboxes that stay as they are, ``before`` what those of the run were, those that go included.
@@ -79,28 +80,28 @@ def resolve(specs: Sequence[Spec], others: Sequence[Spec], networks: Networks, b
     """
     ours: set[str] = set()
     for spec in (*specs, *before):
-        ours |= macs(spec["name"], [spec])
+        ours |= macs(spec.name, [spec])
     declared = _declared(specs, others)
     foreign = {name: _foreign(network, ours) for name, network in networks.items()}
     for spec in specs:
         _check_fixed(spec, networks, foreign)
     taken = {name: set(foreign[name]) | _busy(network, ours) | declared.get(name, set()) for name, network in networks.items()}
     # what an interface has already it keeps, before any other chooses
-    kept = {(spec["name"], number): text for spec in specs for number, text in _kept(spec, networks, taken)}
-    return {spec["name"]: _resolved(spec, networks, taken, kept) for spec in specs}
+    kept = {(spec.name, number): text for spec in specs for number, text in _kept(spec, networks, taken)}
+    return {spec.name: _resolved(spec, networks, taken, kept) for spec in specs}
 
 
-def _declared(specs: Sequence[Spec], others: Sequence[Spec]) -> dict[str, set[str]]:
+def _declared(specs: Sequence[ServiceSpec], others: Sequence[ServiceSpec]) -> dict[str, set[str]]:
     """The declared addresses of each network; no two sandboxes have one of them, or one MAC address."""
     owners: dict[tuple[str, str], str] = {}
     for spec in (*others, *specs):
         new = any(spec is one for one in specs)
-        for number, network in enumerate(spec["network"]):
-            for text in (*fixed(network), mac_of(spec["name"], number, network)):
-                owner = owners.setdefault((place(network), text), spec["name"])
-                if new and owner != spec["name"]:
+        for number, network in enumerate(spec.network):
+            for text in (*fixed(network), mac_of(spec.name, number, network)):
+                owner = owners.setdefault((place(network), text), spec.name)
+                if new and owner != spec.name:
                     where = place(network)
-                    raise ConflictError(f"network[{number}]: {text} of {spec['name']} is {owner}'s address in {where}; choose another one")
+                    raise ConflictError(f"network[{number}]: {text} of {spec.name} is {owner}'s address in {where}; choose another one")
     found: dict[str, set[str]] = {}
     for where, text in owners:
         found.setdefault(where, set()).add(text)
@@ -116,28 +117,28 @@ def _busy(network: LibvirtNetwork, ours: Iterable[str]) -> set[str]:
     return {text for text, owner in network.leases.items() if owner not in ours} | {one.split("/")[0] for one in network.subnets}
 
 
-def _check_fixed(spec: Spec, networks: Networks, foreign: Mapping[str, Mapping[str, str]]) -> None:
-    for number, network in enumerate(spec["network"]):
+def _check_fixed(spec: ServiceSpec, networks: Networks, foreign: Mapping[str, Mapping[str, str]]) -> None:
+    for number, network in enumerate(spec.network):
         for text in fixed(network) if place(network) in networks else ():
             owner = foreign[place(network)].get(text)
             if owner:
                 where = place(network)
-                raise ConflictError(f"network[{number}]: {text} of {spec['name']} is reserved for {owner} in {where}; choose another one")
+                raise ConflictError(f"network[{number}]: {text} of {spec.name} is reserved for {owner} in {where}; choose another one")
 
 
-def _dynamic(spec: Spec, networks: Networks) -> list[tuple[int, LibvirtNetwork, str]]:
+def _dynamic(spec: ServiceSpec, networks: Networks) -> list[tuple[int, LibvirtNetwork, str]]:
     """The interfaces whose address libvirt's DHCP server gives: number, network, MAC address."""
     return [
-        (number, networks[network["source"]], mac_of(spec["name"], number, network))
-        for number, network in enumerate(spec["network"])
-        if not fixed(network) and network["source"] in networks and networks[network["source"]].ranges
+        (number, networks[place(network)], mac_of(spec.name, number, network))
+        for number, network in enumerate(spec.network)
+        if not fixed(network) and not network.bridge and place(network) in networks and networks[place(network)].ranges
     ]
 
 
-def _kept(spec: Spec, networks: Networks, taken: Mapping[str, set[str]]) -> list[tuple[int, str]]:
+def _kept(spec: ServiceSpec, networks: Networks, taken: Mapping[str, set[str]]) -> list[tuple[int, str]]:
     found = []
     for number, network, owner in _dynamic(spec, networks):
-        busy = taken[spec["network"][number]["source"]]
+        busy = taken[place(spec.network[number])]
         had = [network.reserved.get(owner, ("", ""))[0], *(text for text, who in network.leases.items() if who == owner)]
         text = next((one for one in had if one and one not in busy and network.subnet(one)), "")
         if text:
@@ -146,13 +147,13 @@ def _kept(spec: Spec, networks: Networks, taken: Mapping[str, set[str]]) -> list
     return found
 
 
-def _resolved(spec: Spec, networks: Networks, taken: Mapping[str, set[str]], kept: Mapping[tuple[str, int], str]) -> Resolved:
-    found = [fixed(network) for network in spec["network"]]
+def _resolved(spec: ServiceSpec, networks: Networks, taken: Mapping[str, set[str]], kept: Mapping[tuple[str, int], str]) -> Resolved:
+    found = [fixed(network) for network in spec.network]
     for number, network, owner in _dynamic(spec, networks):
-        source = spec["network"][number]["source"]
-        text = kept.get((spec["name"], number)) or _choice(network, owner, taken[source])
+        source = place(spec.network[number])
+        text = kept.get((spec.name, number)) or _choice(network, owner, taken[source])
         if text is None:
-            raise OptionError(f"network[{number}].source", source, f"a network with a free address for {spec['name']}")
+            raise OptionError(f"network[{number}].source", source, f"a network with a free address for {spec.name}")
         taken[source].add(text)
         found[number] = [text]
     return tuple(tuple(addresses) for addresses in found)
@@ -192,37 +193,37 @@ class Entry:
         return f"{self.network}: {self.address}{' for ' + self.mac if self.mac else ''}"
 
 
-def entries(spec: Spec, resolved: Resolved, networks: Networks) -> list[Entry]:
+def entries(spec: ServiceSpec, resolved: Resolved, networks: Networks) -> list[Entry]:
     """What the networks are to know of a sandbox: in each the address by which it is called, and the first of each interface."""
     found: list[Entry] = []
-    for number, (network, addresses) in enumerate(zip(spec["network"], resolved)):
-        source = network["source"] or ""
+    for number, (network, addresses) in enumerate(zip(spec.network, resolved)):
+        source = network.source or ""
         known = networks.get(source)
         if known is None or not addresses:
             continue
         first = not any(entry.network == source for entry in found)
         leased = [text for text in addresses if ":" not in text and known.ranges and known.subnet(text)]
-        found += [Entry(source, "lease", text, mac_of(spec["name"], number, network), first) for text in leased[:1]]
+        found += [Entry(source, "lease", text, mac_of(spec.name, number, network), first) for text in leased[:1]]
         if first and known.gateway:
             found.append(Entry(source, "name", addresses[0]))
     return found
 
 
-def entries_of(name: str, specs: Iterable[Spec | None], networks: Networks) -> list[Entry]:
+def entries_of(name: str, specs: Iterable[ServiceSpec | None], networks: Networks) -> list[Entry]:
     """What the networks know of a sandbox, by its own MAC addresses; ``specs``: what it is and was."""
     known = [spec for spec in specs if spec]
     own = macs(name, known)
     found = []
     for source, network in sorted(networks.items()):
         leases = [Entry(source, "lease", text, owner, called == name) for owner, (text, called) in network.reserved.items() if owner in own]
-        addresses = {entry.address for entry in leases} | {text for spec in known for one in spec["network"] for text in fixed(one)}
+        addresses = {entry.address for entry in leases} | {text for spec in known for one in spec.network for text in fixed(one)}
         found += leases + [
             Entry(source, "name", text) for text, names in network.named.items() if list(names) == [name] and text in addresses
         ]
     return found
 
 
-def check_name(name: str, specs: Iterable[Spec | None], networks: Networks) -> None:
+def check_name(name: str, specs: Iterable[ServiceSpec | None], networks: Networks) -> None:
     """Refuse a name that a network has for something else."""
     ours = entries_of(name, specs, networks)
     for source, network in networks.items():
@@ -233,11 +234,11 @@ def check_name(name: str, specs: Iterable[Spec | None], networks: Networks) -> N
             raise ConflictError(f"name: {name} is already the name of {others[0]} in the network {source}; choose another name")
 
 
-def nameservers(spec: Spec, networks: Networks) -> list[str]:
+def nameservers(spec: ServiceSpec, networks: Networks) -> list[str]:
     """Whom a sandbox asks for names: those of its interfaces, else libvirt's in their networks."""
     found: dict[str, None] = {}
-    for network in spec["network"]:
-        known = networks.get(network["source"] or "")
-        servers = network["nameservers"] or ([known.gateway] if known and known.gateway else [])
+    for network in spec.network:
+        known = networks.get(network.source or "")
+        servers = network.nameservers or ([known.gateway] if known and known.gateway else [])
         found.update(dict.fromkeys(servers))
     return list(found)

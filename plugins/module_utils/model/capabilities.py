@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from .errors import OptionError
-from .options import Option
+from .options import option
+
+if TYPE_CHECKING:
+    from .spec import ServiceSpec
 
 # as libvirt names them, and SELinux: in its class capability, or in capability2
 KNOWN = (
@@ -36,23 +40,40 @@ def _names(values: list[str]) -> list[str]:
     return names
 
 
-CAPABILITIES: tuple[Option, ...] = (
-    Option("keep", type="list", elements="str", normalise=_names),
-    Option("drop", type="list", elements="str", default=[], normalise=_names),
-)
+@dataclasses.dataclass(frozen=True)
+class Capabilities:
+    """What a sandbox keeps or loses of the capabilities that libvirt leaves it."""
+
+    keep: tuple[str, ...] | None = option(
+        type="list", elements="str", normal=_names,
+        help="""
+            The only capabilities that the sandbox keeps. Defaults to those that libvirt keeps.
+
+            Capabilities that the loaded policy denies to O(process_type) are rejected, and so is a list that lacks what the
+            systemd inside, its network or the change to O(user) needs.
+            """,
+    )  # fmt: skip
+    drop: tuple[str, ...] = option(
+        [], type="list", elements="str", normal=_names,
+        help="""
+            Capabilities that the sandbox loses. Mutually exclusive with O(capabilities.keep).
+
+            Capabilities that the systemd inside, its network or the change to O(user) needs are rejected.
+            """,
+    )  # fmt: skip
 
 
-def check(spec: Mapping[str, Any]) -> None:
+def check(spec: ServiceSpec) -> None:
     """Either what is kept or what is dropped, and enough of it for what runs inside."""
-    keep, drop = spec["capabilities"]["keep"], spec["capabilities"]["drop"]
+    keep, drop = spec.capabilities.keep, spec.capabilities.drop
     if keep is not None and drop:
         raise OptionError("capabilities.drop", drop, "none beside keep, which drops all that it does not name")
-    needed = dict.fromkeys(_SYSTEMD, "the systemd inside") if spec["units"] else {}
-    if spec["units"] and spec["network"]:
+    needed = dict.fromkeys(_SYSTEMD, "the systemd inside") if spec.units else {}
+    if spec.units and spec.network:
         needed["net_admin"] = "systemd-networkd, which sets up the interfaces,"
-        if any(network["type"] == "dhcp" for network in spec["network"]):
+        if any(network.type == "dhcp" for network in spec.network):
             needed["net_raw"] = "the DHCP client"
-    if spec["command"] and (spec["user"] or spec["group"]):
+    if spec.command and (spec.user or spec.group):
         needed |= {"setuid": "the change to user and group", "setgid": "the change to user and group"}
     lost = [name for name in needed if (name not in keep if keep is not None else name in drop)]
     if lost:
@@ -60,17 +81,17 @@ def check(spec: Mapping[str, Any]) -> None:
         raise OptionError(f"capabilities.{option}", value, f"what leaves {lost[0]}: {needed[lost[0]]} needs it")
 
 
-def check_policy(spec: Mapping[str, Any], granted: Collection[str]) -> None:
+def check_policy(spec: ServiceSpec, granted: Collection[str]) -> None:
     """Refuse to promise what the sandbox's SELinux type is never given; ``granted`` is what the loaded policy says."""
-    for name in spec["capabilities"]["keep"] or ():
+    for name in spec.capabilities.keep or ():
         if name not in granted:
             what = _BEHIND.get(name, "whatever libvirt leaves it")
-            raise OptionError("capabilities.keep", name, f"what the policy gives {spec['process_type']}: it denies {name}, {what}")
+            raise OptionError("capabilities.keep", name, f"what the policy gives {spec.process_type}: it denies {name}, {what}")
 
 
-def policy(spec: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+def policy(spec: ServiceSpec) -> tuple[str, dict[str, str]]:
     """libvirt's policy, and the capabilities that are on or off against it."""
-    keep, drop = spec["capabilities"]["keep"], spec["capabilities"]["drop"]
+    keep, drop = spec.capabilities.keep, spec.capabilities.drop
     if keep is not None:
         return "deny", dict.fromkeys(keep, "on")
     return "default", dict.fromkeys(drop, "off")

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError
-from .options import Option
 from .values import plain_path
+
+if TYPE_CHECKING:
+    from .spec import ServiceSpec
 
 SHELL = "/usr/bin/sh"
 # inside, made by the unit's helper at each start: the command's output, for the journal of the unit; and its exit code
@@ -75,47 +77,38 @@ def variables(value: Mapping[Any, Any]) -> dict[str, str]:
     return {name: str(text) for name, text in sorted(value.items())}
 
 
-OPTIONS: tuple[Option, ...] = (
-    Option("command", type="list", elements="str", default=[], normalise=words, effect="restart"),
-    Option("user", normalise=identity, effect="restart"),
-    Option("group", normalise=identity, effect="restart"),
-    Option("home", type="path", normalise=plain_path, effect="restart"),
-    Option("environment", type="dict", default={}, normalise=variables, effect="restart"),
-)
-
-
-def check(spec: Mapping[str, Any]) -> None:
+def check(spec: ServiceSpec) -> None:
     """Units or a command, and nothing that only the other has."""
-    if spec["command"] and spec["units"]:
-        raise OptionError("command", spec["command"], "none beside units; a sandbox runs either")
-    if not spec["command"]:
-        if not spec["units"]:
-            raise OptionError("units", spec["units"], "at least one systemd unit, or a command")
+    if spec.command and spec.units:
+        raise OptionError("command", spec.command, "none beside units; a sandbox runs either")
+    if not spec.command:
+        if not spec.units:
+            raise OptionError("units", spec.units, "at least one systemd unit, or a command")
         for name in ("user", "group", "home"):
-            if spec[name] is not None:
-                raise OptionError(name, spec[name], "none for units, which say it themselves; it is for a command")
-    for number, network in enumerate(spec["network"]):
-        if spec["command"] and network["type"] == "dhcp":
+            if getattr(spec, name) is not None:
+                raise OptionError(name, getattr(spec, name), "none for units, which say it themselves; it is for a command")
+    for number, network in enumerate(spec.network):
+        if spec.command and network.type == "dhcp":
             raise OptionError(f"network[{number}].type", "dhcp", "static for a command, beside which no DHCP client runs")
 
 
-def check_inside(spec: Mapping[str, Any], users: Mapping[str, str], groups: Mapping[str, str]) -> None:
+def check_inside(spec: ServiceSpec, users: Mapping[str, str], groups: Mapping[str, str]) -> None:
     """Refuse a user or group that the sandbox does not have; by name -> number, of its own /etc."""
     for name, known, file in (("user", users, "/etc/passwd"), ("group", groups, "/etc/group")):
-        value = spec[name]
+        value = getattr(spec, name)
         if value is not None and not value.isdigit() and value not in known:
             raise OptionError(name, value, f"a number, or a name that the sandbox has in its {file}")
 
 
-def init(spec: Mapping[str, Any]) -> list[str]:
+def init(spec: ServiceSpec) -> list[str]:
     """The first process of a sandbox that runs a command."""
-    assignments = [f"{name}={text}" for name, text in spec["environment"].items()]
-    return [SHELL, "-c", INIT, "sh", spec["user"] or "root", spec["group"] or "-", spec["home"] or "-", *assignments, *spec["command"]]
+    assignments = [f"{name}={text}" for name, text in spec.env.items()]
+    return [SHELL, "-c", INIT, "sh", spec.user or "root", spec.group or "-", spec.home or "-", *assignments, *spec.command]
 
 
-def manager_environment(spec: Mapping[str, Any]) -> str:
+def manager_environment(spec: ServiceSpec) -> str:
     """The same for all services of a systemd, as its configuration has it."""
-    lines = [f'DefaultEnvironment="{name}={_quoted(text)}"' for name, text in spec["environment"].items()]
+    lines = [f'DefaultEnvironment="{name}={_quoted(text)}"' for name, text in spec.env.items()]
     return "\n".join(["[Manager]", *lines]) + "\n"
 
 

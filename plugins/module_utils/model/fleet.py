@@ -9,7 +9,7 @@ from typing import Any
 from .errors import OptionError
 from .mcs import Level
 from .network import fixed, place, published, same_port
-from .spec import content_spec, service_spec
+from .spec import ServiceSpec, content_spec, service_spec
 from .spec import name as valid_name
 
 ROLE = "service"
@@ -52,7 +52,7 @@ def check(sandboxes: Iterable[Mapping[str, Any]], where: str) -> None:
             _check_interfaces(spec, other, where)
 
 
-def _spec(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _spec(item: Mapping[str, Any], where: str) -> ServiceSpec:
     given = {key: value for key, value in item.items() if value is not None}
     # what is a role's own to say where a sandbox does not; any value that a sandbox may have will do for a check
     role = {} if given.get("command") else {"units": ["role.service"], "network": [{"type": "dhcp"}]}
@@ -63,28 +63,28 @@ def _spec(item: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise error.about(where) from error
 
 
-def _check_levels(spec: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
-    if spec["level"] is None or other["level"] is None:
-        return
-    if Level.parse(spec["level"]).conflicts(Level.parse(other["level"])):
-        allowed = f"a level that is separate from {other['level']}, which {other['name']} has"
-        raise OptionError(f"{where}: {spec['name']}: level", spec["level"], allowed)
+def _check_levels(spec: ServiceSpec, other: ServiceSpec, where: str) -> None:
+    if spec.level and other.level and spec.level.conflicts(other.level):
+        expected = f"a level that is separate from {other.level}, which {other.name} has"
+        raise OptionError(f"{where}: {spec.name}: level", str(spec.level), expected)
 
 
-def _check_interfaces(spec: Mapping[str, Any], other: Mapping[str, Any], where: str) -> None:
+def _check_interfaces(spec: ServiceSpec, other: ServiceSpec, where: str) -> None:
     for option, values in _of_interfaces(spec).items():
         for network, value in sorted(values & _of_interfaces(other)[option]):
-            allowed = f"{option} of its own in {network}: {other['name']} has this one"
-            raise OptionError(f"{where}: {spec['name']}: network", value, allowed)
+            allowed = f"{option} of its own in {network}: {other.name} has this one"
+            raise OptionError(f"{where}: {spec.name}: network", value, allowed)
     taken = [port for _number, port in published(other)]
     for _number, port in published(spec):
         if any(same_port(port, one) for one in taken):
-            raise OptionError(f"{where}: {spec['name']}: network", port["host"], f"a port of the host that {other['name']} has not")
+            raise OptionError(
+                f"{where}: {spec.name}: network", port.host_port, f"a port of the host that sandbox {other.name} does not publish already"
+            )
 
 
-def _of_interfaces(spec: Mapping[str, Any]) -> dict[str, set[tuple[str, str]]]:
+def _of_interfaces(spec: ServiceSpec) -> dict[str, set[tuple[str, str]]]:
     """Each with the network that it is in: the same one in another network is another one."""
     return {
-        "an address": {(place(network), address) for network in spec["network"] for address in fixed(network)},
-        "a MAC address": {(place(network), network["mac"]) for network in spec["network"] if network["mac"]},
+        "an address": {(place(network), address) for network in spec.network for address in fixed(network)},
+        "a MAC address": {(place(interface), interface.mac) for interface in spec.network if interface.mac},
     }

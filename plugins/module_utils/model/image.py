@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import layout
+from .errors import OptionError
+
+if TYPE_CHECKING:
+    from .spec import ContentSpec
+
+METHOD = "image"
 
 BLOCK = 4096
 SMALLEST = 32 << 20
@@ -12,6 +20,12 @@ UNUSED = 5 << 20
 # content is mostly small files
 BYTES_PER_INODE = 8192
 _INODE = 256
+
+
+def check_options(spec: ContentSpec) -> None:
+    """A size is for an image alone."""
+    if spec.method != METHOD and spec.size is not None:
+        raise OptionError("size", spec.size, "no size unless method is image")
 
 
 def journal_size(size: int) -> int:

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 from . import layout
+from .context import Context
 from .mcs import Level
+from .spec import Separation, ServiceSpec
 
 # (context of who acts, context of what is acted on, class, permissions) -> those of the permissions that are granted
 Judge = Callable[[str, str, str, Sequence[str]], Sequence[str]]
 
 # two levels of which neither has anything of the other
-_APART = ("s0:c0,c1", "s0:c2,c3")
+_APART = (Level.of((0, 1)), Level.of((2, 3)))
 
 # of another sandbox: which of its labels, class, permissions
 _BETWEEN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -78,24 +80,24 @@ class Subject:
     """A sandbox as a policy sees it."""
 
     name: str
-    level: str
+    level: Level
     process_type: str
     file_type: str
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any]) -> Subject:
-        return cls(spec["name"], spec["level"], spec["process_type"], spec["file_type"])
+    def of(cls, spec: ServiceSpec | Separation) -> Subject:
+        return cls(spec.name, spec.level, spec.process_type, spec.file_type)
 
-    def label(self, which: str, level: str | None = None) -> str:
+    def label(self, which: str, level: Level | None = None) -> str:
         """The context of its process, content, cgroup, slice, terminal or device, at its own level or another."""
-        level = level or self.level
+        level = self.level if level is None else level
         if which == "process":
-            return layout.process_context(self.process_type, level)
+            return str(Context.process(self.process_type, level))
         types = {
             "content": self.file_type, "cgroup": layout.CGROUP_TYPE, "slice": layout.SLICE_TYPE,
             "terminal": layout.TERMINAL_TYPE, "device": layout.DEVICE_TYPE,
         }  # fmt: skip
-        return layout.object_context(types[which], level)
+        return str(Context.object(types[which], level))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,7 @@ def between(source: Subject, target: Subject, judge: Judge) -> Iterator[Leak]:
 
 
 def _levels(source: Subject, target: Subject) -> str:
-    mine, theirs = Level.parse(source.level), Level.parse(target.level)
+    mine, theirs = source.level, target.level
     relation = "is" if mine == theirs else "dominates" if mine > theirs else "is dominated by" if mine < theirs else "is apart from"
     return f"dominance: {source.level} {relation} {target.level}"
 
@@ -155,8 +157,8 @@ def _levels(source: Subject, target: Subject) -> str:
 def against_host(source: Subject, judge: Judge, known: Callable[[str], bool]) -> Iterator[Leak]:
     """What a sandbox may do with what is the host's alone."""
     for name, tclass, permissions in _HOST:
-        make = layout.object_context if tclass in _OBJECTS or tclass == "security" else layout.process_context
-        label = make(name, "s0")
+        make = Context.object if tclass in _OBJECTS or tclass == "security" else Context.process
+        label = str(make(name, Level()))
         granted = judge(source.label("process"), label, tclass, permissions) if known(label) else ()
         if granted:
             yield Leak(source.name, "host", label, tclass, tuple(granted), f"type: {source.process_type} is granted it on {name}")

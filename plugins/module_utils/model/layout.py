@@ -6,8 +6,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import uuid
-from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Callable
+
+from .context import Context
+from .mcs import Level
 
 # the first line of whatever of ours may be told by it
 MARK = "# Made by virt.sandbox; changes are overwritten."
@@ -27,6 +29,11 @@ SLICE_TYPE = "virt_sandbox_slice_t"
 TERMINAL_TYPE = "virt_sandbox_devpts_t"
 DEVICE_TYPE = "container_file_t"  # of /dev, as libvirt labels it
 CGROUP_TYPE = "virt_sandbox_cgroup_t"
+
+# what sandbox_service writes inside, by path or by name
+WRITTEN = frozenset({"/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc/resolv.conf"})
+DROP_IN = "50-sandbox.conf"
+SETTINGS = "10-sandbox.conf"
 
 # the read-only root: mount points and the usual links into /usr (.oldroot: libvirt pivots through it)
 SKELETON = ("usr", "proc", "sys", "dev", "mnt", "media", "opt", ".oldroot", "run", "tmp")
@@ -200,10 +207,6 @@ def is_host_key(path: str) -> str:
     return match.group(1) if match else ""
 
 
-def of(spec: Mapping[str, Any]) -> Layout:
-    return Layout(spec["name"], spec["path"])
-
-
 def machine_id(name: str) -> str:
     """A stable identity of its own for each sandbox, for its journal and its DHCP lease."""
     return uuid.uuid5(uuid.NAMESPACE_DNS, name + ".virt.sandbox").hex
@@ -224,22 +227,13 @@ def escape_path(path: str) -> str:
     return f"\\x2e{text[1:]}" if text.startswith(".") else text
 
 
-def object_context(selinux_type: str, level: str) -> str:
-    return f"system_u:object_r:{selinux_type}:{level}"
-
-
-def process_context(selinux_type: str, level: str) -> str:
-    return f"system_u:system_r:{selinux_type}:{level}"
-
-
-def expected_context(file_type: str, level: str) -> Callable[[str, int], str]:
-    """What label each entry of a content tree is to carry: a function of its path in the tree and its mode."""
-    skeleton = object_context(ROOT_TYPE, level)
-    content = object_context(file_type, level)
+def expected_context(file_type: str, level: Level) -> Callable[[str, int], str]:
+    """What label each entry of a content tree is to carry, as the kernel has it: a function of its path in the tree and its mode."""
+    skeleton = str(Context.object(ROOT_TYPE, level))
+    content = str(Context.object(file_type, level))
     fixed = {"", ".", *SKELETON, *LINKS}
 
-    def expected(path: str, mode: int) -> str:
-        del mode
+    def expected(path: str, _mode: int) -> str:
         return skeleton if path in fixed else content
 
     return expected

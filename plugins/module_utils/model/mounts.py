@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import layout
+from .context import Context
 from .errors import OptionError
-from .options import Option
-from .values import plain_path, quoted_mode, size
+from .options import option
+from .values import file_mode, plain_path, size
+
+if TYPE_CHECKING:
+    from .spec import ServiceSpec
 
 # directories that may be covered as a whole, and those only below which something may be mounted
 _OPEN = ("/mnt", "/media", "/opt", "/home", "/root", "/srv")
@@ -31,7 +34,6 @@ _NOT_A_SOURCE = (
     layout.CONTENT,
     layout.FILESYSTEMS,
 )
-_MODE = re.compile(r"0?[01]?[0-7]{3}\Z")
 
 
 def _target(value: str) -> str:
@@ -45,21 +47,78 @@ def _target(value: str) -> str:
 
 
 def _mode(value: Any) -> str:
-    text = quoted_mode(value)
-    if not _MODE.match(text):
-        raise ValueError("a mode in octal digits, such as '0755' or '1777'")
-    return text.lstrip("0").rjust(3, "0")
+    return file_mode(value).lstrip("0").rjust(3, "0")
 
 
-MOUNT: tuple[Option, ...] = (
-    Option("type", default="bind", choices=("bind", "image", "ram")),
-    Option("source", normalise=plain_path),
-    Option("target", required=True, normalise=_target),
-    Option("read_only", type="bool", default=False),
-    Option("relabel", type="bool", default=False),
-    Option("size", normalise=size),
-    Option("mode", type="raw", normalise=_mode),
-)
+@dataclasses.dataclass(frozen=True)
+class Mount:
+    """Something that is mounted inside a sandbox beside its own content."""
+
+    type: str = option(
+        "bind",
+        choices=("bind", "image", "ram"),
+        help="""
+            V(bind) shows a directory or file of the host.
+
+            V(image) mounts the ext4 file system in a file of the host. Everything in it has the sandbox's label, whatever labels
+            it has itself. Its set-user-ID bits and device files have no effect.
+
+            V(ram) is memory that is empty at each start. It counts as the sandbox's memory.
+            """,
+    )
+    source: str | None = option(
+        normal=plain_path,
+        help="""
+            The directory, file or image of the host. Required with O(mounts[].type=bind) and O(mounts[].type=image).
+
+            No component of the path may be a symbolic link. The path must not be above or below C(/proc), C(/sys), C(/dev), the
+            content of sandboxes, or the collection's own files.
+
+            The label of a directory or file must let the sandbox use it; the kernel is asked. A source for one sandbox needs that
+            sandbox's own type and level, which O(mounts[].relabel) gives it. A source that several sandboxes read needs a type
+            that all of them may read, such as C(usr_t).
+
+            Only one sandbox can have an image, unless all have it read-only. Its file needs a label that C(mount) may read, such
+            as C(mount_loopback_t).
+            """,
+    )
+    target: str = option(
+        "",
+        required=True,
+        normal=_target,
+        help="""
+            The path inside: C(/mnt), C(/media), C(/opt), C(/home), C(/root), C(/srv), or a path below one of these, C(/etc) or
+            C(/var).
+
+            It must not cover, or be below, a path that the collection itself manages, or the target of another mount.
+            """,
+    )
+    read_only: bool = option(
+        False,
+        type="bool",
+        help="""
+            Whether the sandbox can only read it. Valid with O(mounts[].type=bind) and O(mounts[].type=image).
+            """,
+    )
+    relabel: bool = option(
+        False, type="bool",
+        help="""
+            Whether everything in the directory O(mounts[].source) gets the sandbox's label, and is kept so by later runs. The
+            change is permanent, and whoever could use the directory by its former label no longer can.
+
+            Without it, no label outside the sandbox's own content is changed.
+            """,
+    )  # fmt: skip
+    size: int | None = option(normal=size, help="The maximum size of a mount of O(mounts[].type=ram), such as V(64M). Required for it.")
+    mode: str | None = option(
+        type="raw", normal=_mode,
+        help="""
+            The mode of the directory of O(mounts[].type=ram), in octal digits and in quotes. Defaults to V(0755). The owner is
+            root.
+            """,
+    )  # fmt: skip
+
+
 # which suboptions each type has beside its target; those that it must have first
 _REQUIRED = {"bind": ("source",), "image": ("source",), "ram": ("size",)}
 _ALLOWED = {"bind": ("source", "read_only", "relabel"), "image": ("source", "read_only"), "ram": ("size", "mode")}
@@ -74,39 +133,39 @@ def overlap(one: str, other: str) -> bool:
     return one == "/" or other == "/" or _within(one, other) or _within(other, one)
 
 
-def option(mount: Mapping[str, Any], name: str) -> str:
+def name_of(mount: Mount, name: str) -> str:
     """What an error calls a suboption: their order is of no account, so they have no numbers."""
-    return f"mounts[{mount['target']}].{name}"
+    return f"mounts[{mount.target}].{name}"
 
 
-def ordered(mounts: Sequence[Mapping[str, Any]], base: str) -> list[Mapping[str, Any]]:
+def ordered(mounts: Sequence[Mount], base: str) -> tuple[Mount, ...]:
     """The mounts by target; raises ``OptionError`` where they contradict themselves or each other."""
     for mount in mounts:
         _check_one(mount, base)
-    result = sorted(mounts, key=lambda mount: str(mount["target"]))
+    result = sorted(mounts, key=lambda mount: mount.target)
     for number, mount in enumerate(result):
         for other in result[:number]:
-            if overlap(mount["target"], other["target"]):
-                allowed = f"a path that is neither that of another ({other['target']}) nor below it"
-                raise OptionError(option(mount, "target"), mount["target"], allowed)
-    images = [mount["source"] for mount in result if mount["type"] == "image"]
+            if overlap(mount.target, other.target):
+                allowed = f"a path that is neither that of another ({other.target}) nor below it"
+                raise OptionError(name_of(mount, "target"), mount.target, allowed)
+    images = [mount.source for mount in result if mount.type == "image"]
     for image in images:
         if images.count(image) > 1:
             raise OptionError("mounts", image, "each image once")
-    return result
+    return tuple(result)
 
 
-def _check_one(mount: Mapping[str, Any], base: str) -> None:
-    kind = mount["type"]
+def _check_one(mount: Mount, base: str) -> None:
+    kind = mount.type
     for name in _REQUIRED[kind]:
-        if mount[name] is None:
-            raise OptionError(option(mount, name), None, f"a value: type {kind} needs one")
+        if getattr(mount, name) is None:
+            raise OptionError(name_of(mount, name), None, f"a value: type {kind} needs one")
     for name in ("source", "size", "mode", "read_only", "relabel"):
-        if mount[name] and name not in _ALLOWED[kind]:
-            raise OptionError(option(mount, name), mount[name], f"none for type {kind}, which has {', '.join(_ALLOWED[kind])}")
+        if getattr(mount, name) and name not in _ALLOWED[kind]:
+            raise OptionError(name_of(mount, name), getattr(mount, name), f"none for type {kind}, which has {', '.join(_ALLOWED[kind])}")
     for place in (*_NOT_A_SOURCE, base):
-        if mount["source"] and overlap(mount["source"], place):
-            raise OptionError(option(mount, "source"), mount["source"], f"a path that is not above or below {place}")
+        if mount.source and overlap(mount.source, place):
+            raise OptionError(name_of(mount, "source"), mount.source, f"a path that is not above or below {place}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,18 +186,18 @@ class Seen:
     taken: str = ""
 
 
-def taken(mount: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> str:
+def taken(mount: Mount, others: Iterable[ServiceSpec]) -> str:
     """What a source would have to be, for the sake of the other sandboxes; no text where none is in the way."""
     for other in others:
-        if overlap(mount["source"], layout.of(other).root):
-            return f"a path that is not above or below the content of {other['name']}"
-        for one in other["mounts"]:
-            if not one["source"] or not overlap(mount["source"], one["source"]):
+        if overlap(mount.source or "", other.paths.root):
+            return f"a path that is not above or below the content of {other.name}"
+        for one in other.mounts:
+            if not one.source or not overlap(mount.source or "", one.source):
                 continue
-            if mount["type"] == one["type"] == "image" and not (mount["read_only"] and one["read_only"]):
-                return f"an image of one sandbox only, unless all have it read-only; {other['name']} has it"
-            if mount["relabel"] and one["relabel"]:
-                return f"a source of one sandbox only where relabel is true; {other['name']} has {one['source']}"
+            if mount.type == one.type == "image" and not (mount.read_only and one.read_only):
+                return f"an image of one sandbox only, unless all have it read-only; {other.name} has it"
+            if mount.relabel and one.relabel:
+                return f"a source of one sandbox only where relabel is true; {other.name} has {one.source}"
     return ""
 
 
@@ -147,75 +206,75 @@ def point_kind(seen: Seen) -> str:
     return "file" if seen.source == "file" else "directory"
 
 
-def check(spec: Mapping[str, Any], seen: Mapping[str, Seen], predicted: bool) -> None:
+def check(spec: ServiceSpec, seen: Mapping[str, Seen], predicted: bool) -> None:
     """Refuse what could not be mounted, or not be used."""
-    for mount in spec["mounts"]:
-        one = seen[mount["target"]]
-        if mount["type"] != "ram":
+    for mount in spec.mounts:
+        one = seen[mount.target]
+        if mount.type != "ram":
             _check_source(mount, one)
-        if mount["type"] == "bind":
+        if mount.type == "bind":
             _check_label(spec, mount, one)
         elif one.denied:
             allowed = f"an image that mount may use; its label {one.context} denies {one.denied}, and chcon -t mount_loopback_t allows it"
-            raise OptionError(option(mount, "source"), mount["source"], allowed)
-        if not predicted and one.point not in ("", point_kind(one) if mount["type"] == "bind" else "directory"):
-            kind = point_kind(one) if mount["type"] == "bind" else "directory"
-            raise OptionError(option(mount, "target"), mount["target"], f"a {kind} inside, or nothing; there is a {one.point}")
+            raise OptionError(name_of(mount, "source"), mount.source, allowed)
+        if not predicted and one.point not in ("", point_kind(one) if mount.type == "bind" else "directory"):
+            kind = point_kind(one) if mount.type == "bind" else "directory"
+            raise OptionError(name_of(mount, "target"), mount.target, f"a {kind} inside, or nothing; there is a {one.point}")
 
 
-def _check_source(mount: Mapping[str, Any], seen: Seen) -> None:
-    source, name = mount["source"], option(mount, "source")
+def _check_source(mount: Mount, seen: Seen) -> None:
+    source, name = mount.source, name_of(mount, "source")
     if not seen.source:
         raise OptionError(name, source, "a path that the host has")
     if seen.real != source:
         raise OptionError(name, source, f"a path without symbolic links; it leads to {seen.real}")
-    if mount["type"] == "image" and seen.source != "image":
+    if mount.type == "image" and seen.source != "image":
         raise OptionError(name, source, "a file that is a raw ext4 file system, as mkfs.ext4 makes it")
-    if mount["type"] == "bind" and seen.source not in ("directory", "file", "image"):
+    if mount.type == "bind" and seen.source not in ("directory", "file", "image"):
         raise OptionError(name, source, f"a directory or a file; it is a {seen.source}")
     if seen.taken:
         raise OptionError(name, source, seen.taken)
 
 
-def _check_label(spec: Mapping[str, Any], mount: Mapping[str, Any], seen: Seen) -> None:
-    if mount["relabel"]:
+def _check_label(spec: ServiceSpec, mount: Mount, seen: Seen) -> None:
+    if mount.relabel:
         if seen.source != "directory":
-            raise OptionError(option(mount, "relabel"), True, "a directory as source; a file is relabelled with chcon")
+            raise OptionError(name_of(mount, "relabel"), True, "a directory as source; a file is relabelled with chcon")
         return
     if seen.denied:
-        wanted = layout.object_context(spec["file_type"], spec["level"])
+        wanted = Context.object(spec.file_type, spec.level)
         raise OptionError(
-            option(mount, "source"),
-            mount["source"],
+            name_of(mount, "source"),
+            mount.source,
             f"a source that the sandbox may use; its label {seen.context} denies {seen.denied}. "
             f"relabel: true gives all in it the sandbox's label ({wanted}), and takes it from others",
         )
 
 
-def domain_mounts(spec: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+def domain_mounts(spec: ServiceSpec) -> list[tuple[str, str, bool]]:
     """(host path, path inside, read-only) of each."""
-    paths = layout.of(spec)
+    paths = spec.paths
     return [
-        (mount["source"] if mount["type"] == "bind" else paths.mounted(number), mount["target"], mount["read_only"])
-        for number, mount in enumerate(spec["mounts"])
+        ((mount.source or "") if mount.type == "bind" else paths.mounted(number), mount.target, mount.read_only)
+        for number, mount in enumerate(spec.mounts)
     ]
 
 
-def unit_arguments(spec: Mapping[str, Any]) -> list[str]:
+def unit_arguments(spec: ServiceSpec) -> list[str]:
     """What the unit's helper is to check and to mount at each start."""
-    paths = layout.of(spec)
+    paths = spec.paths
     # libvirt and mount follow links
     words = [f"source:{source}" for source in host_paths(spec)]
-    for number, mount in enumerate(spec["mounts"]):
-        if mount["type"] == "ram":
-            words.append(f"ram:{paths.mounted(number)}:{mount['size']}:{mount['mode'] or '755'}")
-        elif mount["type"] == "image":
-            words.append(f"image:{paths.mounted(number)}:{'ro' if mount['read_only'] else 'rw'}:{mount['source']}")
+    for number, mount in enumerate(spec.mounts):
+        if mount.type == "ram":
+            words.append(f"ram:{paths.mounted(number)}:{mount.size}:{mount.mode or '755'}")
+        elif mount.type == "image":
+            words.append(f"image:{paths.mounted(number)}:{'ro' if mount.read_only else 'rw'}:{mount.source}")
         # libvirt follows links there, and makes what is missing
-        words.append(f"point:{paths.root}{mount['target']}")
+        words.append(f"point:{paths.root}{mount.target}")
     return words
 
 
-def host_paths(spec: Mapping[str, Any]) -> Iterable[str]:
+def host_paths(spec: ServiceSpec) -> Iterable[str]:
     """What of the host must be mounted before the sandbox starts."""
-    return [mount["source"] for mount in spec["mounts"] if mount["source"]]
+    return [mount.source for mount in spec.mounts if mount.source]

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Union
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Union
 
 from .errors import OptionError
-from .options import Option
+from .options import option
 from .values import whole
 
+if TYPE_CHECKING:
+    from .spec import ServiceSpec
+
 NETWORK = "default"
-Interface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
+IPInterface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
@@ -82,72 +86,155 @@ def _destination(value: str) -> str:
 _EVERYWHERE = ("0.0.0.0", "::")
 _PORT = whole("a port", 1, 65535)
 
-ROUTE: tuple[Option, ...] = (
-    Option("to", required=True, normalise=_destination),
-    Option("via", required=True, normalise=address),
-)
-PORT: tuple[Option, ...] = (
-    Option("host", type="int", required=True, normalise=_PORT),
-    Option("port", type="int", normalise=_PORT),
-    Option("address", normalise=address),
-)
-NETWORK_OPTIONS: tuple[Option, ...] = (
-    Option("type", default="dhcp", choices=("dhcp", "static")),
-    Option("source", normalise=identifier),
-    Option("bridge", normalise=device),
-    Option("mac", normalise=_mac),
-    Option("lease", normalise=_lease),
-    Option("addresses", type="list", elements="str", default=[], normalise=_interfaces),
-    Option("gateway", normalise=address),
-    Option("routes", type="list", elements="dict", default=[], suboptions=ROUTE),
-    Option("nameservers", type="list", elements="str", default=[], normalise=_addresses),
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """A route beside the default one."""
+
+    to: str = option(required=True, normal=_destination, help="The network that the route leads to, such as V(10.0.0.0/8).")
+    via: str = option(required=True, normal=address, help="The address of the router. The interface must reach it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """A TCP port of the host that leads into the sandbox."""
+
+    host_port: int = option(type="int", required=True, normal=_PORT, help="The port of the host. Nothing else may listen on it.")
+    sandbox_port: int = option(
+        type="int", normal=_PORT, unset=0, help="The port inside the sandbox. Defaults to O(network[].ports[].host_port)."
+    )
+    address: str | None = option(normal=address, help="The address of the host on which the port is published. Defaults to all addresses.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Interface:
+    """One network interface of a sandbox."""
+
+    type: str = option(
+        "dhcp",
+        choices=("dhcp", "static"),
+        help="""
+            Whether the interface gets its address by DHCP or has the O(network[].addresses) that are declared.
+
+            In a libvirt network, the collection reserves an address before the sandbox starts. The sandbox keeps it until it is
+            removed.
+            """,
+    )
+    source: str | None = option(
+        normal=identifier,
+        help="""
+            The libvirt network. Defaults to V(default).
+
+            Mutually exclusive with O(network[].bridge).
+            """,
+    )
+    bridge: str | None = option(normal=device, help="An existing bridge of the host, to be used instead of a libvirt network.")
+    mac: str | None = option(normal=_mac, help="The MAC address. By default it is derived from the sandbox's name.")
+    lease: str | None = option(
+        normal=_lease,
+        help="""
+            The IPv4 address that libvirt's DHCP server gives the interface. Only valid with O(network[].type=dhcp) in a libvirt
+            network.
+
+            By default it is a free address of the network's DHCP range, derived from the MAC address.
+            """,
+    )
+    addresses: tuple[str, ...] = option(
+        [], type="list", elements="str", normal=_interfaces,
+        help="""
+            Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and only valid with
+            it.
+            """,
+    )  # fmt: skip
+    gateway: str | None = option(normal=address, help="The router of the default route. Only valid with O(network[].type=static).")
+    routes: tuple[Route, ...] = option([], type="list", elements="dict", of=Route, help="Routes beside the default one.")
+    nameservers: tuple[str, ...] = option(
+        [], type="list", elements="str", normal=_addresses,
+        help="""
+            The name servers. Defaults to the libvirt network's own, which also knows the names of the other sandboxes in it.
+            """,
+    )  # fmt: skip
     # these are the host's, and change while the sandbox runs
-    Option("filter", type="bool", default=True, effect="live"),
-    Option("ports", type="list", elements="dict", default=[], suboptions=PORT, effect="live"),
-)
+    filter: bool = option(
+        True, type="bool", effect="live",
+        help="""
+            Whether the host drops frames that the sandbox sends with a MAC or IP address that is not its own, and messages that
+            only DHCP servers and routers send. The host needs nftables for it.
+
+            A change takes effect while the sandbox runs.
+
+            Only the MAC address is known, and checked, where a DHCP server on a O(network[].bridge) gives the address.
+            """,
+    )  # fmt: skip
+    ports: tuple[Port, ...] = option(
+        [], type="list", elements="dict", of=Port, effect="live",
+        help="""
+            TCP ports of the host that are forwarded to the sandbox while it runs. A change does not restart the sandbox.
+
+            The service inside sees the host's address as the client's. Use a bridge where the service must see the client's own
+            address.
+            """,
+    )  # fmt: skip
 
 
-def check(spec: dict[str, Any]) -> None:
-    """Fill in what follows from the rest; refuse interfaces that contradict themselves or each other."""
-    for number, network in enumerate(spec["network"]):
+def completed(interfaces: Sequence[Interface]) -> tuple[Interface, ...]:
+    """The interfaces with what follows from the rest of each."""
+    return tuple(
+        dataclasses.replace(
+            interface,
+            source=interface.source if interface.bridge else interface.source or NETWORK,
+            ports=tuple(_completed_port(port) for port in interface.ports),
+        )
+        for interface in interfaces
+    )
+
+
+def _completed_port(port: Port) -> Port:
+    address = None if port.address in _EVERYWHERE else port.address
+    return dataclasses.replace(port, sandbox_port=port.sandbox_port or port.host_port, address=address)
+
+
+def check(spec: ServiceSpec) -> None:
+    """Refuse interfaces that contradict themselves or each other."""
+    for number, network in enumerate(spec.network):
         _check_one(network, f"network[{number}]")
     _check_apart(spec)
 
 
-def _check_one(network: dict[str, Any], option: str) -> None:
-    if network["source"] and network["bridge"]:
-        raise OptionError(f"{option}.bridge", network["bridge"], "none beside source; an interface is in one network")
-    if not network["bridge"]:
-        network["source"] = network["source"] or NETWORK
-    if network["type"] == "dhcp":
+def _check_one(network: Interface, option: str) -> None:
+    if network.source and network.bridge:
+        raise OptionError(f"{option}.bridge", network.bridge, "none beside source; an interface is in one network")
+    if network.type == "dhcp":
         for name in ("addresses", "gateway"):
-            if network[name]:
-                raise OptionError(f"{option}.{name}", network[name], "none when type is dhcp; choose dhcp or static for an interface")
-        if network["bridge"] and network["lease"]:
-            raise OptionError(f"{option}.lease", network["lease"], "none on a bridge, whose DHCP server is not libvirt's")
-        if network["bridge"] and network["ports"]:
-            raise OptionError(f"{option}.ports", network["ports"], "none where DHCP on a bridge gives an address that nobody here knows")
+            if getattr(network, name):
+                raise OptionError(
+                    f"{option}.{name}", getattr(network, name), "none when type is dhcp; choose dhcp or static for an interface"
+                )
+        if network.bridge and network.lease:
+            raise OptionError(f"{option}.lease", network.lease, "none on a bridge, whose DHCP server is not libvirt's")
+        if network.bridge and network.ports:
+            raise OptionError(f"{option}.ports", len(network.ports), "none where DHCP on a bridge gives an address that nobody here knows")
     else:
         _check_static(network, option)
     _check_routes(network, option)
     _check_ports(network, option)
 
 
-def _check_routes(network: Mapping[str, Any], option: str) -> None:
-    destinations = [route["to"] for route in network["routes"]]
-    for number, route in enumerate(network["routes"]):
-        if (":" in route["to"]) != (":" in route["via"]):
-            raise OptionError(f"{option}.routes[{number}].via", route["via"], f"an address of the same family as {route['to']}")
-        if route["to"] in destinations[:number]:
-            raise OptionError(f"{option}.routes[{number}].to", route["to"], "each destination once")
+def _check_routes(network: Interface, option: str) -> None:
+    destinations = [route.to for route in network.routes]
+    for number, route in enumerate(network.routes):
+        if (":" in route.to) != (":" in route.via):
+            raise OptionError(f"{option}.routes[{number}].via", route.via, f"an address of the same family as {route.to}")
+        if route.to in destinations[:number]:
+            raise OptionError(f"{option}.routes[{number}].to", route.to, "each destination once")
 
 
-def _check_static(network: dict[str, Any], option: str) -> None:
-    if not network["addresses"]:
+def _check_static(network: Interface, option: str) -> None:
+    if not network.addresses:
         raise OptionError(f"{option}.addresses", [], "at least one address when type is static")
-    if network["lease"]:
-        raise OptionError(f"{option}.lease", network["lease"], "none when type is static, which has addresses")
-    known = [ipaddress.ip_interface(text) for text in network["addresses"]]
+    if network.lease:
+        raise OptionError(f"{option}.lease", network.lease, "none when type is static, which has addresses")
+    known = [ipaddress.ip_interface(text) for text in network.addresses]
     nearby = ", ".join(str(one.network) for one in known)
     for name, text in _next_hops(network):
         if not any(contains(one, text) for one in known):
@@ -156,62 +243,60 @@ def _check_static(network: dict[str, Any], option: str) -> None:
             raise OptionError(f"{option}.{name}", text, "an address other than the interface's own")
 
 
-def _next_hops(network: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if network["gateway"]:
-        yield "gateway", network["gateway"]
-    for number, route in enumerate(network["routes"]):
-        yield f"routes[{number}].via", route["via"]
+def _next_hops(network: Interface) -> Iterator[tuple[str, str]]:
+    if network.gateway:
+        yield "gateway", network.gateway
+    for number, route in enumerate(network.routes):
+        yield f"routes[{number}].via", route.via
 
 
-def contains(interface: Interface, text: str) -> bool:
+def contains(interface: IPInterface, text: str) -> bool:
     return ipaddress.ip_address(text) in interface.network
 
 
-def _check_ports(network: dict[str, Any], option: str) -> None:
-    for number, port in enumerate(network["ports"]):
-        port["port"] = port["port"] or port["host"]
-        port["address"] = None if port["address"] in _EVERYWHERE else port["address"]
-        for other in network["ports"][:number]:
+def _check_ports(network: Interface, option: str) -> None:
+    for number, port in enumerate(network.ports):
+        for other in network.ports[:number]:
             if same_port(port, other):
-                raise OptionError(f"{option}.ports[{number}].host", port["host"], "each port of the host once")
+                raise OptionError(f"{option}.ports[{number}].host", port.host_port, "each port of the host once")
 
 
-def same_port(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_port(one: Port, other: Port) -> bool:
     """Whether two published ports are the same of the host; one without an address is at all of them."""
-    return bool(one["host"] == other["host"] and (not one["address"] or not other["address"] or one["address"] == other["address"]))
+    return bool(one.host_port == other.host_port and (not one.address or not other.address or one.address == other.address))
 
 
-def _check_apart(spec: Mapping[str, Any]) -> None:
+def _check_apart(spec: ServiceSpec) -> None:
     """No two interfaces of a sandbox in each other's way."""
-    seen: list[tuple[int, Mapping[str, Any]]] = []
-    for number, network in enumerate(spec["network"]):
+    seen: list[tuple[int, Interface]] = []
+    for number, network in enumerate(spec.network):
         option = f"network[{number}]"
         for earlier, other in seen:
-            _check_pair(spec["name"], (number, network), (earlier, other))
-            for port in network["ports"]:
-                if any(same_port(port, one) for one in other["ports"]):
-                    raise OptionError(f"{option}.ports", port["host"], f"each port of the host once; network[{earlier}] has it")
+            _check_pair(spec.name, (number, network), (earlier, other))
+            for port in network.ports:
+                if any(same_port(port, one) for one in other.ports):
+                    raise OptionError(f"{option}.ports", port.host_port, f"each port of the host once; network[{earlier}] has it")
         seen.append((number, network))
 
 
-def _check_pair(name: str, one: tuple[int, Mapping[str, Any]], other: tuple[int, Mapping[str, Any]]) -> None:
+def _check_pair(name: str, one: tuple[int, Interface], other: tuple[int, Interface]) -> None:
     (number, network), (earlier, before) = one, other
     option, there = f"network[{number}]", f"network[{earlier}]"
     if mac_of(name, number, network) == mac_of(name, earlier, before):
-        raise OptionError(f"{option}.mac", network["mac"], f"a MAC address of its own; {there} has this one")
-    for text in network["addresses"]:
-        for known in before["addresses"]:
+        raise OptionError(f"{option}.mac", network.mac, f"a MAC address of its own; {there} has this one")
+    for text in network.addresses:
+        for known in before.addresses:
             mine, theirs = ipaddress.ip_interface(text), ipaddress.ip_interface(known)
             if mine.version == theirs.version and mine.network.overlaps(theirs.network):
                 raise OptionError(f"{option}.addresses", text, f"an address outside of {theirs.network}, to which {there} leads")
-    if network["lease"] and network["lease"] == before["lease"]:
-        raise OptionError(f"{option}.lease", network["lease"], f"an address of its own; {there} has this one")
-    if network["gateway"] and before["gateway"] and (":" in network["gateway"]) == (":" in before["gateway"]):
-        raise OptionError(f"{option}.gateway", network["gateway"], f"none beside the gateway of {there}; there is one default route")
-    destinations = {route["to"] for route in before["routes"]}
-    for index, route in enumerate(network["routes"]):
-        if route["to"] in destinations:
-            raise OptionError(f"{option}.routes[{index}].to", route["to"], f"each destination once; {there} has it")
+    if network.lease and network.lease == before.lease:
+        raise OptionError(f"{option}.lease", network.lease, f"an address of its own; {there} has this one")
+    if network.gateway and before.gateway and (":" in network.gateway) == (":" in before.gateway):
+        raise OptionError(f"{option}.gateway", network.gateway, f"none beside the gateway of {there}; there is one default route")
+    destinations = {route.to for route in before.routes}
+    for index, route in enumerate(network.routes):
+        if route.to in destinations:
+            raise OptionError(f"{option}.routes[{index}].to", route.to, f"each destination once; {there} has it")
 
 
 def mac(name: str, number: int) -> str:
@@ -225,38 +310,38 @@ def host_device(name: str, number: int) -> str:
     return "vs" + hashlib.sha256(f"{name}/{number}".encode()).hexdigest()[:11]
 
 
-def mac_of(name: str, number: int, network: Mapping[str, Any]) -> str:
-    return network["mac"] or mac(name, number)
+def mac_of(name: str, number: int, network: Interface) -> str:
+    return network.mac or mac(name, number)
 
 
-def fixed(network: Mapping[str, Any]) -> list[str]:
+def fixed(network: Interface) -> list[str]:
     """The addresses that a declaration names."""
-    return [network["lease"]] if network["lease"] else [text.split("/")[0] for text in network["addresses"]]
+    return [network.lease] if network.lease else [text.split("/")[0] for text in network.addresses]
 
 
-def place(network: Mapping[str, Any]) -> str:
+def place(network: Interface) -> str:
     """The libvirt network or the bridge of an interface."""
-    return str(network["source"] or network["bridge"] or "")
+    return str(network.source or network.bridge or "")
 
 
-def published(spec: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def published(spec: ServiceSpec) -> Iterator[tuple[int, Port]]:
     """Each published port, with the number of its interface."""
-    for number, network in enumerate(spec["network"]):
-        for port in network["ports"]:
+    for number, network in enumerate(spec.network):
+        for port in network.ports:
             yield number, port
 
 
-def networkd(spec: Mapping[str, Any], number: int) -> str:
+def networkd(spec: ServiceSpec, number: int) -> str:
     """What the systemd-networkd inside is told of an interface."""
-    network = spec["network"][number]
+    network = spec.network[number]
     # udev on the host may have given the interface an address of its own before it came inside
-    lines = ["[Match]", f"Name=eth{number}", "", "[Link]", f"MACAddress={mac_of(spec['name'], number, network)}", ""]
+    lines = ["[Match]", f"Name=eth{number}", "", "[Link]", f"MACAddress={mac_of(spec.name, number, network)}", ""]
     lines += ["[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
-    if network["type"] == "dhcp":
+    if network.type == "dhcp":
         lines += ["DHCP=ipv4", "", "[DHCPv4]", "ClientIdentifier=mac", "UseDNS=no", "UseHostname=no", "SendRelease=yes"]
     else:
-        lines += [f"Address={text}" for text in network["addresses"]]
-        lines += [f"Gateway={network['gateway']}"] if network["gateway"] else []
-    for route in network["routes"]:
-        lines += ["", "[Route]", f"Destination={route['to']}", f"Gateway={route['via']}"]
+        lines += [f"Address={text}" for text in network.addresses]
+        lines += [f"Gateway={network.gateway}"] if network.gateway else []
+    for route in network.routes:
+        lines += ["", "[Route]", f"Destination={route.to}", f"Gateway={route.via}"]
     return "\n".join(lines) + "\n"

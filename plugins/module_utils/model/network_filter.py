@@ -8,12 +8,12 @@ filters take some sixty calls of ebtables and iptables for each start, one after
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from . import layout
 from .addresses import Resolved
 from .network import host_device, mac_of
+from .spec import ServiceSpec
 
 NFT = "/usr/sbin/nft"
 FAMILY = "bridge"
@@ -39,21 +39,21 @@ add rule {FAMILY} {TABLE} sent iifname vmap @{INTERFACES}
 """
 
 
-def devices(spec: Mapping[str, Any]) -> list[str]:
+def devices(spec: ServiceSpec) -> list[str]:
     """The host's ends of the interfaces that are filtered."""
-    return [host_device(spec["name"], number) for number, network in enumerate(spec["network"]) if network["filter"]]
+    return [host_device(spec.name, number) for number, network in enumerate(spec.network) if network.filter]
 
 
-def rules(spec: Mapping[str, Any], resolved: Resolved) -> str | None:
+def rules(spec: ServiceSpec, resolved: Resolved) -> str | None:
     """What nft is to be given, any number of times, for a sandbox with these addresses; nothing where no interface is filtered."""
     if not devices(spec):
         return None
-    text = f"{layout.MARK}\n# What sandbox {spec['name']} may send.\n{_TABLE}"
-    for number, network in enumerate(spec["network"]):
-        if network["filter"]:
+    text = f"{layout.MARK}\n# What sandbox {spec.name} may send.\n{_TABLE}"
+    for number, network in enumerate(spec.network):
+        if network.filter:
             addresses = resolved[number] if number < len(resolved) else ()
-            lines = _interface(mac_of(spec["name"], number, network), network["type"] == "dhcp", addresses)
-            text += _chain(host_device(spec["name"], number), list(lines))
+            lines = _interface(mac_of(spec.name, number, network), network.type == "dhcp", addresses)
+            text += _chain(host_device(spec.name, number), list(lines))
     return text
 
 

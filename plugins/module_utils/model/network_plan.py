@@ -3,103 +3,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from . import layout, network_filter, ports
 from .addresses import INTERFACES, Entry, entries, entries_of
 from .network import host_device
 from .observed import Host, Observed
 from .plan import Plan
+from .spec import ServiceSpec
+from .steps import ClosePorts, LoadFilter, NameOnHost, PublishPorts, ReleaseAddresses, RemoveFile, ReserveAddresses, WriteFile
 
 
-def plan_network(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+def plan_network(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
     """What libvirt's networks and the host know of its addresses."""
-    name, addresses = spec["name"], host.addresses(spec["name"])
+    name, addresses = spec.name, host.addresses(spec.name)
     wanted, there = entries(spec, addresses, host.networks), entries_of(name, [spec, seen.spec], host.networks)
     _plan_released(plan, name, [entry for entry in there if entry not in wanted])
     new = [entry for entry in wanted if entry not in there]
     if new:
-        plan.add(name, "reserve the addresses", "reserve", entries=new, after=[entry.text() for entry in new])
+        plan.add(ReserveAddresses(name, new))
     _plan_named(plan, name, host.called(name), host)
 
 
-def plan_network_gone(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+def plan_network_gone(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
     """Of a sandbox that goes nothing is left in the networks and on the host."""
-    _plan_released(plan, spec["name"], entries_of(spec["name"], [spec, seen.spec], host.networks))
-    _plan_named(plan, spec["name"], (), host)
-    _plan_filter_gone(plan, spec["name"], _filtered(spec, host))
+    _plan_released(plan, spec.name, entries_of(spec.name, [spec, seen.spec], host.networks))
+    _plan_named(plan, spec.name, (), host)
+    _plan_filter_gone(plan, spec.name, _filtered(spec, host))
     if seen.filter_text is not None:
-        plan.add(spec["name"], "remove the filter", "unlink", path=layout.of(spec).filter, before=seen.filter_text)
+        plan.add(RemoveFile(spec.name, "the filter", spec.paths.filter, seen.filter_text))
 
 
-def plan_filter(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host, live: bool, deferred: bool) -> None:
+def plan_filter(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host, live: bool, deferred: bool) -> None:
     """What its interfaces may send, in the file that its next start loads; ``live``: and of those that it runs with.
 
     The file comes last, for what it says counts as loaded. ``deferred``: those that it runs with are others.
     """
-    name, path, kept = spec["name"], layout.of(spec).filter, network_filter.devices(spec)
+    name, path, kept = spec.name, spec.paths.filter, network_filter.devices(spec)
     wanted = network_filter.rules(spec, host.addresses(name))
     if not deferred:
         _plan_filter_gone(plan, name, [device for device in _filtered(spec, host) if device not in kept])
     before = [device for device in kept if device in host.filtered]
     if live and wanted and not (wanted == seen.filter_text and before == kept):
-        plan.add(name, "filter what it sends", "filter", text=wanted, before=before, after=kept)
+        plan.add(LoadFilter(name, wanted, before, kept))
     if wanted and wanted != seen.filter_text:
-        plan.add(name, "write the filter", "write", path=path, text=wanted, mode=0o600, before=seen.filter_text, after=wanted)
+        plan.add(WriteFile(name, "the filter", path, wanted, 0o600, seen.filter_text))
     elif not wanted and seen.filter_text is not None:
-        plan.add(name, "remove the filter", "unlink", path=path, before=seen.filter_text)
+        plan.add(RemoveFile(name, "the filter", path, seen.filter_text))
 
 
-def _filtered(spec: Mapping[str, Any], host: Host) -> list[str]:
+def _filtered(spec: ServiceSpec, host: Host) -> list[str]:
     """Which interfaces of a sandbox, as many as it may have or have had, the kernel has rules for."""
-    own = (host_device(spec["name"], number) for number in range(max(INTERFACES, len(spec["network"]))))
+    own = (host_device(spec.name, number) for number in range(max(INTERFACES, len(spec.network))))
     return [device for device in own if device in host.filtered]
 
 
 def _plan_filter_gone(plan: Plan, name: str, devices: Sequence[str]) -> None:
     if devices:
-        plan.add(name, "filter no more", "filter", text=network_filter.without(devices), before=list(devices))
+        plan.add(LoadFilter(name, network_filter.without(devices), devices))
 
 
 def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:
     """The last first: names go before the leases by whose addresses the next run would find what an interrupted one left."""
     if entries:
-        entries = entries[::-1]
-        plan.add(name, "give the addresses back", "release", entries=entries, before=[entry.text() for entry in entries])
+        plan.add(ReleaseAddresses(name, entries[::-1]))
 
 
 def _plan_named(plan: Plan, name: str, addresses: Sequence[str], host: Host) -> None:
     before = list(host.named.get(name, ()))
     if before != list(addresses):
-        plan.add(name, "name it on the host", "hosts", addresses=list(addresses), before=before, after=list(addresses))
+        plan.add(NameOnHost(name, before, list(addresses)))
 
 
-def plan_ports(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> bool:
+def plan_ports(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> bool:
     """The units of the published ports; whether systemd must read them."""
-    name, wanted = spec["name"], ports.units(spec, host.addresses(spec["name"]))
+    name, wanted = spec.name, ports.units(spec, host.addresses(spec.name))
     touched = ports.touched(seen.ports, wanted)
     gone = [one for one in sorted(seen.ports) if one not in wanted]
     plan_ports_gone(plan, name, seen, [one for one in sorted(seen.ports) if one in touched], gone)
     changed = {one: text for one, text in wanted.items() if seen.ports.get(one) != text}
     for one, text in changed.items():
-        before = seen.ports.get(one)
-        plan.add(name, f"write {one}", "write", path=f"{layout.UNITS}/{one}", text=text, mode=0o644, before=before, after=text)
+        plan.add(WriteFile(name, one, f"{layout.UNITS}/{one}", text, before=seen.ports.get(one)))
     return bool(changed or gone)
 
 
 def plan_ports_gone(plan: Plan, name: str, seen: Observed, closed: Sequence[str], gone: Sequence[str]) -> None:
     """Close ports, of which some go altogether."""
     if closed:
-        plan.add(name, "close ports", "ports_down", units=list(closed), before=list(closed))
+        plan.add(ClosePorts(name, list(closed)))
     for one in gone:
-        plan.add(name, f"remove {one}", "unlink", path=f"{layout.UNITS}/{one}", before=seen.ports[one])
+        plan.add(RemoveFile(name, one, f"{layout.UNITS}/{one}", seen.ports[one]))
 
 
-def plan_ports_up(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+def plan_ports_up(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
     """Published with every start of the sandbox from now on, and now if it runs."""
-    wanted = ports.units(spec, host.addresses(spec["name"]))
+    wanted = ports.units(spec, host.addresses(spec.name))
     touched = ports.touched(seen.ports, wanted)
     new = sorted(one for one in wanted if one.endswith(".socket") and (one in touched or one not in seen.ports_up))
     if new:
-        plan.add(spec["name"], "publish ports", "ports_up", units=new, owner=layout.of(spec).unit, after=new)
+        plan.add(PublishPorts(spec.name, new, spec.paths.unit))

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from . import mounts, unit_file
 from .addresses import LibvirtNetwork, Resolved
+from .definition import Definition
+from .spec import ServiceSpec
 from .unit import HostSystemd
 
 
@@ -17,13 +18,13 @@ class Observed:
     """One sandbox as its host has it; ``None`` for what is not there."""
 
     spec_text: str | None = None
-    spec: Mapping[str, Any] | None = None
+    spec: ServiceSpec | None = None
     unit_text: str | None = None
     slice_text: str | None = None
     filter_text: str | None = None
     unit: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    inactive: str | None = None
-    active: str | None = None
+    defined: Definition | None = None
+    active: Definition | None = None
     content_context: str | None = None
     # files of /usr that its processes still run, and that the host has replaced; looked for where the play asks for it
     stale: Sequence[str] = ()
@@ -89,7 +90,6 @@ class Host:
     """What of the host every sandbox depends on."""
 
     systemd: HostSystemd
-    helper_text: str | None
     networks: Mapping[str, LibvirtNetwork]
     followed: Sequence[str]
     # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked

@@ -1,23 +1,54 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan: small named steps, each safe to repeat. It is the prediction, the diff and the work order."""
+"""A plan: small steps, each a value that is safe to carry out again. It is the prediction, the diff and the work order."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+import enum
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+
+class Phase(enum.IntEnum):
+    """When a step's turn comes in a run over many sandboxes: every sandbox's steps of one phase before any of the next."""
+
+    STOP = 0
+    """What goes ends first."""
+    WRITE = 1
+    RELOAD = 2
+    """systemd reads its files once, after all are written."""
+    ENABLE = 3
+    LIVE = 4
+    """What changes while a sandbox runs. A start brings up what is published by then."""
+    START = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One change to one sandbox. ``action`` names what the engine does, ``before`` and ``after`` what it is worth."""
+    """One change to one sandbox. Subclasses hold what they need, describe themselves, and are carried out by ``apply``."""
 
     sandbox: str
-    name: str
-    action: str
-    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    before: Any = None
-    after: Any = None
+
+    phase: ClassVar[Phase] = Phase.WRITE
+    together: ClassVar[bool] = False
+    """Whether the steps of all sandboxes are carried out at once, by ``apply_all`` of the first of them."""
+
+    @property
+    def title(self) -> str:
+        """What the step does, as its user reads it."""
+        raise NotImplementedError
+
+    def change(self) -> tuple[Any, Any]:
+        """Before and after, for a reader of the difference."""
+        raise NotImplementedError
+
+    def apply(self, hands: Any) -> None:
+        """Make the change; ``hands`` are those of the engine (``steps.Hands`` or ``content_steps.Hands``)."""
+        raise NotImplementedError
+
+    def apply_all(self, steps: Iterable[Any], hands: Any) -> None:
+        """Make the changes of several steps of this class at once."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass
@@ -26,9 +57,8 @@ class Plan:
 
     steps: list[Step] = dataclasses.field(default_factory=list)
 
-    def add(self, sandbox: str, name: str, action: str, *, before: Any = None, after: Any = None, **arguments: Any) -> None:
-        """One more step."""
-        self.steps.append(Step(sandbox, name, action, arguments, before, after))
+    def add(self, *steps: Step) -> None:
+        self.steps += steps
 
     def extend(self, other: Plan) -> None:
         self.steps.extend(other.steps)
@@ -43,25 +73,24 @@ class Plan:
     def changed(self) -> bool:
         return bool(self.steps)
 
-    def in_phases(self, phases: Mapping[str, int]) -> Plan:
-        """The same steps, every sandbox's of one phase before any of the next; a sandbox's own keep their order."""
-        return Plan(sorted(self.steps, key=lambda step: phases[step.action]))
+    def in_phases(self) -> Plan:
+        """The same steps by phase; a sandbox's own keep their order within one."""
+        return Plan(sorted(self.steps, key=lambda step: step.phase))
 
     def of(self, sandbox: str) -> list[Step]:
         return [step for step in self.steps if step.sandbox == sandbox]
 
     def summary(self) -> dict[str, list[str]]:
-        """The names of the steps, by sandbox: what a module returns."""
+        """The titles of the steps, by sandbox: what a module returns."""
         result: dict[str, list[str]] = {}
         for step in self.steps:
-            result.setdefault(step.sandbox, []).append(step.name)
+            result.setdefault(step.sandbox, []).append(step.title)
         return result
 
     def diff(self) -> dict[str, dict[str, Any]]:
         """Before and after, for Ansible's diff mode."""
-        before: dict[str, dict[str, Any]] = {}
-        after: dict[str, dict[str, Any]] = {}
+        result: dict[str, dict[str, Any]] = {"before": {}, "after": {}}
         for step in self.steps:
-            before.setdefault(step.sandbox, {})[step.name] = step.before
-            after.setdefault(step.sandbox, {})[step.name] = step.after
-        return {"before": before, "after": after}
+            for side, value in zip(("before", "after"), step.change()):
+                result[side].setdefault(step.sandbox, {})[step.title] = value
+        return result

@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 from . import layout
 from .addresses import Resolved
 from .errors import OptionError
-from .network import published, same_port
+from .network import Port, published, same_port
+from .spec import ServiceSpec
 
 PROXY = "/usr/lib/systemd/systemd-socket-proxyd"
 
 
-def socket_name(name: str, port: Mapping[str, Any]) -> str:
+def socket_name(name: str, port: Port) -> str:
     """The unit that listens; one at a single address of the host bears that too."""
-    place = "-" + port["address"].replace(":", "_") if port["address"] else ""
-    return f"{name}_sandbox-{port['host']}{place}.socket"
+    place = "-" + port.address.replace(":", "_") if port.address else ""
+    return f"{name}_sandbox-{port.host_port}{place}.socket"
 
 
 def _port_of(socket: str) -> str:
@@ -25,41 +25,39 @@ def _port_of(socket: str) -> str:
     return socket.partition("_sandbox-")[2].partition(".socket")[0].partition("-")[0]
 
 
-def leading_to(spec: Mapping[str, Any], resolved: Resolved) -> list[tuple[Mapping[str, Any], str]]:
+def leading_to(spec: ServiceSpec, resolved: Resolved) -> list[tuple[Port, str]]:
     """Each published port with the address inside to which it leads."""
     return [(port, resolved[number][0]) for number, port in published(spec) if number < len(resolved) and resolved[number]]
 
 
-def check(
-    specs: Sequence[Mapping[str, Any]], others: Iterable[Mapping[str, Any]], listening: Collection[tuple[str, int]], ours: Iterable[str]
-) -> None:
+def check(specs: Sequence[ServiceSpec], others: Iterable[ServiceSpec], listening: Collection[tuple[str, int]], ours: Iterable[str]) -> None:
     """No port of the host for two sandboxes, nor one on which something else listens.
 
     ``ours``: the units that listen for the sandboxes of this run; one that another of them is to have is closed first.
     """
     free = set(map(_port_of, ours))
-    owners = [(port, spec["name"]) for spec in others for _number, port in published(spec)]
+    owners = [(port, spec.name) for spec in others for _number, port in published(spec)]
     for spec in specs:
         for number, port in published(spec):
             option = f"network[{number}].ports"
-            owner = next((name for other, name in owners if same_port(port, other) and name != spec["name"]), "")
+            owner = next((name for other, name in owners if same_port(port, other) and name != spec.name), "")
             if owner:
-                raise OptionError(option, port["host"], f"a port of the host that {owner} has not")
-            if str(port["host"]) not in free and any(_meets(port, one) for one in listening):
-                raise OptionError(option, port["host"], "a port of the host on which nothing listens yet")
-            owners.append((port, spec["name"]))
+                raise OptionError(option, port.host_port, f"a port of the host that sandbox {owner} does not publish already")
+            if str(port.host_port) not in free and any(_meets(port, one) for one in listening):
+                raise OptionError(option, port.host_port, "a port of the host on which nothing else listens")
+            owners.append((port, spec.name))
 
 
-def _meets(port: Mapping[str, Any], listener: tuple[str, int]) -> bool:
+def _meets(port: Port, listener: tuple[str, int]) -> bool:
     address, number = listener
-    return bool(number == port["host"] and (not port["address"] or address in (port["address"], "0.0.0.0", "::")))
+    return bool(number == port.host_port and (not port.address or address in (port.address, "0.0.0.0", "::")))
 
 
-def units(spec: Mapping[str, Any], resolved: Resolved) -> dict[str, str]:
+def units(spec: ServiceSpec, resolved: Resolved) -> dict[str, str]:
     """The text of each unit, by its name."""
     found = {}
     for port, address in leading_to(spec, resolved):
-        socket = socket_name(spec["name"], port)
+        socket = socket_name(spec.name, port)
         found[socket] = _socket(spec, port)
         found[socket.replace(".socket", ".service")] = _proxy(spec, port, address, socket)
     return found
@@ -75,13 +73,13 @@ def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _socket(spec: Mapping[str, Any], port: Mapping[str, Any]) -> str:
-    sandbox = layout.of(spec).unit
-    listen = f"{_bracketed(port['address'])}:{port['host']}" if port["address"] else str(port["host"])
+def _socket(spec: ServiceSpec, port: Port) -> str:
+    sandbox = spec.paths.unit
+    listen = f"{_bracketed(port.address)}:{port.host_port}" if port.address else str(port.host_port)
     return f"""\
 {layout.MARK}
 [Unit]
-Description=Port {port["host"]} of this host for sandbox {spec["name"]}
+Description=Port {port.host_port} of this host for sandbox {spec.name}
 DefaultDependencies=no
 Conflicts=shutdown.target
 Before=shutdown.target
@@ -90,21 +88,21 @@ After={sandbox}
 
 [Socket]
 ListenStream={listen}
-{"FreeBind=yes" if port["address"] else "BindIPv6Only=both"}
+{"FreeBind=yes" if port.address else "BindIPv6Only=both"}
 
 [Install]
 WantedBy={sandbox}
 """
 
 
-def _proxy(spec: Mapping[str, Any], port: Mapping[str, Any], address: str, socket: str) -> str:
+def _proxy(spec: ServiceSpec, port: Port, address: str, socket: str) -> str:
     return f"""\
 {layout.MARK}
 [Unit]
-Description=Connections to port {port["host"]} of this host for sandbox {spec["name"]}
-BindsTo={layout.of(spec).unit} {socket}
-After={layout.of(spec).unit} {socket}
+Description=Connections to port {port.host_port} of this host for sandbox {spec.name}
+BindsTo={spec.paths.unit} {socket}
+After={spec.paths.unit} {socket}
 
 [Service]
-ExecStart={PROXY} --exit-idle-time=5min {_bracketed(address)}:{port["port"]}
+ExecStart={PROXY} --exit-idle-time=5min {_bracketed(address)}:{port.sandbox_port}
 """

@@ -3,18 +3,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from . import capabilities, command, domain, layout, limits, mounts, network_plan, unit, unit_file
+from . import capabilities, command, layout, limits, mounts, network_plan, unit, unit_file
 from .addresses import check_host, check_name
+from .context import Context
+from .definition import Definition, as_today, define, restart_reasons
 from .errors import ConflictError, MissingError, OptionError
 from .observed import Host, Observed
 from .plan import Plan
-from .spec import dump, needs_restart
+from .spec import ServiceSpec, dump
+from .steps import (
+    ApplyLimits,
+    Define,
+    DisableUnit,
+    EnableUnit,
+    LinkJournal,
+    MakeMountPoints,
+    RelabelSource,
+    ReloadSandbox,
+    ReloadSystemd,
+    RemoveFile,
+    RemoveUnit,
+    RestartSandbox,
+    StartSandbox,
+    StartUnitsInside,
+    StopSandbox,
+    Undefine,
+    WriteFile,
+    WriteInside,
+)
 
 
-def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool = False) -> None:
+def check(spec: ServiceSpec, seen: Observed, host: Host, predicted: bool = False) -> None:
     """Refuse, before anything changes, what cannot work or is not ours.
 
     ``predicted``: in check mode the content may be what an earlier task has only announced.
@@ -23,39 +42,39 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
     # before there is content, its package may not be there either, nor what the content will say of its units
     if not (predicted and seen.content_context is None):
         _check_units(spec, seen, host)
-    if spec["network"] and spec["units"] and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
-        sources = [one["source"] or one["bridge"] for one in spec["network"]]
+    if spec.network and spec.units and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
+        sources = [interface.source or interface.bridge for interface in spec.network]
         raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
     check_host(spec, host.networks, host.bridges)
-    check_name(spec["name"], [spec, seen.spec], host.networks)
-    limits.check_host(spec["io"], host.devices, host.io_weights)
-    capabilities.check_policy(spec, host.granted.get(spec["process_type"], ()))
+    check_name(spec.name, [spec, seen.spec], host.networks)
+    limits.check_host(spec.io, host.devices, host.io_weights)
+    capabilities.check_policy(spec, host.granted.get(spec.process_type, ()))
     mounts.check(spec, seen.mounts, predicted)
     if predicted:
         return
     if seen.content_context is None:
-        raise OptionError("name", spec["name"], f"a sandbox with content in {layout.of(spec).root}; sandbox_content makes it")
-    wanted = layout.object_context(layout.ROOT_TYPE, spec["level"])
-    if seen.content_context != wanted:
+        raise OptionError("name", spec.name, f"a sandbox with content in {spec.paths.root}; sandbox_content makes it")
+    wanted = Context.object(layout.ROOT_TYPE, spec.level)
+    if seen.content_context != str(wanted):
         raise OptionError(
             "level",
-            spec["level"],
+            str(spec.level),
             f"the level of the content, which is labelled {seen.content_context}; sandbox_content relabels it, "
             "with foreign: fix where that level is another sandbox's",
         )
-    if spec["command"]:
+    if spec.command:
         command.check_inside(spec, seen.users, seen.groups)
         if not seen.program:
-            raise OptionError("command", spec["command"][0], "a program that the host's /usr or the content of the sandbox has")
+            raise OptionError("command", spec.command[0], "a program that the host's /usr or the content of the sandbox has")
 
 
-def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
+def _check_units(spec: ServiceSpec, seen: Observed, host: Host) -> None:
     systemd = seen.systemd(host)
-    for name in spec["units"]:
+    for name in spec.units:
         if not systemd.unit_paths.get(name):
             raise MissingError("units", name, unit_file.WHERE)
     units = {name: unit_file.with_drop_ins(one, seen.drop_ins.get(name, ())) for name, one in systemd.units.items()}
-    for name in spec["units"]:
+    for name in spec.units:
         reason = unit_file.obstacle(name, units)
         if reason:
             raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
@@ -64,212 +83,172 @@ def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
             raise MissingError("units", name, f"a unit whose program is there; {reason}")
 
 
-def _check_ours(spec: Mapping[str, Any], seen: Observed) -> None:
-    name, paths = spec["name"], layout.of(spec)
-    if any(xml is not None and not domain.is_ours(xml) for xml in (seen.inactive, seen.active)):
+def _check_ours(spec: ServiceSpec, seen: Observed) -> None:
+    name, paths = spec.name, spec.paths
+    if any(known is not None and not known.ours for known in (seen.defined, seen.active)):
         raise ConflictError(f"name: libvirt has a domain {name} that this collection did not make; choose another name, or undefine it")
     for path, text in ((paths.unit_path, seen.unit_text), (paths.slice_path, seen.slice_text)):
         if text is not None and not text.startswith(layout.MARK):
             raise ConflictError(f"name: {path} was not made by this collection; choose another name, or remove it")
 
 
-def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host) -> Plan:
+def plan_service(spec: ServiceSpec, state: str, seen: Observed, host: Host) -> Plan:
     """The steps that make the sandbox what ``spec`` and ``state`` say."""
     if state == "absent":
         return _plan_absent(spec, seen, host)
     plan = Plan()
-    name, paths = spec["name"], layout.of(spec)
     _plan_inside(plan, spec, seen, host)
     _plan_mounts(plan, spec, seen)
-    differ = _interfaces_differ(spec, seen, host)
+    wanted = wanted_definition(spec, host)
+    differ = _interfaces_differ(wanted, seen)
     deferred = state == "present" and differ
     ports_changed = not deferred and network_plan.plan_ports(plan, spec, seen, host)
-    reload_systemd = ports_changed or seen.unit.get("NeedDaemonReload") == "yes"
-    if host.helper_text != unit.HELPER:
-        plan.add(
-            name,
-            "write the unit's helper",
-            "write",
-            path=layout.HELPER,
-            text=unit.HELPER,
-            mode=0o755,
-            after=layout.HELPER,
-        )
-    for title, path, before, after in (
-        ("write the slice", paths.slice_path, seen.slice_text, unit.slice_unit(spec)),
-        ("write the unit", paths.unit_path, seen.unit_text, unit.host_unit(spec)),
-    ):
-        if before != after:
-            plan.add(name, title, "write", path=path, text=after, mode=0o644, before=before, after=after)
-            reload_systemd = True
-    if reload_systemd:
-        plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
+    units_changed = _plan_units(plan, spec, seen)
+    if ports_changed or units_changed or seen.unit.get("NeedDaemonReload") == "yes":
+        plan.add(ReloadSystemd(spec.name))
     _plan_limits(plan, spec, seen, host)
     if not deferred:
         network_plan.plan_network(plan, spec, seen, host)
     network_plan.plan_filter(plan, spec, seen, host, live=seen.running and not differ, deferred=deferred)
-    _plan_domain(plan, spec, seen, host)
-    if seen.enabled != spec["autostart"]:
-        verb = "enable" if spec["autostart"] else "disable"
-        plan.add(name, f"{verb} the unit", verb, unit=paths.unit, before=seen.enabled, after=spec["autostart"])
-    if spec["units"] and host.keeps_journal and seen.journal != paths.journal:
-        link = {"path": paths.journal_link, "target": paths.journal}
-        plan.add(name, "link the journal", "link", before=seen.journal, after=paths.journal, **link)
-    after = dump(spec)
-    if seen.spec_text != after:
-        plan.add(name, "write the spec", "write", path=paths.spec, text=after, mode=0o600, before=seen.spec_text, after=after)
-    _plan_state(plan, spec, state, seen, host, differ)
+    _plan_definition(plan, spec, seen, wanted)
+    if seen.enabled != spec.autostart:
+        plan.add(EnableUnit(spec.name, spec.paths.unit) if spec.autostart else DisableUnit(spec.name, spec.paths.unit))
+    if spec.units and host.keeps_journal and seen.journal != spec.paths.journal:
+        plan.add(LinkJournal(spec.name, spec.paths.journal_link, spec.paths.journal, seen.journal))
+    if seen.spec != spec:
+        plan.add(WriteFile(spec.name, "the spec", spec.paths.spec, dump(spec), 0o600, seen.spec_text))
+    _plan_state(plan, spec, state, seen, wanted, differ)
     if not deferred:
         network_plan.plan_ports_up(plan, spec, seen, host)
     return plan
 
 
-def _interfaces_differ(spec: Mapping[str, Any], seen: Observed, host: Host) -> bool:
+def wanted_definition(spec: ServiceSpec, host: Host) -> Definition:
+    """What the sandbox's runtime is to be told on this host."""
+    return define(spec, host.followed, host.addresses(spec.name))
+
+
+def _interfaces_differ(wanted: Definition, seen: Observed) -> bool:
     """Whether it runs with other interfaces than declared: what leads to it stays as it is until it is restarted."""
-    if seen.active is None:
+    live = as_today(seen.active, wanted)
+    if live is None or live.record is None or wanted.record is None:
         return False
-    live, wanted = domain.canonical(seen.active), domain.canonical(_wanted_xml(spec, host))
-    return any(live[key] != wanted[key] for key in ("interfaces", "addresses"))
+    return live.devices != wanted.devices or live.record.addresses != wanted.record.addresses
 
 
-def _plan_inside(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    """The files inside that the spec determines: one step, because each alone tells a reader little."""
+def _plan_inside(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
+    """The files inside that the spec determines."""
     files = unit.inside(spec, seen.systemd(host), host.networks)
     wanted = {file.path: ("link", file.link) if file.link else ("text", file.text) for file in files}
     changed = {path: value for path, value in wanted.items() if seen.inside.get(path) != value}
     gone = sorted(set(seen.inside) - set(wanted))
     if changed or gone:
-        plan.add(
-            spec["name"],
-            "write the files inside",
-            "inside",
-            root=layout.of(spec).root,
-            context=layout.object_context(spec["file_type"], spec["level"]),
-            files=changed,
-            gone=gone,
-            before={path: seen.inside[path][1] for path in [*changed, *gone] if path in seen.inside},
-            after={path: value for path, (_kind, value) in changed.items()},
-        )
+        before = {path: seen.inside[path][1] for path in [*changed, *gone] if path in seen.inside}
+        plan.add(WriteInside(spec.name, spec.paths.root, Context.object(spec.file_type, spec.level), changed, gone, before))
 
 
-def _plan_mounts(plan: Plan, spec: Mapping[str, Any], seen: Observed) -> None:
+def _plan_mounts(plan: Plan, spec: ServiceSpec, seen: Observed) -> None:
     """Places inside for what is mounted, and the sandbox's label for what is to have it."""
-    context = layout.object_context(spec["file_type"], spec["level"])
+    context = Context.object(spec.file_type, spec.level)
     points, labels = {}, {}
-    for mount in spec["mounts"]:
-        one = seen.mounts[mount["target"]]
-        if not one.point:
-            points[mount["target"]] = mounts.point_kind(one) if mount["type"] == "bind" else "directory"
-        if one.mislabelled:
-            labels[mount["source"]] = one.mislabelled
+    for mount in spec.mounts:
+        observed = seen.mounts[mount.target]
+        if not observed.point:
+            points[mount.target] = mounts.point_kind(observed) if mount.type == "bind" else "directory"
+        if observed.mislabelled and mount.source:
+            labels[mount.source] = observed.mislabelled
     if points:
-        plan.add(spec["name"], "make the mount points", "points", root=layout.of(spec).root, context=context, points=points, after=points)
-    for source, number in labels.items():
-        plan.add(
-            spec["name"], f"label {source}", "label", source=source, context=context, before=f"{number} entries otherwise", after=context
-        )
+        plan.add(MakeMountPoints(spec.name, spec.paths.root, context, points))
+    plan.add(*(RelabelSource(spec.name, source, context, number) for source, number in labels.items()))
 
 
-def _plan_limits(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    """Into a slice that is there already: not every systemd does that when it reads its units again."""
+def _plan_units(plan: Plan, spec: ServiceSpec, seen: Observed) -> bool:
+    """The unit and its slice; whether systemd must read them."""
+    files = (
+        WriteFile(spec.name, "the slice", spec.paths.slice_path, unit.slice_unit(spec), before=seen.slice_text),
+        WriteFile(spec.name, "the unit", spec.paths.unit_path, unit.host_unit(spec), before=seen.unit_text),
+    )
+    changed = [file for file in files if file.before != file.text]
+    plan.add(*changed)
+    return bool(changed)
+
+
+def _plan_limits(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
     wanted = limits.kernel_limits(spec, host.devices)
     after = {name: value for name, value in wanted.items() if seen.limits.get(name, value) != value}
     if after:
         before = {name: seen.limits[name] for name in after}
         values = {name: limits.to_write(name, before[name], value) for name, value in after.items()}
-        plan.add(spec["name"], "apply the limits", "limit", path=layout.of(spec).cgroup, values=values, before=before, after=after)
+        plan.add(ApplyLimits(spec.name, spec.paths.cgroup, values, before, after))
 
 
-def _plan_domain(plan: Plan, spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
-    xml = _wanted_xml(spec, host)
-    after = domain.canonical(xml)
-    before = domain.canonical(seen.inactive) if seen.inactive else None
-    if before != after:
-        plan.add(spec["name"], "define the domain", "define", xml=xml, before=before, after=after)
+def _plan_definition(plan: Plan, spec: ServiceSpec, seen: Observed, wanted: Definition) -> None:
+    if as_today(seen.defined, wanted) != wanted:
+        plan.add(Define(spec.name, wanted, seen.defined))
 
 
-def _plan_state(plan: Plan, spec: Mapping[str, Any], state: str, seen: Observed, host: Host, differ: bool) -> None:
-    name, paths = spec["name"], layout.of(spec)
-    why = _restart_reasons(spec, seen, host)
+def _plan_state(plan: Plan, spec: ServiceSpec, state: str, seen: Observed, wanted: Definition, differ: bool) -> None:
+    name, own = spec.name, spec.paths.unit
+    why = _why_restart(seen, wanted)
     if state == "stopped":
         plan.extend(plan_stop(spec, seen))
     elif state == "restarted" or (state in ("started", "reloaded") and seen.running and why):
         reasons = f"running ({', '.join(why)} changed)" if why else "running"
         if seen.running and differ:
             # before any other starts, which may be given the address that this one has now
-            plan.add(name, "stop for its new interfaces", "stop", unit=paths.unit, before=reasons, after="stopped")
-        plan.add(name, "restart", "restart", unit=paths.unit, before=reasons if seen.running else "stopped", after="running")
+            plan.add(StopSandbox(name, own, reasons, "for its new interfaces"))
+        plan.add(RestartSandbox(name, own, reasons if seen.running else "stopped"))
     elif state in ("started", "reloaded") and not seen.running:
-        plan.add(name, "start", "start", unit=paths.unit, before="stopped", after="running")
+        plan.add(StartSandbox(name, own))
     elif state in ("started", "reloaded") and seen.down:
-        units = sorted(seen.down)
-        plan.add(name, "start the units inside", "start_inside", units=units, before=dict(seen.down), after=dict.fromkeys(units, "active"))
+        plan.add(StartUnitsInside(name, seen.down))
     elif state == "reloaded":
-        plan.add(name, "reload", "reload", unit=paths.unit, before="running", after="reloaded")
+        plan.add(ReloadSandbox(name, own))
 
 
-def plan_stop(spec: Mapping[str, Any], seen: Observed) -> Plan:
+def plan_stop(spec: ServiceSpec, seen: Observed) -> Plan:
     """The step that stops a sandbox which runs."""
-    plan = Plan()
-    if seen.running:
-        plan.add(spec["name"], "stop", "stop", unit=layout.of(spec).unit, before="running", after="stopped")
-    return plan
+    return Plan([StopSandbox(spec.name, spec.paths.unit)] if seen.running else [])
 
 
-def _restart_reasons(spec: Mapping[str, Any], seen: Observed, host: Host) -> list[str]:
+def _why_restart(seen: Observed, wanted: Definition) -> list[str]:
     """What of a running sandbox is not as declared and only a restart brings in."""
-    if seen.active is None:
+    live = as_today(seen.active, wanted)
+    if live is None or wanted.record is None:
         return []
-    reasons = needs_restart(seen.spec, spec) if seen.spec else []
-    live, wanted = (_without_followed(domain.canonical(xml)) for xml in (seen.active, _wanted_xml(spec, host)))
-    reasons += [
-        key
-        for key in ("label", "init", "mounts", "interfaces", "addresses", "partition")
-        if live[key] != wanted[key] and key not in reasons
-    ]
-    if not reasons and live["start"] != wanted["start"]:
-        reasons.append("what it was started with")
+    reasons = restart_reasons(live.record, wanted.record)
     reasons += seen.stale
     if not seen.unit_active:
         reasons.append("its unit, behind whose back it runs,")
     return reasons
 
 
-def _wanted_xml(spec: Mapping[str, Any], host: Host) -> str:
-    return domain.domain_xml(spec, host.followed, host.addresses(spec["name"]))
-
-
-def _without_followed(canonical: dict[str, Any]) -> dict[str, Any]:
-    """What the host has come to have of what a sandbox follows is there from its next start on."""
-    mounted = [mount for mount in canonical["mounts"] if mount["target"] not in layout.FOLLOWED]
-    return {**canonical, "mounts": mounted}
-
-
-def _plan_absent(spec: Mapping[str, Any], seen: Observed, host: Host) -> Plan:
-    name, paths = spec["name"], layout.of(spec)
+def _plan_absent(spec: ServiceSpec, seen: Observed, host: Host) -> Plan:
+    name, paths = spec.name, spec.paths
     _check_ours(spec, seen)
     plan = plan_stop(spec, seen)
     if seen.enabled:
-        plan.add(name, "disable the unit", "disable", unit=paths.unit, before=True, after=False)
+        plan.add(DisableUnit(name, paths.unit))
     network_plan.plan_ports_gone(plan, name, seen, sorted(seen.ports), sorted(seen.ports))
-    if seen.inactive is not None:
-        plan.add(name, "undefine the domain", "undefine", before=domain.canonical(seen.inactive))
+    if seen.defined is not None:
+        plan.add(Undefine(name, seen.defined))
     network_plan.plan_network_gone(plan, spec, seen, host)
     if seen.journal is not None:
-        plan.add(name, "remove the link to the journal", "unlink", path=paths.journal_link, before=seen.journal)
-    reload_systemd = bool(seen.ports)
-    for title, path, unit_name, text in (
-        ("remove the unit", paths.unit_path, paths.unit, seen.unit_text),
-        ("remove the slice", paths.slice_path, paths.slice, seen.slice_text),
-    ):
-        if text is not None:
-            plan.add(name, title, "remove_unit", path=path, unit=unit_name, before=text)
-            reload_systemd = True
+        plan.add(RemoveFile(name, "the link to the journal", paths.journal_link, seen.journal))
+    units = [
+        RemoveUnit(name, what, path, unit_name, text)
+        for what, path, unit_name, text in (
+            ("the unit", paths.unit_path, paths.unit, seen.unit_text),
+            ("the slice", paths.slice_path, paths.slice, seen.slice_text),
+        )
+        if text is not None
+    ]
+    plan.add(*units)
     if seen.code is not None:
-        plan.add(name, "forget how its command ended", "unlink", path=paths.code, before=seen.code)
+        plan.add(RemoveFile(name, "the exit code of its command", paths.code, seen.code))
     if seen.spec_text is not None:
-        plan.add(name, "remove the spec", "unlink", path=paths.spec, before=seen.spec_text)
-        reload_systemd = True  # a run may have been killed after it had removed the units
-    if reload_systemd:
-        plan.add(name, "reload systemd", "daemon_reload", after="units as their files say")
+        plan.add(RemoveFile(name, "the spec", paths.spec, seen.spec_text))
+    # a run may have been killed after it had removed the units
+    if units or seen.ports or seen.spec_text is not None:
+        plan.add(ReloadSystemd(name))
     return plan

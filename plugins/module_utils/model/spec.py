@@ -1,39 +1,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a sandbox is: the tables of options of ``sandbox_content`` and ``sandbox_service``."""
+"""What a sandbox is: the options of ``sandbox_content`` and ``sandbox_service``."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import capabilities, command, image, layout, limits, mounts, network, unit
+from . import capabilities, command, format_1, image, layout, limits, mounts, network
+from .capabilities import Capabilities
+from .command import identity, variables, words
 from .errors import OptionError
-from .limits import IO, cpu_shares
+from .limits import WEIGHT, Io
 from .mcs import Level
-from .options import Option, differences, normalise
+from .mounts import Mount
+from .network import Interface
+from .options import DEFAULTS, build, option, plain, restart_part
 from .unit_file import instance_of
-from .values import READ_OTHERWISE, absolute, quoted_mode, size, whole
+from .values import READ_OTHERWISE, absolute, file_mode, plain_path, size, whole
 
-FORMAT = 1
+FORMAT = 2
 # where a host keeps which of its sandboxes has which level
 REGISTRY = "sqlite:////var/lib/virt-sandbox/labels.db"
 PROCESS_TYPE = "virt_sandbox_t"
 FILE_TYPE = "virt_sandbox_file_t"
+STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
+UP = ("started", "restarted", "reloaded")
+"""The states after which a sandbox runs."""
 
 # virsh would take a number alone for the ID of another domain
 _NAME = re.compile(r"(?![0-9-]*\Z)[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
 _UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|timer|path)\Z")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
 # a sandbox's private content lives there; everything else of the host is /usr, or not inside
-IDMAP_REFUSED = (
-    "none: the policy lets libvirt make no user namespace (virtd_lxc_t is denied user_namespace create), and gives a sandbox no "
-    "capability in one (class cap_userns); the owners of the content would have to be shifted too"
-)
 PRIVATE_ROOTS = ("/etc", "/var", "/home", "/root", "/srv")
 
 
@@ -77,29 +79,13 @@ def _units(values: list[str]) -> list[str]:
     return units
 
 
-def _instances(spec: dict[str, Any]) -> None:
-    """A template runs as the instance that bears the sandbox's name."""
-    spec["units"] = sorted({instance_of(unit, spec["name"]) for unit in spec["units"]})
-
-
-def _mode(value: Any) -> str:
-    text = quoted_mode(value)
-    if not re.fullmatch("0?[0-7]{3}", text):
-        raise ValueError("a mode as three digits, such as 0644")
-    return text[-3:].zfill(4)
-
-
 def _file(value: str) -> str:
     (path,) = _private([value])
-    if path in unit.WRITTEN or posixpath.basename(path) in (unit.DROP_IN, unit.SETTINGS):
+    if path in layout.WRITTEN or posixpath.basename(path) in (layout.DROP_IN, layout.SETTINGS):
         raise ValueError("a path that sandbox_service does not write itself")
     if any(mounts.overlap(path, place) for place in layout.FOLLOWED):
         raise ValueError(f"a path outside {', '.join(layout.FOLLOWED)}, which the sandbox has from its host")
     return path
-
-
-def _level(value: str) -> str:
-    return str(Level.for_sandbox(value))
 
 
 def _type(value: str) -> str:
@@ -122,128 +108,423 @@ def _cpus(value: float) -> float:
     return round(float(value), 4)
 
 
-def _no_idmap(value: Any) -> None:
-    del value
-    raise ValueError(IDMAP_REFUSED)
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What both modules and the label registry know a sandbox by."""
+
+    name: str = option(
+        "", required=True, normal=name,
+        help="""
+            The name of the sandbox: 1 to 50 lower-case letters, digits and inner dashes.
+
+            Mutually exclusive with O(sandboxes).
+            """,
+    )  # fmt: skip
+    path: str = option(
+        layout.FILESYSTEMS, type="path", normal=_base, effect="restart",
+        help="""
+            The directory that holds the content of the sandboxes, each in a directory of its name.
+
+            A relabel of the host, such as C(restorecon -R) by a package, leaves the default directory alone. For content in
+            another directory, M(virt.sandbox.sandbox_content) adds a file-context rule with the same effect. It removes the rule
+            with the content.
+            """,
+    )  # fmt: skip
+    level: Level = option(
+        normal=Level.for_sandbox, effect="restart", unset=Level(),
+        help="""
+            The MCS level of the sandbox, such as V(s0:c1,c2), in any spelling.
+
+            Defaults to the level that O(registry) has for the sandbox.
+            """,
+    )  # fmt: skip
+    file_type: str = option(FILE_TYPE, normal=_type, effect="restart", help="The SELinux type of the content.")
+
+    @property
+    def paths(self) -> layout.Layout:
+        """Where everything of the sandbox is."""
+        return layout.Layout(self.name, self.path)
 
 
-# what both modules and the label registry know a sandbox by
-IDENTITY: tuple[Option, ...] = (
-    Option("name", required=True, normalise=name),
-    Option("path", type="path", default=layout.FILESYSTEMS, normalise=_base, effect="restart"),
-    Option("level", normalise=_level, effect="restart"),
-    Option("file_type", default=FILE_TYPE, normalise=_type, effect="restart"),
-)
+@dataclasses.dataclass(frozen=True)
+class FileEntry:
+    """A file inside, as declared."""
 
-FILE: tuple[Option, ...] = (
-    Option("path", required=True, normalise=_file),
-    Option("content", default=""),
-    Option("mode", type="raw", default="0644", normalise=_mode),
-)
-
-CONTENT: tuple[Option, ...] = IDENTITY + (
-    Option("private", type="list", elements="str", default=[], normalise=_private),
-    Option("units", type="list", elements="str", default=[], normalise=_units),
-    Option("files", type="list", elements="dict", default=[], suboptions=FILE),
-    Option("clone_of", normalise=name),
-    Option("method", default="directory", choices=("directory", "image")),
-    Option("size", normalise=_image_size),
-)
-
-SERVICE: tuple[Option, ...] = IDENTITY + (
-    Option("units", type="list", elements="str", default=[], normalise=_units, effect="restart"),
-    *command.OPTIONS,
-    Option("process_type", default=PROCESS_TYPE, normalise=_type, effect="restart"),
-    Option("network", type="list", elements="dict", default=[], suboptions=network.NETWORK_OPTIONS, effect="restart"),
-    Option("memory", normalise=size, effect="live"),
-    Option("cpus", type="float", normalise=_cpus, effect="live"),
-    Option("cpu_shares", type="int", normalise=cpu_shares, effect="live"),
-    Option("tasks_max", type="int", normalise=whole("a number of tasks", 1, 1 << 22), effect="live"),
-    Option("io", type="dict", default={}, suboptions=IO, effect="live"),
-    Option("capabilities", type="dict", default={}, suboptions=capabilities.CAPABILITIES, effect="restart"),
-    Option("idmap", type="dict", normalise=_no_idmap, effect="restart"),
-    Option("mounts", type="list", elements="dict", default=[], suboptions=mounts.MOUNT, effect="restart"),
-    Option("autostart", type="bool", default=True, effect="none"),
-)
-
-# what a policy decides by; a level must be known, for where there is no host there is no registry
-SEPARATION: tuple[Option, ...] = (
-    Option("name", required=True, normalise=owner),
-    *(
-        dataclasses.replace(option, required=option.name == "level")
-        for option in SERVICE if option.name in ("level", "process_type", "file_type")
-    ),
-)  # fmt: skip
-
-# what holds for a run, whichever object it is about
-COMMON: tuple[Option, ...] = (
-    Option("registry", default=REGISTRY),
-    Option("require_enforcing", type="bool", default=True),
-)
+    path: str = option(
+        "", required=True, normal=_file,
+        help="The absolute path inside, below C(/etc), C(/var), C(/home), C(/root) or C(/srv).",
+    )  # fmt: skip
+    content: str = option("", secret=True, help="The text of the file.")
+    mode: str = option("0644", type="raw", normal=file_mode, help="The permissions, as M(ansible.builtin.copy#module) takes them.")
+    owner: str = option("root", normal=identity, help="The owner, by the name or number that the sandbox has in its C(/etc/passwd).")
+    group: str = option("root", normal=identity, help="The group, by the name or number that the sandbox has in its C(/etc/group).")
 
 
-def content_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class ContentSpec(Identity):
+    """What ``sandbox_content`` declares."""
+
+    private: tuple[str, ...] = option(
+        [], type="list", elements="str", normal=_private,
+        help="""
+            Paths of the host below C(/etc), C(/var), C(/home), C(/root) or C(/srv) that are copied into the content, with owner,
+            mode, extended attributes, access lists, hard links and holes.
+
+            A path that is no longer named stays in the content, because it may hold the sandbox's data.
+            """,
+    )  # fmt: skip
+    units: tuple[str, ...] = option(
+        [], type="list", elements="str", normal=_units,
+        help="""
+            Systemd units whose private paths are found from their packages, in addition to O(private). The packages are those
+            that own the units and what the units require, and packages of the same source that these depend on.
+
+            Of their files below C(/etc), C(/var) and the other private places, the content gets the topmost directories that
+            belong to the service alone, and single files of directories that many packages share. It also gets the paths that the
+            units name, and what the users of the units own among the places for state.
+
+            A unit of the host's administrator in C(/etc/systemd/system) is copied with its C(.d), C(.wants) and C(.requires)
+            directories. A unit may also be one of O(files).
+
+            A file that not everybody on the host may read, and that no package brought as it is, is left out, because it may be a
+            secret of the host: a key, a log or a database. RV(left_out) lists such files. Name them in O(private) to copy them.
+
+            A template, such as V(foo@), stands for the instance with the name of the sandbox.
+            """,
+    )  # fmt: skip
+    files: tuple[FileEntry, ...] = option(
+        [], type="list", elements="dict", of=FileEntry,
+        help="""
+            Files inside that are written as declared. Changes made inside are undone by the next run.
+
+            A file that is no longer declared is removed.
+
+            Do not put secrets into their content, because diffs show it.
+            """,
+    )  # fmt: skip
+    clone_of: str | None = option(
+        normal=name,
+        help="""
+            Another sandbox of this host. The content is made as a copy of that sandbox's content instead of from the host's
+            files, with every entry at the level of the new sandbox. Paths of O(private) that the other sandbox lacks are copied
+            from the host.
+
+            The other sandbox must be stopped, and all of its content must be at its own level. It may stand before this one in
+            O(sandboxes).
+
+            What identifies a sandbox is not cloned: machine-id, host name, interfaces, journal, leases and random seed. SSH host
+            keys are replaced by new ones of the same kinds. Other keys and passwords are cloned with the rest.
+
+            Units, network and limits are not cloned. Declare them with M(virt.sandbox.sandbox_service).
+
+            Only used when the content is created; ignored afterwards.
+            """,
+    )
+    method: str = option(
+        "directory", choices=("directory", image.METHOD),
+        help="""
+            V(directory) keeps the content in the file system of the host. V(image) keeps it in an ext4 file system of its own, in
+            the file C(NAME.img) beside the directory on which a unit of the host mounts it. An image bounds the disk space of the
+            sandbox.
+
+            Existing content cannot be converted. Clone it with O(clone_of) into a sandbox with the other method.
+            """,
+    )  # fmt: skip
+    size: int | None = option(
+        normal=_image_size,
+        help="""
+            The size of the image, such as V(512M); at least 32M. Required when an image is created, and only valid with
+            O(method=image). Defaults to the image's present size.
+
+            A larger size grows the image, also while the sandbox runs. An image never shrinks. The file takes space of the host
+            as it is filled.
+
+            A size that is too small for the content is rejected before anything is changed.
+            """,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceSpec(Identity):
+    """What ``sandbox_service`` declares."""
+
+    units: tuple[str, ...] = option(
+        [], type="list", elements="str", normal=_units, effect="restart",
+        help="""
+            The systemd units to run. They are in the host's C(/usr/lib/systemd/system) or in the sandbox's own
+            C(/etc/systemd/system), where M(virt.sandbox.sandbox_content) puts units of the host's administrator and its
+            O(virt.sandbox.sandbox_content#module:files). At least one is required, unless O(command) is set.
+
+            A template, such as V(foo@), runs as the instance with the name of the sandbox. Instances, such as V(foo@bar), keep
+            their names. C(.service) may be left out.
+
+            Units that these require or want run too, where they exist. A unit with C(DynamicUser=) runs as a permanent user of
+            that name.
+
+            A unit that does not exist, or whose program is neither in C(/usr) nor in the content, is rejected. Check mode warns
+            instead, because an earlier task may bring it.
+
+            A unit that is masked on the host, or that needs what no sandbox has, such as a device, a kernel module, a mount or a
+            capability, is rejected with the reason. A drop-in in the sandbox's own C(/etc/systemd/system) can remove that need.
+            """,
+    )  # fmt: skip
+    command: tuple[str, ...] = option(
+        [], type="list", elements="str", normal=words, effect="restart",
+        help="""
+            A command to run instead of O(units), as a list of words. No shell interprets them. The first word is an absolute
+            path.
+
+            No systemd runs inside. A small first process runs the command, passes C(SIGTERM) and C(SIGHUP) on to it, and ends
+            when it ends. Its output is in the journal of the unit C(NAME_sandbox.service).
+
+            The unit is active while the command runs, inactive after it ended with code 0, and failed after any other code, which
+            C(systemctl status) and M(virt.sandbox.sandbox_info) show. O(state=started) starts a command that has ended again.
+
+            To stop the sandbox, the command gets C(SIGTERM), and is killed if it has not ended after half a minute. To reload it,
+            it gets C(SIGHUP).
+            """,
+    )  # fmt: skip
+    user: str | None = option(
+        normal=identity, effect="restart",
+        help="""
+            The user that runs O(command), by name or number. A name must be in the sandbox's own C(/etc/passwd). Defaults to
+            V(root).
+            """,
+    )  # fmt: skip
+    group: str | None = option(
+        normal=identity, effect="restart",
+        help="The group that runs O(command), by name or number. Defaults to the group of O(user).",
+    )  # fmt: skip
+    home: str | None = option(
+        type="path", normal=plain_path, effect="restart",
+        help="""
+            The directory in which O(command) starts, and its C(HOME). Defaults to the home of O(user), or C(/) if there is none.
+            """,
+    )  # fmt: skip
+    env: Mapping[str, str] = option(
+        {}, type="dict", normal=variables, effect="restart",
+        help="""
+            Environment variables of the services inside (C(DefaultEnvironment=) of the systemd inside), or of O(command).
+
+            Values are single lines of text. Quote V(true) and V(false).
+
+            M(virt.sandbox.sandbox_exec) and C(virt-sandbox connect) do not use them.
+
+            Do not put secrets here. They would be in the spec file, in the definition of the sandbox or in C(/etc) inside, and in
+            diffs.
+            """,
+    )  # fmt: skip
+    process_type: str = option(PROCESS_TYPE, normal=_type, effect="restart", help="The SELinux type of the processes.")
+    network: tuple[Interface, ...] = option(
+        [], type="list", elements="dict", of=Interface, effect="restart",
+        help="""
+            The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback interface.
+
+            The name of the sandbox resolves to its address on the host (C(/etc/hosts)) and in its libvirt network.
+            """,
+    )  # fmt: skip
+    memory: int | None = option(normal=size, effect="live", help="Maximum memory of the sandbox, such as V(512M). Defaults to no limit.")
+    cpus: float | None = option(
+        type="float", normal=_cpus, effect="live", help="Maximum processor time, in processors, such as V(0.5). Defaults to no limit."
+    )
+    cpu_weight: int | None = option(
+        type="int", normal=WEIGHT, effect="live",
+        help="""
+            The sandbox's share of the processors while these are busy, from V(1) to V(10000), as C(CPUWeight=) of systemd.
+
+            Defaults to the kernel's default, V(100), which every other sandbox and service of the host has too.
+            """,
+    )  # fmt: skip
+    tasks_max: int | None = option(
+        type="int", normal=whole("a number of tasks", 1, 1 << 22), effect="live",
+        help="""
+            Maximum number of processes and threads. Defaults to the C(DefaultTasksMax) of the host's systemd.
+            """,
+    )  # fmt: skip
+    io: Io = option(
+        {}, type="dict", of=Io, effect="live",
+        help="""
+            Limits of what is read from and written to disks. Defaults to no limits.
+
+            The kernel counts what reaches a disk. A read from the page cache is free, and a write is counted when the kernel
+            writes it out.
+            """,
+    )  # fmt: skip
+    capabilities: Capabilities = option(
+        {}, type="dict", of=Capabilities, effect="restart",
+        help="""
+            Which of the kernel's capabilities the processes inside may have. Names are those of capabilities(7) in lower case,
+            with or without C(cap_).
+
+            By default libvirt takes C(sys_module), C(sys_time), C(mknod), C(audit_control) and C(mac_admin) from a sandbox, and
+            the SELinux type V(virt_sandbox_t) denies more, above all C(sys_admin).
+
+            The effective set is the intersection of both. No option grants what the SELinux policy denies.
+            """,
+    )  # fmt: skip
+    mounts: tuple[Mount, ...] = option(
+        [], type="list", elements="dict", of=Mount, effect="restart",
+        help="""
+            What is mounted inside the sandbox in addition to C(/usr) and its own content. The order has no effect.
+
+            Missing mount points are created as empty directories or files of root. They stay when the mount is removed.
+
+            A change needs a restart. The mount points are checked at every start. One that became a link makes the start fail.
+            """,
+    )  # fmt: skip
+    autostart: bool = option(True, type="bool", help="Whether the sandbox starts when the host boots.")
+
+    defaults: int = DEFAULTS
+    """The generation of defaults that the sandbox was made with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Separation:
+    """What a policy decides by. A level must be known, because without a host there is no registry."""
+
+    name: str = option("", required=True, normal=owner, help="The name of the sandbox, or HOST/NAME.")
+    level: Level = option(required=True, normal=Level.for_sandbox, unset=Level(), help="The MCS level of the sandbox.")
+    process_type: str = option(PROCESS_TYPE, normal=_type, help="The SELinux type of the processes.")
+    file_type: str = option(FILE_TYPE, normal=_type, help="The SELinux type of the content.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wait:
+    """What must be true before a sandbox counts as started."""
+
+    ports: tuple[int, ...] = option([], type="list", elements="int", help="TCP ports on which a process inside must listen.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ServiceRequest:
+    """What one run of ``sandbox_service`` does with a sandbox."""
+
+    state: str = option(
+        "started", choices=STATES,
+        help="""
+            V(present) defines the sandbox and leaves it running or stopped as it is. A running sandbox that differs from what is
+            declared is not restarted.
+
+            V(started) starts it, and restarts it where a change needs a restart. Units that have ended or failed in a running
+            sandbox are started.
+
+            V(stopped) stops it, and tells the services inside to stop. V(restarted) always restarts it.
+
+            V(reloaded) reloads the units inside, and starts a sandbox that is stopped.
+
+            V(absent) stops and removes it. Its content stays until M(virt.sandbox.sandbox_content) removes it, and its level
+            until M(virt.sandbox.mcs_label) releases it.
+            """,
+    )  # fmt: skip
+    stale: str = option(
+        "ignore", choices=("ignore", "restart"),
+        help="""
+            What to do about a sandbox in which a process still uses a file under C(/usr) that has since been replaced, because a
+            package was updated. With V(restart), O(state=started) and O(state=reloaded) restart such a sandbox, and no other.
+
+            M(virt.sandbox.sandbox_info) shows what is stale.
+            """,
+    )  # fmt: skip
+    wait: Wait = option(
+        {}, type="dict", of=Wait, help="What must be true, beside active units and addresses, before a sandbox counts as started."
+    )
+    upgrade_defaults: bool = option(
+        False, type="bool",
+        help="""
+            Whether options that the play does not set get today's defaults. An existing sandbox otherwise keeps the defaults that
+            it was made with. M(virt.sandbox.sandbox_info) lists the options that have an older default.
+            """,
+    )  # fmt: skip
+    declaration: str | None = option(
+        help="""
+            The id of the run that declares the sandbox, the same in its tasks. M(virt.sandbox.sandbox_content) records it, and
+            M(virt.sandbox.sandbox_service) fails where another run has recorded its own since. The roles of this collection set
+            it.
+            """,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ContentRequest:
+    """What one run of ``sandbox_content`` does with a sandbox's content."""
+
+    state: str = option(
+        "present", choices=("present", "absent"),
+        help="V(absent) removes the content, if this collection made it and the sandbox is stopped.",
+    )  # fmt: skip
+    declaration: str | None = option(
+        help="""
+            The id of the run that declares the sandbox, the same in its tasks. M(virt.sandbox.sandbox_content) records it, and
+            M(virt.sandbox.sandbox_service) fails where another run has recorded its own since. The roles of this collection set
+            it.
+            """,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """What holds for a whole run, whichever object it is about."""
+
+    registry: str = option(REGISTRY, help="The label registry that has the level of a sandbox which is declared without O(level).")
+    require_enforcing: bool = option(
+        True, type="bool",
+        help="""
+            Whether to reject a host on which sandboxes would not be separated: SELinux is permissive, the policy lacks the types,
+            the process type is permissive, or the policy does not constrain it by MCS.
+
+            A host on which SELinux is disabled is always rejected, because nothing can be labelled there.
+            """,
+    )  # fmt: skip
+
+
+def content_spec(parameters: Mapping[str, Any]) -> ContentSpec:
     """The normal form of what ``sandbox_content`` declares."""
-    spec = normalise(CONTENT, parameters)
-    if spec["clone_of"] == spec["name"]:
-        raise OptionError("clone_of", spec["clone_of"], "another sandbox than itself")
-    if spec["method"] != "image" and spec["size"] is not None:
-        raise OptionError("size", parameters["size"], "none where the content is a directory; method: image makes it an image")
-    _instances(spec)
-    paths = [file["path"] for file in spec["files"]]
+    spec = build(ContentSpec, parameters)
+    if spec.clone_of == spec.name:
+        raise OptionError("clone_of", spec.clone_of, "another sandbox than itself")
+    image.check_options(spec)
+    paths = [file.path for file in spec.files]
     for number, path in enumerate(paths):
         if path in paths[:number]:
             raise OptionError(f"files[{number}].path", path, "each file once")
-    return spec
+    return dataclasses.replace(spec, units=_instances(spec.units, spec.name))
 
 
-def service_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The normal form of what ``sandbox_service`` declares."""
-    spec = normalise(SERVICE, parameters)
-    _instances(spec)
+def service_spec(parameters: Mapping[str, Any], defaults: int = DEFAULTS) -> ServiceSpec:
+    """The normal form of what ``sandbox_service`` declares, with the defaults of a generation."""
+    spec = build(ServiceSpec, parameters, generation=defaults)
+    spec = dataclasses.replace(spec, defaults=defaults, units=_instances(spec.units, spec.name), network=network.completed(spec.network))
     command.check(spec)
     network.check(spec)
     limits.check(spec)
     capabilities.check(spec)
-    spec["mounts"] = mounts.ordered(spec["mounts"], spec["path"])
-    return spec
+    return dataclasses.replace(spec, mounts=mounts.ordered(spec.mounts, spec.path))
 
 
-def dump(spec: Mapping[str, Any]) -> str:
+def _instances(units: tuple[str, ...], sandbox: str) -> tuple[str, ...]:
+    """A template runs as the instance that bears the sandbox's name."""
+    return tuple(sorted({instance_of(unit_name, sandbox) for unit_name in units}))
+
+
+def dump(spec: ServiceSpec) -> str:
     """The spec file's text."""
-    return json.dumps({"format": FORMAT, "sandbox": spec}, indent=2, sort_keys=True) + "\n"
+    return json.dumps({"format": FORMAT, "defaults": spec.defaults, "sandbox": plain(spec)}, indent=2, sort_keys=True) + "\n"
 
 
-def load(text: str, where: str) -> dict[str, Any]:
-    """A spec file's content; raises ``OptionError`` naming the file if it is none that this version reads."""
+def load(text: str, where: str) -> ServiceSpec:
+    """A spec file's content, in whichever format; raises ``OptionError`` naming the file if this version does not read it."""
     try:
         document = json.loads(text)
-        if document["format"] != FORMAT:
-            raise OptionError(where, document["format"], f"a spec of format {FORMAT}")
-        return normalise(SERVICE, document["sandbox"])
+        version = document["format"]
+        if version == 1:
+            document = {"defaults": 1, "sandbox": format_1.to_today(document["sandbox"])}
+        elif version != FORMAT:
+            raise OptionError(where, version, f"a spec of format 1 or {FORMAT}", "A newer release of the collection wrote it.")
+        return dataclasses.replace(build(ServiceSpec, document["sandbox"]), defaults=document["defaults"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OptionError(where, text[:40], f"a spec as sandbox_service writes it ({error})") from error
 
 
-def fingerprint(spec: Mapping[str, Any]) -> str:
-    """A short hash of the spec, by which its domain is recognised."""
-    return hashlib.sha256(dump(spec).encode()).hexdigest()[:16]
-
-
-def start_fingerprint(spec: Mapping[str, Any]) -> str:
-    """A short hash of what a sandbox is started with: the options whose change needs a restart."""
-    return fingerprint({option.name: started_with(option, spec) for option in SERVICE if option.effect == "restart"})
-
-
-def needs_restart(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """The options whose change only a restart brings into a running sandbox."""
-    changed = [option for option in differences(SERVICE, before, after) if option.effect == "restart"]
-    return [option.name for option in changed if started_with(option, before) != started_with(option, after)]
-
-
-def started_with(option: Option, spec: Mapping[str, Any]) -> Any:
-    """An option's value without what of it changes while the sandbox runs."""
-    live = {suboption.name for suboption in option.suboptions if suboption.effect == "live"}
-    if not live:
-        return spec[option.name]
-    return [{name: value for name, value in item.items() if name not in live} for item in spec[option.name]]
+def started_with(spec: ServiceSpec) -> dict[str, Any]:
+    """What a sandbox is started with: its options whose change needs a restart, as JSON has them."""
+    return restart_part(spec)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from . import addresses, command, layout, network, network_filter, unit_file
+from .layout import DROP_IN, SETTINGS
 from .limits import slice_lines
 from .mounts import host_paths, unit_arguments
+from .spec import ServiceSpec
 
 # What of the host's /usr a systemd inside starts by itself; every other want of a target there is
 # answered with /dev/null, and every generator: they look for hardware, disks and consoles.
@@ -25,10 +26,6 @@ BASE_UNITS = frozenset(
 )
 LOGROTATE_UNIT = "logrotate.timer"
 NETWORK_UNIT = "systemd-networkd.service"
-DROP_IN = "50-sandbox.conf"
-SETTINGS = "10-sandbox.conf"
-# what of /etc is the sandbox's identity on its network
-WRITTEN = frozenset({"/etc/hostname", "/etc/hosts", "/etc/machine-id", "/etc/resolv.conf"})
 SYSUSERS = "etc/sysusers.d/50-sandbox.conf"
 
 # The sandbox is the mount namespace: the services inside get no further ones, because what they
@@ -268,12 +265,12 @@ esac
 """
 
 
-def host_unit(spec: Mapping[str, Any]) -> str:
+def host_unit(spec: ServiceSpec) -> str:
     """The unit by which the host starts, stops and watches the sandbox."""
-    paths = layout.of(spec)
-    arguments = f"{spec['name']} {_argument(paths.slice)} {spec['level']} {spec['file_type']}"
-    units = " ".join(_argument(name) for name in spec["units"]) or "command"
-    kind = " command" if spec["command"] else ""
+    paths = spec.paths
+    arguments = f"{spec.name} {_argument(paths.slice)} {spec.level} {spec.file_type}"
+    units = " ".join(_argument(name) for name in spec.units) or "command"
+    kind = " command" if spec.command else ""
     mounts = "".join(f" {word}" for word in unit_arguments(spec))
     needed = " ".join([paths.root, *host_paths(spec)])
     # the filter before there is an interface
@@ -281,7 +278,7 @@ def host_unit(spec: Mapping[str, Any]) -> str:
     return f"""\
 {layout.MARK}
 [Unit]
-Description=Sandbox {spec["name"]}
+Description=Sandbox {spec.name}
 Documentation=https://docs.ansible.com/ansible/latest/collections/virt/sandbox/
 Requires={paths.slice}
 Wants=libvirtd.service systemd-machined.service virt-sandbox-machines.target
@@ -309,9 +306,9 @@ def _argument(text: str) -> str:
     return text.replace("\\", "\\\\")
 
 
-def slice_unit(spec: Mapping[str, Any]) -> str:
+def slice_unit(spec: ServiceSpec) -> str:
     """The slice bears the limits, where no process of the sandbox may change them."""
-    lines = [layout.MARK, "[Unit]", f"Description=Limits of sandbox {spec['name']}", "", "[Slice]", *slice_lines(spec)]
+    lines = [layout.MARK, "[Unit]", f"Description=Limits of sandbox {spec.name}", "", "[Slice]", *slice_lines(spec)]
     return "\n".join(lines) + "\n"
 
 
@@ -349,23 +346,23 @@ class Inside:
     link: str = ""
 
 
-def inside(spec: Mapping[str, Any], host: HostSystemd, networks: addresses.Networks) -> list[Inside]:
+def inside(spec: ServiceSpec, host: HostSystemd, networks: addresses.Networks) -> list[Inside]:
     """The files inside that follow from the spec, in order of their paths."""
     files = [
-        Inside("etc/hostname", text=spec["name"] + "\n"),
+        Inside("etc/hostname", text=spec.name + "\n"),
         Inside(
             "etc/hosts",
-            text=f"127.0.0.1 localhost\n127.0.1.1 {spec['name']}\n::1 localhost ip6-localhost ip6-loopback\n",
+            text=f"127.0.0.1 localhost\n127.0.1.1 {spec.name}\n::1 localhost ip6-localhost ip6-loopback\n",
         ),
-        Inside("etc/machine-id", text=layout.machine_id(spec["name"]) + "\n"),
+        Inside("etc/machine-id", text=layout.machine_id(spec.name) + "\n"),
         Inside("etc/resolv.conf", text="".join(f"nameserver {one}\n" for one in addresses.nameservers(spec, networks))),
     ]
-    if not spec["command"]:
+    if not spec.command:
         files += _systemd_inside(spec, host)
     return sorted(files, key=lambda file: file.path)
 
 
-def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
+def _systemd_inside(spec: ServiceSpec, host: HostSystemd) -> list[Inside]:
     files = [
         Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
         Inside(f"etc/systemd/system/service.d/{SETTINGS}", text=f"{layout.MARK}\n{CONFINEMENT}"),
@@ -374,7 +371,7 @@ def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
     ]
-    started = set(spec["units"]) | ({NETWORK_UNIT} if spec["network"] else set())
+    started = set(spec.units) | ({NETWORK_UNIT} if spec.network else set())
     for unit in sorted(started):
         files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.path(unit)))
     if host.unit_paths.get(LOGROTATE_UNIT):
@@ -385,10 +382,10 @@ def _systemd_inside(spec: Mapping[str, Any], host: HostSystemd) -> list[Inside]:
             for unit in units
             if unit not in BASE_UNITS and unit not in started and unit != LOGROTATE_UNIT
         ]
-    files += _adapted(host.brought_by(spec["units"]))
+    files += _adapted(host.brought_by(spec.units))
     return files + [
         Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text=f"{layout.MARK}\n{network.networkd(spec, number)}")
-        for number in range(len(spec["network"]))
+        for number in range(len(spec.network))
     ]
 
 

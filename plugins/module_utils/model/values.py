@@ -37,12 +37,32 @@ def plain_path(value: str) -> str:
     return path
 
 
-def quoted_mode(value: object) -> str:
-    """A mode as it was written, and not as the number that YAML makes of one without quotes."""
-    text = str(value)
-    if text != value:
-        raise ValueError("a mode in quotes, such as '0644': without them YAML makes another number of it")
-    return text
+_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=][rwxXst]*)+(?:,[ugoa]*(?:[-+=][rwxXst]*)+)*\Z")
+_BITS = {"r": 0o444, "w": 0o222, "x": 0o111, "X": 0o111, "s": 0o6000, "t": 0o1000}
+_WHO = {"u": 0o4700, "g": 0o2070, "o": 0o1007}
+
+
+def file_mode(value: object) -> str:
+    """A mode in four octal digits, from octal digits in quotes, a number, or a symbolic mode that changes 0644."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o7777:
+        return f"{value:04o}"
+    if isinstance(value, str) and re.fullmatch("0?[0-7]{3,4}", value):
+        return f"{int(value, 8):04o}"
+    if isinstance(value, str) and _SYMBOLIC.match(value):
+        return f"{_changed(0o644, value):04o}"
+    raise ValueError("a mode, such as '0644' or 'u=rw,g=r,o='")
+
+
+def _changed(mode: int, symbolic: str) -> int:
+    for clause in symbolic.split(","):
+        who, actions = re.match("([ugoa]*)(.*)", clause).groups()  # type: ignore[union-attr]
+        mask = 0o7777 if not who or "a" in who else sum(_WHO[letter] for letter in set(who))
+        for sign, letters in re.findall("([-+=])([rwxXst]*)", actions):
+            # as for a file that has one execute bit or none: X alone adds nothing to a file without any
+            kept = letters if mode & 0o111 else letters.replace("X", "")
+            bits = mask & sum(_BITS[letter] for letter in set(kept.replace("X", "x")))
+            mode = mode | bits if sign == "+" else mode & ~bits if sign == "-" else (mode & ~mask) | bits
+    return mode
 
 
 def size(value: str) -> int:

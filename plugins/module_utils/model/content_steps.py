@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a sandbox's content."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from . import steps
+from .outdated import Accounts, Outdated
+from .plan import Step
+from .spec import ContentSpec, FileEntry
+from .values import printable
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The sandbox whose content is to be cloned."""
+
+    name: str = ""
+    root: str | None = None  # nothing where no such sandbox has content
+    copied: str = ""
+    running: bool = False
+    strangers: Sequence[str] = ()  # what of it is not its own: at another level, or a link to outside
+    known: Sequence[str] = ()  # the sandboxes that have content
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """An entry of a tree whose context is not the expected one, both as the kernel has them."""
+
+    path: str
+    actual: str | None
+    expected: str
+
+
+class Hands(steps.FileHands, Protocol):
+    """What the steps do to content; the engine has them."""
+
+    def build(self, spec: ContentSpec, source: Source | None, without: Sequence[str]) -> None: ...
+    def mount(self, root: str, unit: str) -> None: ...
+    def unmount(self, unit: str) -> None: ...
+    def grow(self, image: str, root: str, size: int) -> None: ...
+    def copy(self, spec: ContentSpec, source: str, without: Sequence[str]) -> None: ...
+    def write_files(self, spec: ContentSpec, files: Sequence[FileEntry]) -> None: ...
+    def remove_files(self, root: str, paths: Sequence[str]) -> None: ...
+    def make_place(self, spec: ContentSpec, source: str) -> None: ...
+    def relabel(self, spec: ContentSpec, paths: Sequence[str]) -> None: ...
+    def change_rules(self, add: Sequence[str], remove: Sequence[str]) -> None: ...
+    def add_accounts(self, spec: ContentSpec, accounts: Accounts) -> None: ...
+    def take(self, spec: ContentSpec, files: Sequence[Outdated]) -> None: ...
+    def keep(self, copied: str, paths: Sequence[str]) -> None: ...
+    def remove(self, paths: Sequence[str]) -> None: ...
+    def forget(self, paths: Sequence[str]) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildContent(Step):
+    spec: ContentSpec
+    source: Source | None
+    without: Sequence[str]
+    half_made: bool
+    after: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return f"clone the content of {self.source.name}" if self.source else "build the content"
+
+    def change(self) -> tuple[Any, Any]:
+        return "started by an interrupted run" if self.half_made else None, dict(self.after)
+
+    def apply(self, hands: Hands) -> None:
+        hands.build(self.spec, self.source, self.without)
+
+
+@dataclasses.dataclass(frozen=True)
+class MountImage(Step):
+    spec: ContentSpec
+    before: str
+
+    @property
+    def title(self) -> str:
+        return "mount the content"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, "mounted"
+
+    def apply(self, hands: Hands) -> None:
+        hands.mount(self.spec.paths.root, self.spec.paths.mount)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnmountImage(Step):
+    unit: str
+    mounted: bool
+
+    @property
+    def title(self) -> str:
+        return "unmount the content"
+
+    def change(self) -> tuple[Any, Any]:
+        return "mounted" if self.mounted else "not mounted", None
+
+    def apply(self, hands: Hands) -> None:
+        hands.unmount(self.unit)
+
+
+@dataclasses.dataclass(frozen=True)
+class GrowImage(Step):
+    spec: ContentSpec
+    before: int
+    size: int
+
+    @property
+    def title(self) -> str:
+        return "grow the image"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, self.size
+
+    def apply(self, hands: Hands) -> None:
+        hands.grow(self.spec.paths.image, self.spec.paths.root, self.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class CopyPath(Step):
+    """One more private path of the host, into content that is there."""
+
+    spec: ContentSpec
+    source: str
+    without: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return f"copy {self.source}"
+
+    def change(self) -> tuple[Any, Any]:
+        return None, self.source
+
+    def apply(self, hands: Hands) -> None:
+        hands.copy(self.spec, self.source, self.without)
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteFiles(Step):
+    """The files that a play declares."""
+
+    spec: ContentSpec
+    files: Sequence[FileEntry]
+    before: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return "write files"
+
+    def change(self) -> tuple[Any, Any]:
+        return dict(self.before), {file.path: file.content for file in self.files}
+
+    def apply(self, hands: Hands) -> None:
+        hands.write_files(self.spec, self.files)
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveFiles(Step):
+    root: str
+    paths: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return "remove files that are no longer declared"
+
+    def change(self) -> tuple[Any, Any]:
+        return list(self.paths), None
+
+    def apply(self, hands: Hands) -> None:
+        hands.remove_files(self.root, self.paths)
+
+
+@dataclasses.dataclass(frozen=True)
+class MakePlace(Step):
+    """The place of one more path of the host that the sandbox's /etc follows."""
+
+    spec: ContentSpec
+    source: str
+
+    @property
+    def title(self) -> str:
+        return f"make a mount point for {self.source}"
+
+    def change(self) -> tuple[Any, Any]:
+        return None, self.source
+
+    def apply(self, hands: Hands) -> None:
+        hands.make_place(self.spec, self.source)
+
+
+@dataclasses.dataclass(frozen=True)
+class Relabel(Step):
+    spec: ContentSpec
+    entries: Sequence[Labelled]
+
+    @property
+    def title(self) -> str:
+        return "relabel"
+
+    def change(self) -> tuple[Any, Any]:
+        return (
+            {f"/{printable(entry.path)}": entry.actual for entry in self.entries},
+            {f"/{printable(entry.path)}": entry.expected for entry in self.entries},
+        )
+
+    def apply(self, hands: Hands) -> None:
+        hands.relabel(self.spec, sorted(entry.path for entry in self.entries))
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangeRules(Step):
+    """The file-context rules of all content of a run, in one transaction of the policy's store."""
+
+    add: Sequence[str]
+    remove: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return "add file-context rules for the content" if self.add else "remove the file-context rules of the content"
+
+    def change(self) -> tuple[Any, Any]:
+        return list(self.remove), list(self.add)
+
+    def apply(self, hands: Hands) -> None:
+        hands.change_rules(self.add, self.remove)
+
+
+@dataclasses.dataclass(frozen=True)
+class AddAccounts(Step):
+    """New system accounts of the host: bringing them in takes nothing away."""
+
+    spec: ContentSpec
+    accounts: Accounts
+
+    @property
+    def title(self) -> str:
+        return "add the host's new system accounts"
+
+    def change(self) -> tuple[Any, Any]:
+        users, groups = (sorted(line.split(":")[0] for line in lines) for lines in (self.accounts.users, self.accounts.groups))
+        return None, {"users": users, "groups": groups}
+
+    def apply(self, hands: Hands) -> None:
+        hands.add_accounts(self.spec, self.accounts)
+
+
+@dataclasses.dataclass(frozen=True)
+class TakeNewer(Step):
+    """What the host has newer, in place of what was copied from it before."""
+
+    spec: ContentSpec
+    files: Sequence[Outdated]
+
+    @property
+    def title(self) -> str:
+        return "update files from the host"
+
+    def change(self) -> tuple[Any, Any]:
+        return _states(self.files), dict.fromkeys(_states(self.files), "as on the host")
+
+    def apply(self, hands: Hands) -> None:
+        hands.take(self.spec, self.files)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeepOwn(Step):
+    spec: ContentSpec
+    files: Sequence[Outdated]
+
+    @property
+    def title(self) -> str:
+        return "keep the sandbox's own files"
+
+    def change(self) -> tuple[Any, Any]:
+        return _states(self.files), dict.fromkeys(_states(self.files), "kept")
+
+    def apply(self, hands: Hands) -> None:
+        hands.keep(self.spec.paths.copied, [file.path for file in self.files])
+
+
+def _states(files: Sequence[Outdated]) -> dict[str, str]:
+    return {f"/{printable(file.path)}": file.state for file in files}
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveContent(Step):
+    spec: ContentSpec
+
+    @property
+    def title(self) -> str:
+        return "remove the content"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.spec.paths.root, None
+
+    def apply(self, hands: Hands) -> None:
+        paths = self.spec.paths
+        hands.remove([paths.building, paths.building_image, paths.root, paths.image])
+
+
+@dataclasses.dataclass(frozen=True)
+class ForgetContent(Step):
+    spec: ContentSpec
+    before: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        return "remove the record of the content"
+
+    def change(self) -> tuple[Any, Any]:
+        return dict(self.before), None
+
+    def apply(self, hands: Hands) -> None:
+        hands.forget([self.spec.paths.copied, self.spec.paths.manifest])

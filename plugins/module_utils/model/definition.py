@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox as its runtime is told of it, in values that any runtime can have: what is defined, and what runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import capabilities, command, layout
+from .addresses import Resolved
+from .context import Context
+from .format_1 import start_hash
+from .mounts import domain_mounts
+from .network import host_device, mac_of
+from .spec import ServiceSpec, started_with
+
+INIT = "/usr/lib/systemd/systemd"
+# the sandbox's own: those in the host's /usr look for hardware, disks and consoles, and new packages bring more
+GENERATORS = "/etc/systemd/system-generators"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bind:
+    """A directory or file of the host that is seen inside."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """An interface, with what the runtime itself sets up of it."""
+
+    kind: str  # network or bridge
+    source: str | None
+    mac: str | None
+    host_end: str | None
+    addresses: tuple[str, ...] = ()  # with their prefixes
+    routes: tuple[tuple[str, str], ...] = ()  # destination, router
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a sandbox is started with, as its definition keeps it: what runs still says it when the definition is another by then.
+
+    ``options`` are those whose change needs a restart, ``addresses`` those of each interface. A definition of release 0.1.0
+    has a hash in place of options.
+    """
+
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    addresses: tuple[tuple[str, ...], ...] = ()
+    legacy: str = ""
+
+    def dump(self) -> str:
+        """The record as text."""
+        return json.dumps({"options": self.options, "addresses": self.addresses}, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def load(cls, text: str) -> Record:
+        """A record from its text; an empty one, which is none of a sandbox, where somebody has changed it."""
+        try:
+            document = json.loads(text)
+            return cls(document["options"], tuple(tuple(addresses) for addresses in document["addresses"]))
+        except (ValueError, KeyError, TypeError):
+            return cls()
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """Everything that a runtime is told of a sandbox."""
+
+    name: str
+    context: Context | None
+    init: tuple[str, ...]
+    env: Mapping[str, str]
+    capabilities: tuple[str, Mapping[str, str]]  # the runtime's own policy, and what is on or off against it
+    binds: tuple[Bind, ...]
+    devices: tuple[Device, ...]
+    slice: str
+    record: Record | None  # nothing where this collection did not make it
+    deviations: tuple[str, ...] = ()  # what of it no definition of this collection has
+
+    @property
+    def ours(self) -> bool:
+        return self.record is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """A sandbox as its runtime has it: as it is defined, if it is, and as it runs."""
+
+    defined: Definition | None = None
+    running: Definition | None = None
+
+
+def define(spec: ServiceSpec, followed: Sequence[str], resolved: Resolved = ()) -> Definition:
+    """The definition of a sandbox.
+
+    ``followed`` are the paths of the host bound read-only into its /etc, ``resolved`` its interfaces' addresses.
+    """
+    return Definition(
+        name=spec.name,
+        context=Context.process(spec.process_type, spec.level),
+        init=tuple(command.init(spec)) if spec.command else (INIT,),
+        env={"PATH": command.PATH} if spec.command else {"SYSTEMD_GENERATOR_PATH": GENERATORS},
+        capabilities=capabilities.policy(spec),
+        binds=tuple(_binds(spec, followed)),
+        devices=tuple(_device(spec, number) for number in range(len(spec.network))),
+        slice=spec.paths.slice,
+        record=Record(started_with(spec), tuple(tuple(addresses) for addresses in resolved)),
+    )
+
+
+def _binds(spec: ServiceSpec, followed: Sequence[str]) -> list[Bind]:
+    """In the order in which they are mounted."""
+    paths = spec.paths
+    return [
+        Bind(paths.root, "/", read_only=True),
+        *(Bind(path, path, read_only=True) for path in layout.SHARED),
+        *(Bind(f"{paths.root}/{path}", f"/{path}") for path in layout.PRIVATE),
+        *(Bind(path, path, read_only=True) for path in followed),
+        *(Bind(paths.memory(target), target) for target in layout.MEMORY),
+        *(Bind(*mount) for mount in domain_mounts(spec)),
+    ]
+
+
+def _device(spec: ServiceSpec, number: int) -> Device:
+    """The runtime sets addresses and routes where no systemd inside does."""
+    interface = spec.network[number]
+    routes = [(route.to, route.via) for route in interface.routes]
+    if interface.gateway:
+        routes.insert(0, ("::/0" if ":" in interface.gateway else "0.0.0.0/0", interface.gateway))
+    return Device(
+        kind="bridge" if interface.bridge else "network",
+        source=interface.bridge or interface.source,
+        mac=mac_of(spec.name, number, interface),
+        host_end=host_device(spec.name, number),
+        addresses=interface.addresses if spec.command else (),
+        routes=tuple(routes) if spec.command else (),
+    )
+
+
+def as_today(definition: Definition | None, wanted: Definition) -> Definition | None:
+    """A definition, with the record of release 0.1.0 in today's form where it says the same as the one that is wanted."""
+    if definition is None or definition.record is None or wanted.record is None or not definition.record.legacy:
+        return definition
+    # that release told no interface from one without an address
+    same = definition.record.legacy == start_hash(wanted.record.options) and (
+        definition.record.addresses == (wanted.record.addresses or ((),))
+    )
+    return dataclasses.replace(definition, record=wanted.record) if same else definition
+
+
+def restart_reasons(running: Record | None, wanted: Record) -> list[str]:
+    """Why a running sandbox must be restarted to be what is declared: the options that it was started with otherwise.
+
+    An option that its record does not know came with a later release; its default changes nothing.
+    """
+    if running is None or running.legacy or not running.options:
+        return ["what it was started with"]
+    reasons = [name for name, value in wanted.options.items() if name in running.options and running.options[name] != value]
+    return reasons + (["addresses"] if running.addresses != wanted.addresses else [])

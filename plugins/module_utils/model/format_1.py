@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What release 0.1.0 wrote: specs of format 1, and the hash of what a sandbox was started with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_OPTIONS = {"cpu_shares": "cpu_weight", "environment": "env"}
+_PORTS = {"host": "host_port", "port": "sandbox_port"}
+_STARTED_WITH = (
+    "path", "level", "file_type", "units", "command", "user", "group", "home", "environment", "process_type", "network",
+    "capabilities", "idmap", "mounts",
+)  # fmt: skip
+
+
+def to_today(sandbox: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a spec of format 1, by today's names."""
+    result = {_OPTIONS.get(key, key): value for key, value in sandbox.items() if key != "idmap"}
+    result["network"] = [
+        {**interface, "ports": [{_PORTS.get(key, key): value for key, value in port.items()} for port in interface["ports"]]}
+        for interface in sandbox["network"]
+    ]
+    return result
+
+
+def start_hash(options: Mapping[str, Any]) -> str:
+    """The hash that release 0.1.0 took of what a sandbox is started with; ``options`` are today's that need a restart."""
+    known = {**options, "environment": options["env"], "idmap": None}
+    document = {"format": 1, "sandbox": {name: known[name] for name in _STARTED_WITH}}
+    return hashlib.sha256((json.dumps(document, indent=2, sort_keys=True) + "\n").encode()).hexdigest()[:16]

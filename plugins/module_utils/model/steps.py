@@ -1,0 +1,510 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a sandbox's service, and of whatever writes files of the host."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from .addresses import Entry
+from .context import Context
+from .definition import Definition
+from .plan import Phase, Step
+from .runtime import Runtime
+
+
+class FileHands(Protocol):
+    """What steps of any kind do to a host."""
+
+    def write_file(self, path: str, text: str, mode: int) -> None: ...
+    def remove_file(self, path: str) -> None: ...
+    def reload_systemd(self) -> None: ...
+
+
+class Hands(FileHands, Protocol):
+    """What the steps of a service do to a host, one method for each kind of thing; the engine has them."""
+
+    @property
+    def runtime(self) -> Runtime: ...
+    def link(self, path: str, target: str) -> None: ...
+    def write_inside(self, root: str, context: Context, files: Mapping[str, tuple[str, str]], gone: Iterable[str]) -> None: ...
+    def make_mount_points(self, root: str, context: Context, points: Mapping[str, str]) -> None: ...
+    def relabel_source(self, source: str, context: Context) -> None: ...
+    def enable(self, units: Sequence[str]) -> None: ...
+    def disable(self, units: Sequence[str]) -> None: ...
+    def remove_unit(self, path: str, unit: str) -> None: ...
+    def limit(self, cgroup: str, values: Mapping[str, str]) -> None: ...
+    def network_entries(self, entries: Sequence[Entry], name: str, add: bool) -> None: ...
+    def load_filter(self, text: str) -> None: ...
+    def name_on_host(self, name: str, addresses: Sequence[str]) -> None: ...
+    def close_ports(self, units: Sequence[str]) -> None: ...
+    def publish_ports(self, units: Sequence[str], owner: str) -> None: ...
+    def stop(self, names: Mapping[str, str]) -> None: ...
+    def start(self, names: Mapping[str, str]) -> None: ...
+    def start_inside(self, name: str, units: Sequence[str]) -> None: ...
+    def reload(self, unit: str) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteFile(Step):
+    """A file of the host; ``what`` it is, for its reader."""
+
+    what: str
+    path: str
+    text: str
+    mode: int = 0o644
+    before: Any = None
+    shown: Any = None  # in place of the text
+
+    @property
+    def title(self) -> str:
+        return f"write {self.what}"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, self.text if self.shown is None else self.shown
+
+    def apply(self, hands: FileHands) -> None:
+        hands.write_file(self.path, self.text, self.mode)
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveFile(Step):
+    what: str
+    path: str
+    before: Any = None
+
+    @property
+    def title(self) -> str:
+        return f"remove {self.what}"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, None
+
+    def apply(self, hands: FileHands) -> None:
+        hands.remove_file(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveUnit(Step):
+    """A unit's file, and what systemd would go on to show of it: a slice that is still up, a failure of long ago."""
+
+    what: str
+    path: str
+    unit: str
+    before: str
+
+    @property
+    def title(self) -> str:
+        return f"remove {self.what}"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, None
+
+    def apply(self, hands: Hands) -> None:
+        hands.remove_unit(self.path, self.unit)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinkJournal(Step):
+    path: str
+    target: str
+    before: str | None
+
+    @property
+    def title(self) -> str:
+        return "link the journal"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, self.target
+
+    def apply(self, hands: Hands) -> None:
+        hands.link(self.path, self.target)
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteInside(Step):
+    """The files inside that the spec determines: one step, because each alone tells a reader little."""
+
+    root: str
+    context: Context
+    files: Mapping[str, tuple[str, str]]
+    gone: Sequence[str]
+    before: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return "write the files inside"
+
+    def change(self) -> tuple[Any, Any]:
+        return dict(self.before), {path: value for path, (_kind, value) in self.files.items()}
+
+    def apply(self, hands: Hands) -> None:
+        hands.write_inside(self.root, self.context, self.files, self.gone)
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeMountPoints(Step):
+    root: str
+    context: Context
+    points: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return "make the mount points"
+
+    def change(self) -> tuple[Any, Any]:
+        return None, dict(self.points)
+
+    def apply(self, hands: Hands) -> None:
+        hands.make_mount_points(self.root, self.context, self.points)
+
+
+@dataclasses.dataclass(frozen=True)
+class RelabelSource(Step):
+    source: str
+    context: Context
+    entries: int
+
+    @property
+    def title(self) -> str:
+        return f"relabel {self.source}"
+
+    def change(self) -> tuple[Any, Any]:
+        return f"{self.entries} entries with another label", str(self.context)
+
+    def apply(self, hands: Hands) -> None:
+        hands.relabel_source(self.source, self.context)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReloadSystemd(Step):
+    phase: ClassVar[Phase] = Phase.RELOAD
+    together: ClassVar[bool] = True
+
+    @property
+    def title(self) -> str:
+        return "reload systemd"
+
+    def change(self) -> tuple[Any, Any]:
+        return None, "units as their files say"
+
+    def apply(self, hands: FileHands) -> None:
+        hands.reload_systemd()
+
+    def apply_all(self, steps: Iterable[ReloadSystemd], hands: FileHands) -> None:
+        hands.reload_systemd()
+
+
+@dataclasses.dataclass(frozen=True)
+class Define(Step):
+    """Tell the runtime what the sandbox is."""
+
+    definition: Definition
+    before: Definition | None
+
+    @property
+    def title(self) -> str:
+        return "define the sandbox"
+
+    def change(self) -> tuple[Any, Any]:
+        return shown(self.before), shown(self.definition)
+
+    def apply(self, hands: Hands) -> None:
+        hands.runtime.define(self.definition)
+
+
+def shown(definition: Definition | None) -> dict[str, Any] | None:
+    """A definition for a reader of a difference."""
+    if definition is None:
+        return None
+    return {**dataclasses.asdict(definition), "context": str(definition.context)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Undefine(Step):
+    before: Definition
+
+    @property
+    def title(self) -> str:
+        return "undefine the sandbox"
+
+    def change(self) -> tuple[Any, Any]:
+        return shown(self.before), None
+
+    def apply(self, hands: Hands) -> None:
+        hands.runtime.undefine(self.sandbox)
+
+
+@dataclasses.dataclass(frozen=True)
+class ApplyLimits(Step):
+    """Into a slice that is there already: not every systemd does that when it reads its units again."""
+
+    phase: ClassVar[Phase] = Phase.LIVE
+
+    cgroup: str
+    values: Mapping[str, str]
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return "apply the limits"
+
+    def change(self) -> tuple[Any, Any]:
+        return dict(self.before), dict(self.after)
+
+    def apply(self, hands: Hands) -> None:
+        hands.limit(self.cgroup, self.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReserveAddresses(Step):
+    entries: Sequence[Entry]
+
+    @property
+    def title(self) -> str:
+        return "reserve the addresses"
+
+    def change(self) -> tuple[Any, Any]:
+        return None, [entry.text() for entry in self.entries]
+
+    def apply(self, hands: Hands) -> None:
+        hands.network_entries(self.entries, self.sandbox, add=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReleaseAddresses(Step):
+    phase: ClassVar[Phase] = Phase.STOP
+
+    entries: Sequence[Entry]
+
+    @property
+    def title(self) -> str:
+        return "release the addresses"
+
+    def change(self) -> tuple[Any, Any]:
+        return [entry.text() for entry in self.entries], None
+
+    def apply(self, hands: Hands) -> None:
+        hands.network_entries(self.entries, self.sandbox, add=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadFilter(Step):
+    """The rules for what interfaces send, in the kernel; ``after``: the interfaces that have rules then."""
+
+    text: str
+    before: Sequence[str]
+    after: Sequence[str] = ()
+
+    @property
+    def title(self) -> str:
+        return "load the nftables rules" if self.after else "remove the nftables rules"
+
+    def change(self) -> tuple[Any, Any]:
+        return list(self.before), list(self.after) or None
+
+    def apply(self, hands: Hands) -> None:
+        hands.load_filter(self.text)
+
+
+@dataclasses.dataclass(frozen=True)
+class NameOnHost(Step):
+    before: Sequence[str]
+    after: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return "update /etc/hosts"
+
+    def change(self) -> tuple[Any, Any]:
+        return list(self.before), list(self.after)
+
+    def apply(self, hands: Hands) -> None:
+        hands.name_on_host(self.sandbox, self.after)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosePorts(Step):
+    phase: ClassVar[Phase] = Phase.STOP
+
+    units: Sequence[str]
+
+    @property
+    def title(self) -> str:
+        return "close ports"
+
+    def change(self) -> tuple[Any, Any]:
+        return list(self.units), None
+
+    def apply(self, hands: Hands) -> None:
+        hands.close_ports(self.units)
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishPorts(Step):
+    """With every start of the sandbox from now on, and now if it runs."""
+
+    phase: ClassVar[Phase] = Phase.LIVE
+
+    units: Sequence[str]
+    owner: str
+
+    @property
+    def title(self) -> str:
+        return "publish ports"
+
+    def change(self) -> tuple[Any, Any]:
+        return None, list(self.units)
+
+    def apply(self, hands: Hands) -> None:
+        hands.publish_ports(self.units, self.owner)
+
+
+@dataclasses.dataclass(frozen=True)
+class EnableUnit(Step):
+    """All at once: each call of systemctl has systemd read every unit again, with all generators."""
+
+    phase: ClassVar[Phase] = Phase.ENABLE
+    together: ClassVar[bool] = True
+
+    unit: str
+
+    @property
+    def title(self) -> str:
+        return "enable the unit"
+
+    def change(self) -> tuple[Any, Any]:
+        return False, True
+
+    def apply(self, hands: Hands) -> None:
+        hands.enable([self.unit])
+
+    def apply_all(self, steps: Iterable[EnableUnit], hands: Hands) -> None:
+        hands.enable([step.unit for step in steps])
+
+
+@dataclasses.dataclass(frozen=True)
+class DisableUnit(Step):
+    phase: ClassVar[Phase] = Phase.STOP
+    together: ClassVar[bool] = True
+
+    unit: str
+
+    @property
+    def title(self) -> str:
+        return "disable the unit"
+
+    def change(self) -> tuple[Any, Any]:
+        return True, False
+
+    def apply(self, hands: Hands) -> None:
+        hands.disable([self.unit])
+
+    def apply_all(self, steps: Iterable[DisableUnit], hands: Hands) -> None:
+        hands.disable([step.unit for step in steps])
+
+
+@dataclasses.dataclass(frozen=True)
+class StopSandbox(Step):
+    phase: ClassVar[Phase] = Phase.STOP
+    together: ClassVar[bool] = True
+
+    unit: str
+    before: str = "running"
+    why: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"stop{' ' + self.why if self.why else ''}"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, "stopped"
+
+    def apply(self, hands: Hands) -> None:
+        hands.stop({self.sandbox: self.unit})
+
+    def apply_all(self, steps: Iterable[StopSandbox], hands: Hands) -> None:
+        hands.stop({step.sandbox: step.unit for step in steps})
+
+
+@dataclasses.dataclass(frozen=True)
+class StartSandbox(Step):
+    """Begin its start; the run waits for all starts together afterwards."""
+
+    phase: ClassVar[Phase] = Phase.START
+    together: ClassVar[bool] = True
+
+    unit: str
+
+    @property
+    def title(self) -> str:
+        return "start"
+
+    def change(self) -> tuple[Any, Any]:
+        return "stopped", "running"
+
+    def apply(self, hands: Hands) -> None:
+        hands.start({self.sandbox: self.unit})
+
+    def apply_all(self, steps: Iterable[StartSandbox], hands: Hands) -> None:
+        hands.start({step.sandbox: step.unit for step in steps})
+
+
+@dataclasses.dataclass(frozen=True)
+class RestartSandbox(Step):
+    phase: ClassVar[Phase] = Phase.START
+    together: ClassVar[bool] = True
+
+    unit: str
+    before: str
+
+    @property
+    def title(self) -> str:
+        return "restart"
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before, "running"
+
+    def apply(self, hands: Hands) -> None:
+        self.apply_all([self], hands)
+
+    def apply_all(self, steps: Iterable[RestartSandbox], hands: Hands) -> None:
+        units = {step.sandbox: step.unit for step in steps}
+        hands.stop(units)
+        hands.start(units)
+
+
+@dataclasses.dataclass(frozen=True)
+class StartUnitsInside(Step):
+    phase: ClassVar[Phase] = Phase.START
+
+    before: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return "start the units inside"
+
+    def change(self) -> tuple[Any, Any]:
+        return dict(self.before), dict.fromkeys(self.before, "active")
+
+    def apply(self, hands: Hands) -> None:
+        hands.start_inside(self.sandbox, sorted(self.before))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReloadSandbox(Step):
+    phase: ClassVar[Phase] = Phase.START
+
+    unit: str
+
+    @property
+    def title(self) -> str:
+        return "reload"
+
+    def change(self) -> tuple[Any, Any]:
+        return "running", "reloaded"
+
+    def apply(self, hands: Hands) -> None:
+        hands.reload(self.unit)
