@@ -143,6 +143,9 @@ def _device(spec: ServiceSpec, number: int) -> Device:
     )
 
 
+_COMPARED = {"context": "label", "init": "init", "binds": "mounts", "devices": "interfaces", "slice": "slice"}
+
+
 def as_today(definition: Definition | None, wanted: Definition) -> Definition | None:
     """A definition, with the record of release 0.1.0 in today's form where it says the same as the one that is wanted."""
     if definition is None or definition.record is None or wanted.record is None or not definition.record.legacy:
@@ -154,11 +157,25 @@ def as_today(definition: Definition | None, wanted: Definition) -> Definition | 
     return dataclasses.replace(definition, record=wanted.record) if same else definition
 
 
-def restart_reasons(running: Record | None, wanted: Record) -> list[str]:
-    """Why a running sandbox must be restarted to be what is declared: the options that it was started with otherwise.
+def restart_reasons(running: Definition, wanted: Definition) -> list[str]:
+    """Why a running sandbox must be restarted to be what is declared.
 
-    An option that its record does not know came with a later release; its default changes nothing.
+    These are the options that it was started with otherwise. Where its record names none, it may yet run otherwise than its
+    record says, because somebody has changed its definition.
     """
+    reasons = _other_options(running.record, wanted.record) if wanted.record else []
+    return reasons or [title for field, title in _COMPARED.items() if _compared(running, field) != _compared(wanted, field)]
+
+
+def _compared(definition: Definition, field: str) -> Any:
+    """What the host has come to have of what a sandbox follows is there from its next start on."""
+    if field == "binds":
+        return [bind for bind in definition.binds if bind.target not in layout.FOLLOWED]
+    return getattr(definition, field)
+
+
+def _other_options(running: Record | None, wanted: Record) -> list[str]:
+    """An option that a record does not know came with a later release; its default changes nothing."""
     if running is None or running.legacy or not running.options:
         return ["what it was started with"]
     reasons = [name for name, value in wanted.options.items() if name in running.options and running.options[name] != value]
