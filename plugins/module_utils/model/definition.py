@@ -153,9 +153,7 @@ def as_today(definition: Definition | None, wanted: Definition) -> Definition | 
 
 def _record_as_today(record: Record, wanted: Record) -> Record:
     if record.legacy:
-        # release 0.1.0 told no interface from one without an address
-        same = record.legacy == start_hash(wanted.options) and record.addresses == (wanted.addresses or ((),))
-        return wanted if same else record
+        return wanted if record.legacy == start_hash(wanted.options) and record.addresses == wanted.addresses else record
     if not record.options:
         return record
     try:
