@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network, network_filter, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_domain import to_xml
+from ansible_collections.virt.sandbox.plugins.module_utils.model import network, network_filter, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import define
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, service_spec
 
@@ -28,12 +30,12 @@ def derived(host: Host) -> dict[Path, dict[str, str]]:
 
 def derive(case: Path, host: Host) -> dict[str, str]:
     spec = service_spec(yaml.safe_load((case / "declared.yml").read_text()))
-    paths = layout.of(spec)
-    resolved = [network.fixed(one) for one in spec["network"]]
+    paths = spec.paths
+    resolved = [network.fixed(one) for one in spec.network]
     rules = network_filter.rules(spec, resolved)
     return {
         "spec.json": dump(spec),
-        "domain.xml": indented(domain.domain_xml(spec, host.followed, resolved)),
+        "domain.xml": indented(to_xml(define(spec, host.followed, resolved))),
         "host.txt": shown(paths.unit_path, unit.host_unit(spec))
         + shown(paths.slice_path, unit.slice_unit(spec))
         + (shown(paths.filter, rules) if rules else ""),
