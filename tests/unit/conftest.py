@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, network, network_filter, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, layout, network, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
@@ -85,3 +87,47 @@ def declared(host: Host) -> Declared:
         return Observed(**{**state, **changes})
 
     return make
+
+
+def settled(host: Host, spec: ServiceSpec, given: addresses.Resolved | None = None) -> Host:
+    """The host after a run: its networks know the sandbox."""
+    given = addresses.resolve([spec], [], host.networks)[spec.name] if given is None else given
+    known = dict(host.networks)
+    for entry in addresses.entries(spec, given, host.networks):
+        if entry.kind == "lease":
+            known[entry.network] = dataclasses.replace(known[entry.network], reserved={entry.mac: (entry.address, spec.name)})
+        else:
+            known[entry.network] = dataclasses.replace(known[entry.network], named={entry.address: (spec.name,)})
+    named = {spec.name: [of_interface[0] for of_interface in given if of_interface]}
+    return dataclasses.replace(host, networks=known, resolved={spec.name: given}, named=named)
+
+
+def expanded(xml: str) -> str:
+    """The domain as libvirt shows it while it runs: with what it added, in its own order of attributes."""
+    root = ElementTree.fromstring(xml)
+    root.set("id", "4711")
+    for tag, text in (("currentMemory", "1073741824"), ("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
+        ElementTree.SubElement(root, tag).text = text
+    ElementTree.SubElement(root, "clock", offset="utc")
+    label = root.find("seclabel")
+    assert label is not None
+    ElementTree.SubElement(label, "imagelabel").text = label.findtext("label", "").replace("system_r", "object_r")
+    devices = root.find("devices")
+    assert devices is not None
+    emulator = ElementTree.Element("emulator")
+    emulator.text = "/usr/lib/libvirt/libvirt_lxc"
+    devices.insert(0, emulator)
+    for number, interface in enumerate(devices.iterfind("interface")):
+        source = interface.find("source")
+        assert source is not None
+        if interface.get("type") == "network":
+            source.attrib = {**source.attrib, "portid": "0b1cb5d4", "bridge": "virbr0"}
+        ElementTree.SubElement(interface, "guest", dev=f"eth{number}")
+        ElementTree.SubElement(interface, "address", type="pci", slot="0x01")
+    for console in devices.iterfind("console"):
+        console.set("tty", "/dev/pts/3")
+        ElementTree.SubElement(console, "source", path="/dev/pts/3")
+        ElementTree.SubElement(console, "target", type="lxc", port="0")
+        ElementTree.SubElement(console, "alias", name="console0")
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode")

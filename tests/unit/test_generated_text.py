@@ -6,15 +6,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network, network_filter, ports, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_domain import from_xml, to_xml
+from ansible_collections.virt.sandbox.plugins.module_utils.model import network, network_filter, ports, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
+from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import define
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump, load, service_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec, dump, load, service_spec
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+
+from .conftest import expanded
 
 # what means something to XML, systemd, a shell, a path or a context, beside what is common
 HOSTILE = "\n\r\0\t \"'<>&;%$`\\/.:,-@#=[]{}()*?~|!\x1b\u2028é٣"
@@ -38,7 +42,7 @@ def texts(pattern: str) -> st.SearchStrategy[str]:
 
 routes = st.fixed_dictionaries({"to": disturbed(st.just("10.0.0.0/8")), "via": disturbed(st.ip_addresses().map(str))})
 published = st.fixed_dictionaries(
-    {"host": st.integers(0, 65536)}, optional={"port": st.integers(1, 9), "address": disturbed(st.ip_addresses().map(str))}
+    {"host_port": st.integers(0, 65536)}, optional={"sandbox_port": st.integers(1, 9), "address": disturbed(st.ip_addresses().map(str))}
 )
 networks = st.one_of(
     st.fixed_dictionaries({}, optional={"source": texts("[a-z0-9][a-z0-9_.-]{0,9}"), "mac": texts("5[24](:[0-9a-f]{2}){5}")}),
@@ -76,17 +80,17 @@ declarations = st.fixed_dictionaries(
         "memory": texts("[1-9][0-9]{0,4}[KMGT]?"),
         "cpus": st.floats(),
         "tasks_max": st.integers(),
-        "cpu_shares": st.integers(),
+        "cpu_weight": st.integers(),
         "io": st.fixed_dictionaries({}, optional={"weight": st.integers(1, 20000), "devices": st.lists(io_devices, max_size=2)}),
         "autostart": st.booleans(),
-        "environment": st.dictionaries(texts("[A-Z_]{1,4}"), texts("[a-z ]{0,6}"), max_size=2),
+        "env": st.dictionaries(texts("[A-Z_]{1,4}"), texts("[a-z ]{0,6}"), max_size=2),
         "mounts": st.lists(mounts, max_size=2),
     },
 )
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> dict[str, Any]:
+def specs(draw: st.DrawFn) -> ServiceSpec:
     """What the option table lets pass."""
     try:
         return service_spec(draw(declarations))
@@ -95,55 +99,23 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
         raise
 
 
-def check_spec_file(spec: dict[str, Any], host: Host) -> None:
+def check_spec_file(spec: ServiceSpec, host: Host) -> None:
     """It gives back the spec."""
     assert load(dump(spec), "it") == spec
     assert dump(load(dump(spec), "it")) == dump(spec)
 
 
-def expanded(xml: str) -> str:
-    """The domain as libvirt shows it while it runs: with what it added, in its own order of attributes."""
-    root = ElementTree.fromstring(xml)
-    root.set("id", "4711")
-    for tag, text in (("currentMemory", "1073741824"), ("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
-        ElementTree.SubElement(root, tag).text = text
-    ElementTree.SubElement(root, "clock", offset="utc")
-    label = root.find("seclabel")
-    assert label is not None
-    ElementTree.SubElement(label, "imagelabel").text = label.findtext("label", "").replace("system_r", "object_r")
-    devices = root.find("devices")
-    assert devices is not None
-    emulator = ElementTree.Element("emulator")
-    emulator.text = "/usr/lib/libvirt/libvirt_lxc"
-    devices.insert(0, emulator)
-    for number, interface in enumerate(devices.iterfind("interface")):
-        source = interface.find("source")
-        assert source is not None
-        if interface.get("type") == "network":
-            source.attrib = {**source.attrib, "portid": "0b1cb5d4", "bridge": "virbr0"}
-        ElementTree.SubElement(interface, "guest", dev=f"eth{number}")
-        ElementTree.SubElement(interface, "address", type="pci", slot="0x01")
-    for console in devices.iterfind("console"):
-        console.set("tty", "/dev/pts/3")
-        ElementTree.SubElement(console, "source", path="/dev/pts/3")
-        ElementTree.SubElement(console, "target", type="lxc", port="0")
-        ElementTree.SubElement(console, "alias", name="console0")
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def check_domain(spec: dict[str, Any], host: Host) -> None:
+def check_domain(spec: ServiceSpec, host: Host) -> None:
     """It is well-formed, and itself after libvirt's expansion."""
-    xml = domain.domain_xml(spec, host.followed)
-    seen = domain.canonical(xml)
-    assert seen == domain.canonical(expanded(xml))
-    assert seen["name"] == spec["name"]
-    assert seen["label"] == f"system_u:system_r:{spec['process_type']}:{spec['level']}"
-    assert [mount["source"]["dir"] for mount in seen["mounts"][:1]] == [layout.of(spec).root]
-    assert [interface["source"] for interface in seen["interfaces"]] == [
-        network["source"] or network["bridge"] for network in spec["network"]
-    ]
-    assert seen["other devices"] == []
+    definition = define(spec, host.followed, [network.fixed(interface) for interface in spec.network])
+    xml = to_xml(definition)
+    assert from_xml(xml) == definition
+    assert from_xml(expanded(xml)) == definition
+    assert definition.name == spec.name
+    assert definition.context == Context.parse(f"system_u:system_r:{spec.process_type}:{spec.level}")
+    assert definition.binds[0].source == spec.paths.root
+    assert [device.source for device in definition.devices] == [interface.source or interface.bridge for interface in spec.network]
+    assert definition.deviations == ()
 
 
 # What systemd may read in each section; no text of a declaration may make another line.
@@ -212,12 +184,12 @@ def directives(text: str) -> list[str]:
     return [line.partition("=")[0] for line in text.splitlines()]
 
 
-def check_filter(spec: dict[str, Any], host: Host) -> None:
+def check_filter(spec: ServiceSpec, host: Host) -> None:
     """Every line is a rule or an element of the interface's chain, and says no more than addresses and numbers."""
-    resolved = [network.fixed(one) for one in spec["network"]]
+    resolved = [network.fixed(one) for one in spec.network]
     text = network_filter.rules(spec, resolved) or ""
     bare = service_spec({"name": "a", "level": "s0:c1,c2", "units": ["a"], "network": [{"bridge": "b"}]})
-    frame = {*(network_filter.rules(bare, []) or "").splitlines(), f"# What sandbox {spec['name']} may send."}
+    frame = {*(network_filter.rules(bare, []) or "").splitlines(), f"# What sandbox {spec.name} may send."}
     for line in text.splitlines():
         for device in network_filter.devices(spec):
             line = line.replace(device, "DEVICE")
@@ -226,52 +198,51 @@ def check_filter(spec: dict[str, Any], host: Host) -> None:
         assert line in frame or element or rule
 
 
-def check_host_unit(spec: dict[str, Any], host: Host) -> None:
+def check_host_unit(spec: ServiceSpec, host: Host) -> None:
     """It has the same lines for every spec, and no word too many."""
     text = unit.host_unit(spec)
     assert directives(text) == HOST_UNIT.splitlines()
     assert "%" not in text, "a specifier"
     commands = [line for line in text.splitlines() if line.startswith("Exec")]
     assert not [line for line in commands if "$" in line], "a variable"
-    kind = 1 if spec["command"] else 0
-    before = bool(network_filter.devices(spec)) + kind + 2 * len(spec["mounts"]) + sum(mount["type"] == "image" for mount in spec["mounts"])
-    assert [len(line.split()) for line in commands] == [7 + before, 6 + kind, 6 + (len(spec["units"]) or 1), 6 + kind, 6]
+    kind = 1 if spec.command else 0
+    before = bool(network_filter.devices(spec)) + kind + 2 * len(spec.mounts) + sum(mount.type == "image" for mount in spec.mounts)
+    assert [len(line.split()) for line in commands] == [7 + before, 6 + kind, 6 + (len(spec.units) or 1), 6 + kind, 6]
     (needed,) = re.findall("^RequiresMountsFor=(.*)$", text, re.MULTILINE)
-    assert needed.split(" ") == [layout.of(spec).root, *(mount["source"] for mount in spec["mounts"] if mount["source"])]
+    assert needed.split(" ") == [spec.paths.root, *(mount.source for mount in spec.mounts if mount.source)]
     assert not re.search(r"[\t\"'\\$%]", needed)
 
 
-def check_slice(spec: dict[str, Any], host: Host) -> None:
+def check_slice(spec: ServiceSpec, host: Host) -> None:
     """It has only limits, and such as systemd takes."""
     text = unit.slice_unit(spec)
     limits = [line.split("=", 1) for line in text.partition("[Slice]\n")[2].splitlines()]
     assert set(directives(text)) - SLICE == {name for name, _value in limits}
     assert all(re.fullmatch(LIMITS[name], value) for name, value in limits)
-    given_ones = [spec[name] for name in ("memory", "memory", "cpus", "cpu_shares", "tasks_max") if spec[name] is not None]
-    given_ones += [value for device in spec["io"]["devices"] for key, value in device.items() if key != "device" and value is not None]
-    given_ones += [weight for weight in (spec["io"]["weight"],) if weight is not None]
-    assert len(limits) == 1 + len(given_ones)
+    known = [spec.memory, spec.memory, spec.cpus, spec.cpu_weight, spec.tasks_max, spec.io.weight]
+    known += [value for device in spec.io.devices for key, value in vars(device).items() if key != "device"]
+    assert len(limits) == 1 + sum(value is not None for value in known)
 
 
-def check_inside(spec: dict[str, Any], host: Host) -> None:
+def check_inside(spec: ServiceSpec, host: Host) -> None:
     """Only known lines, at paths that stay where they are."""
     for file in unit.inside(spec, host.systemd, host.networks):
         assert re.fullmatch(r"etc(/(?![.-])[A-Za-z0-9:_.@\\-]+)+", file.path)
         if file.path.endswith(".network"):
             assert {line for line in directives(file.text) if line and line[0] not in "#["} <= NETWORK
         if file.path.endswith("/system.conf.d/10-sandbox.conf"):
-            assert [line.partition('"')[0] for line in file.text.splitlines()[2:]] == ["DefaultEnvironment="] * len(spec["environment"])
+            assert [line.partition('"')[0] for line in file.text.splitlines()[2:]] == ["DefaultEnvironment="] * len(spec.env)
             assert all(re.fullmatch(r'[A-Za-z=]+"([^"\\%]|\\["\\]|%%)*"', line) for line in file.text.splitlines()[2:])
     hosts = {file.path: file.text for file in unit.inside(spec, host.systemd, host.networks)}
-    assert hosts["etc/hostname"] == f"{spec['name']}\n"
+    assert hosts["etc/hostname"] == f"{spec.name}\n"
     assert hosts["etc/hosts"].count("\n") == 3
 
 
-def check_ports(spec: dict[str, Any], host: Host) -> None:
+def check_ports(spec: ServiceSpec, host: Host) -> None:
     """Units beside the sandbox's, which say where to listen and where that leads."""
-    known = [network.fixed(one) or ["10.0.0.9"] for one in spec["network"]]
+    known = [network.fixed(one) or ["10.0.0.9"] for one in spec.network]
     for name, text in ports.units(spec, known).items():
-        assert re.fullmatch(rf"{spec['name']}_sandbox-[0-9]+(-[0-9a-f._]+)?\.(socket|service)", name)
+        assert re.fullmatch(rf"{spec.name}_sandbox-[0-9]+(-[0-9a-f._]+)?\.(socket|service)", name)
         assert {line for line in directives(text) if line and line[0] not in "#["} <= PORTS
 
 
@@ -280,7 +251,7 @@ CHECKS = (check_spec_file, check_domain, check_host_unit, check_filter, check_sl
 
 @given(specs())
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_threat_18_what_is_made_of_any_spec_says_that_and_nothing_else(host: Host, spec: dict[str, Any]) -> None:
+def test_threat_18_what_is_made_of_any_spec_says_that_and_nothing_else(host: Host, spec: ServiceSpec) -> None:
     for check in CHECKS:
         check(spec, host)
 
@@ -302,8 +273,8 @@ PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "source of a mount": ("/data", lambda text: {"mounts": [{"source": text, "target": "/srv/x"}]}),
     "target of a mount": ("/srv/data", lambda text: {"mounts": [{"type": "ram", "size": "1M", "target": text}]}),
     "mode of a mount": ("0755", lambda text: {"mounts": [{"type": "ram", "size": "1M", "target": "/srv/x", "mode": text}]}),
-    "variable": ("HOME", lambda text: {"environment": {text: "x"}}),
-    "value of a variable": ("a b", lambda text: {"environment": {"X": text}}),
+    "variable": ("HOME", lambda text: {"env": {text: "x"}}),
+    "value of a variable": ("a b", lambda text: {"env": {"X": text}}),
     "word of a command": ("/bin/x", lambda text: {"units": [], "command": [text]}),
     "user": ("nobody", lambda text: {"units": [], "command": ["/bin/x"], "user": text}),
     "home": ("/srv/x", lambda text: {"units": [], "command": ["/bin/x"], "home": text}),
@@ -318,7 +289,7 @@ PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "destination of a route": ("10.0.0.0/8", lambda text: {"network": [{"routes": [{"to": text, "via": "10.0.0.1"}]}]}),
     "router": ("10.0.0.1", lambda text: {"network": [{"routes": [{"to": "10.0.0.0/8", "via": text}]}]}),
     "name server": ("10.0.0.1", lambda text: {"network": [{"nameservers": [text]}]}),
-    "address of a port": ("10.0.0.1", lambda text: {"network": [{"ports": [{"host": 80, "address": text}]}]}),
+    "address of a port": ("10.0.0.1", lambda text: {"network": [{"ports": [{"host_port": 80, "address": text}]}]}),
 }
 
 

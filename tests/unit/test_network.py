@@ -11,14 +11,16 @@ from xml.etree import ElementTree
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import hosts_file
 from ansible_collections.virt.sandbox.plugins.module_utils.host import sockets
-from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_lxc import entry_xml
-from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, domain, network, network_filter, ports
+from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_networks import entry_xml
+from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, network, network_filter, ports
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import Entry, LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check, plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check, plan_service, wanted_definition
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.steps import ClosePorts, PublishPorts
 
-from .conftest import MakeSpec
+from .conftest import Declared, MakeSpec, settled
 
 STATIC = {"type": "static", "addresses": ["192.168.122.10/24"], "gateway": "192.168.122.1"}
 OTHER = {"type": "static", "source": "other", "addresses": ["10.0.0.5/24"]}
@@ -52,12 +54,14 @@ WEB_MAC = network.mac("web", 0)
         ),
         pytest.param([{}, {"mac": WEB_MAC}], r"network\[1\].mac: .* network\[0\] has this one", id="one MAC address twice"),
         pytest.param([{"lease": "10.0.0.1"}, {"lease": "10.0.0.1"}], r"network\[1\].lease: '10.0.0.1'", id="one lease twice"),
-        pytest.param([{"ports": [{"host": 80}, {"host": 80}]}], r"network\[0\].ports\[1\].host: 80 .* once", id="one port twice"),
+        pytest.param([{"ports": [{"host_port": 80}, {"host_port": 80}]}], r"ports\[1\].host_port: 80 .* once", id="one port twice"),
         pytest.param(
-            [{"ports": [{"host": 80}]}, {"ports": [{"host": 80, "address": "10.0.0.1"}]}], r"network\[1\].ports: 80", id="at all addresses"
+            [{"ports": [{"host_port": 80}]}, {"ports": [{"host_port": 80, "address": "10.0.0.1"}]}],
+            r"network\[1\].ports: 80",
+            id="at all addresses",
         ),
-        pytest.param([{"bridge": "br0", "ports": [{"host": 80}]}], r"network\[0\].ports: .* nobody here knows", id="port to nowhere"),
-        pytest.param([{"ports": [{"host": 0}]}], r"network\[0\].ports\[0\].host: 0 .* 1 to 65535", id="no port"),
+        pytest.param([{"bridge": "br0", "ports": [{"host_port": 80}]}], r"network\[0\].ports: .* nobody here knows", id="port to nowhere"),
+        pytest.param([{"ports": [{"host_port": 0}]}], r"network\[0\].ports\[0\].host_port: 0 .* 1 to 65535", id="no port"),
         pytest.param([{"bridge": "../x"}], r"network\[0\].bridge: '../x'", id="no bridge"),
         pytest.param([{"nameservers": ["x"]}], r"network\[0\].nameservers: \['x'\]", id="no name server"),
     ],
@@ -83,7 +87,7 @@ def test_what_contradicts_itself_is_refused(service: MakeSpec, networks: list[di
     ],
 )
 def test_what_the_host_cannot_give_is_refused(
-    service: MakeSpec, host: Host, declared: Any, networks: list[dict[str, Any]], message: str
+    service: MakeSpec, host: Host, declared: Declared, networks: list[dict[str, Any]], message: str
 ) -> None:
     known = dataclasses.replace(host, networks={**host.networks, "bare": LibvirtNetwork()}, bridges=["br0"])
     spec = service(network=networks)
@@ -152,37 +156,24 @@ def test_the_networks_are_told_who_has_which_address_and_name(service: MakeSpec,
     assert entry_xml(Entry("default", "name", "10.0.0.1"), "web") == '<host ip="10.0.0.1"><hostname>web</hostname></host>'
 
 
-def settled(host: Host, spec: dict[str, Any]) -> Host:
-    """The host after a run: its networks know the sandbox."""
-    given = addresses.resolve([spec], [], host.networks)[spec["name"]]
-    known = dict(host.networks)
-    for entry in addresses.entries(spec, given, host.networks):
-        if entry.kind == "lease":
-            known[entry.network] = dataclasses.replace(known[entry.network], reserved={entry.mac: (entry.address, spec["name"])})
-        else:
-            known[entry.network] = dataclasses.replace(known[entry.network], named={entry.address: (spec["name"],)})
-    named = {spec["name"]: [one[0] for one in given if one]}
-    return dataclasses.replace(host, networks=known, resolved={spec["name"]: given}, named=named)
-
-
-def as_seen(spec: dict[str, Any], host: Host, declared: Any, running: bool = True) -> Any:
-    given = host.addresses(spec["name"])
-    xml = domain.domain_xml(spec, host.followed, given)
+def as_seen(spec: ServiceSpec, host: Host, declared: Declared, running: bool = True) -> Observed:
+    given = host.addresses(spec.name)
+    definition = wanted_definition(spec, host)
     texts = ports.units(spec, given)
     up = [name for name in texts if name.endswith(".socket")]
     rules = network_filter.rules(spec, given)
-    return declared(spec, running, inactive=xml, active=xml if running else None, ports=texts, ports_up=up, filter_text=rules)
+    return declared(spec, running, defined=definition, active=definition if running else None, ports=texts, ports_up=up, filter_text=rules)
 
 
-def test_a_second_run_has_nothing_to_do(service: MakeSpec, host: Host, declared: Any) -> None:
-    spec = service(network=[{**STATIC, "ports": [{"host": 8080, "port": 80}]}])
+def test_a_second_run_has_nothing_to_do(service: MakeSpec, host: Host, declared: Declared) -> None:
+    spec = service(network=[{**STATIC, "ports": [{"host_port": 8080, "sandbox_port": 80}]}])
     after = settled(host, spec)
     for state in ("started", "present"):
         assert plan_service(spec, state, as_seen(spec, after, declared), after).summary() == {}
 
 
-def test_a_published_port_comes_and_goes_without_a_restart(service: MakeSpec, host: Host, declared: Any) -> None:
-    before, after = service(network=[STATIC]), service(network=[{**STATIC, "ports": [{"host": 8080}]}])
+def test_a_published_port_comes_and_goes_without_a_restart(service: MakeSpec, host: Host, declared: Declared) -> None:
+    before, after = service(network=[STATIC]), service(network=[{**STATIC, "ports": [{"host_port": 8080}]}])
     known = settled(host, before)
     seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
     steps = plan_service(after, "started", seen, known).summary()["web"]
@@ -190,7 +181,6 @@ def test_a_published_port_comes_and_goes_without_a_restart(service: MakeSpec, ho
         "write web_sandbox-8080.socket",
         "write web_sandbox-8080.service",
         "reload systemd",
-        "define the domain",
         "write the spec",
         "publish ports",
     ]
@@ -200,66 +190,68 @@ def test_a_published_port_comes_and_goes_without_a_restart(service: MakeSpec, ho
     assert "restart" not in steps
 
 
-def test_another_address_is_told_to_all_and_needs_a_restart(service: MakeSpec, host: Host, declared: Any) -> None:
+def test_another_address_is_told_to_all_and_needs_a_restart(service: MakeSpec, host: Host, declared: Declared) -> None:
     before, after = service(network=[{"lease": "192.168.122.7"}]), service(network=[{"lease": "192.168.122.8"}])
     known = settled(host, before)
     resolved = addresses.resolve([after], [], known.networks, [before])
     seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
     steps = plan_service(after, "started", seen, dataclasses.replace(known, resolved=resolved)).summary()["web"]
-    assert {"give the addresses back", "reserve the addresses", "name it on the host", "stop for its new interfaces", "restart"} <= set(
-        steps
-    )
+    assert {"release the addresses", "reserve the addresses", "update /etc/hosts", "stop for its new interfaces", "restart"} <= set(steps)
 
 
-def test_absent_gives_everything_back(service: MakeSpec, host: Host, declared: Any) -> None:
-    spec = service(network=[{**STATIC, "ports": [{"host": 8080}]}])
+def test_absent_gives_everything_back(service: MakeSpec, host: Host, declared: Declared) -> None:
+    spec = service(network=[{**STATIC, "ports": [{"host_port": 8080}]}])
     known = settled(host, spec)
     steps = plan_service(spec, "absent", as_seen(spec, known, declared), known).summary()["web"]
-    assert {"close ports", "remove web_sandbox-8080.socket", "give the addresses back", "name it on the host"} <= set(steps)
+    assert {"close ports", "remove web_sandbox-8080.socket", "release the addresses", "update /etc/hosts"} <= set(steps)
 
 
 def test_a_port_of_the_host_is_one_sandboxes(service: MakeSpec) -> None:
-    web, db = service(network=[{"ports": [{"host": 80}]}]), service(name="db", network=[{"ports": [{"host": 80, "address": "10.0.0.1"}]}])
+    web, db = (
+        service(network=[{"ports": [{"host_port": 80}]}]),
+        service(name="db", network=[{"ports": [{"host_port": 80, "address": "10.0.0.1"}]}]),
+    )
     for specs, others in (([web, db], []), ([db], [web])):
-        with pytest.raises(OptionError, match=r"network\[0\].ports: 80 is invalid: expected a port of the host that web has not"):
+        with pytest.raises(
+            OptionError, match=r"network\[0\].ports: 80 is invalid: expected a port of the host that sandbox web does not publish already"
+        ):
             ports.check(specs, others, set(), set())
-    with pytest.raises(OptionError, match=r"network\[0\].ports: 80 .* on which nothing listens yet"):
+    with pytest.raises(OptionError, match=r"network\[0\].ports: 80 .* on which nothing else listens"):
         ports.check([web], [], {("127.0.0.1", 80)}, set())
     ports.check([db], [], {("127.0.0.1", 80)}, set())
     # what listens is its own socket
     ports.check([web], [], {("::", 80)}, {"web_sandbox-80.socket"})
     # or one of a sandbox that gives the port up in the same run
     ports.check([db], [], {("0.0.0.0", 80)}, {"web_sandbox-80.socket"})
-    with pytest.raises(OptionError, match="on which nothing listens yet"):
+    with pytest.raises(OptionError, match="on which nothing else listens"):
         ports.check([db], [], {("0.0.0.0", 80)}, {"web_sandbox-8080.socket"})
 
 
-def test_a_change_of_what_a_port_leads_to_closes_it_meanwhile(service: MakeSpec, host: Host, declared: Any) -> None:
-    before = service(network=[{**STATIC, "ports": [{"host": 8080, "port": 80}]}])
-    after = service(network=[{**STATIC, "ports": [{"host": 8080, "port": 81}]}])
+def test_a_change_of_what_a_port_leads_to_closes_it_meanwhile(service: MakeSpec, host: Host, declared: Declared) -> None:
+    before = service(network=[{**STATIC, "ports": [{"host_port": 8080, "sandbox_port": 80}]}])
+    after = service(network=[{**STATIC, "ports": [{"host_port": 8080, "sandbox_port": 81}]}])
     known = settled(host, before)
     seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
     plan = plan_service(after, "started", seen, known)
-    arguments = {step.name: step.arguments for step in plan}
-    assert arguments["close ports"]["units"] == ["web_sandbox-8080.service", "web_sandbox-8080.socket"]
-    assert arguments["publish ports"]["units"] == ["web_sandbox-8080.socket"]
+    assert [step.units for step in plan if isinstance(step, ClosePorts)] == [["web_sandbox-8080.service", "web_sandbox-8080.socket"]]
+    assert [step.units for step in plan if isinstance(step, PublishPorts)] == [["web_sandbox-8080.socket"]]
 
 
-def test_ports_are_written_even_where_systemd_is_to_be_reloaded_anyway(service: MakeSpec, host: Host, declared: Any) -> None:
-    before, after = service(network=[STATIC]), service(network=[{**STATIC, "ports": [{"host": 8080}]}])
+def test_ports_are_written_even_where_systemd_is_to_be_reloaded_anyway(service: MakeSpec, host: Host, declared: Declared) -> None:
+    before, after = service(network=[STATIC]), service(network=[{**STATIC, "ports": [{"host_port": 8080}]}])
     known = settled(host, before)
     unit = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "yes"}
     seen = dataclasses.replace(as_seen(before, known, declared), spec=before, unit=unit)
     assert "write web_sandbox-8080.socket" in plan_service(after, "started", seen, known).summary()["web"]
 
 
-def test_what_leads_to_a_running_sandbox_stays_until_it_is_restarted(service: MakeSpec, host: Host, declared: Any) -> None:
-    before = service(network=[{"lease": "192.168.122.7", "ports": [{"host": 8080}]}])
-    after = service(network=[{"lease": "192.168.122.8", "ports": [{"host": 8080}]}])
+def test_what_leads_to_a_running_sandbox_stays_until_it_is_restarted(service: MakeSpec, host: Host, declared: Declared) -> None:
+    before = service(network=[{"lease": "192.168.122.7", "ports": [{"host_port": 8080}]}])
+    after = service(network=[{"lease": "192.168.122.8", "ports": [{"host_port": 8080}]}])
     known = settled(host, before)
     seen = dataclasses.replace(as_seen(before, known, declared), spec=before)
     facts = dataclasses.replace(known, resolved=addresses.resolve([after], [], known.networks, [before]))
-    assert plan_service(after, "present", seen, facts).summary()["web"] == ["write the filter", "define the domain", "write the spec"]
+    assert plan_service(after, "present", seen, facts).summary()["web"] == ["write the filter", "define the sandbox", "write the spec"]
 
 
 def test_who_has_an_address_already_keeps_it(service: MakeSpec, host: Host) -> None:
@@ -295,7 +287,7 @@ def test_two_interfaces_in_one_network_are_called_by_the_first(service: MakeSpec
 
 
 def test_a_port_leads_to_the_address_of_its_interface(service: MakeSpec) -> None:
-    given = [{"host": 8080, "port": 80}, {"host": 53, "address": "::1"}]
+    given = [{"host_port": 8080, "sandbox_port": 80}, {"host_port": 53, "address": "::1"}]
     spec = service(network=[{}, {"source": "other", "ports": given}])
     found = ports.units(spec, (("192.168.122.9",), ("fd00::9",)))
     assert sorted(found) == [
@@ -309,7 +301,7 @@ def test_a_port_leads_to_the_address_of_its_interface(service: MakeSpec) -> None
     assert found["web_sandbox-8080.service"].endswith(" [fd00::9]:80\n")
 
 
-def filtered(spec: dict[str, Any], resolved: addresses.Resolved) -> list[str]:
+def filtered(spec: ServiceSpec, resolved: addresses.Resolved) -> list[str]:
     """The rules of a sandbox's first interface."""
     text = network_filter.rules(spec, resolved)
     assert text is not None
@@ -356,19 +348,19 @@ def test_interfaces_that_are_not_filtered_have_no_rules(service: MakeSpec) -> No
     assert network.host_device("web", 0) not in str(network_filter.rules(both, [["10.0.0.1"], ["10.0.1.1"]]))
 
 
-def test_a_filter_comes_and_goes_while_the_sandbox_runs(service: MakeSpec, host: Host, declared: Any) -> None:
+def test_a_filter_comes_and_goes_while_the_sandbox_runs(service: MakeSpec, host: Host, declared: Declared) -> None:
     before, after = service(), service(network=[{"filter": False}])
     known = settled(host, before)
-    off = ["write the unit", "reload systemd", "filter no more", "remove the filter", "define the domain", "write the spec"]
+    off = ["write the unit", "reload systemd", "remove the nftables rules", "remove the filter", "write the spec"]
     assert plan_service(after, "started", as_seen(before, known, declared), known).summary()["web"] == off
-    on = ["write the unit", "reload systemd", "filter what it sends", "write the filter", "define the domain", "write the spec"]
+    on = ["write the unit", "reload systemd", "load the nftables rules", "write the filter", "write the spec"]
     assert plan_service(before, "started", as_seen(after, known, declared), known).summary()["web"] == on
 
 
-def test_rules_that_somebody_flushed_are_loaded_again(service: MakeSpec, host: Host, declared: Any) -> None:
+def test_rules_that_somebody_flushed_are_loaded_again(service: MakeSpec, host: Host, declared: Declared) -> None:
     known = settled(host, service())
     flushed = dataclasses.replace(known, filtered=())
-    assert plan_service(service(), "started", as_seen(service(), known, declared), flushed).summary()["web"] == ["filter what it sends"]
+    assert plan_service(service(), "started", as_seen(service(), known, declared), flushed).summary()["web"] == ["load the nftables rules"]
     assert plan_service(service(), "stopped", as_seen(service(), known, declared, running=False), flushed).summary() == {}
 
 
