@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import capabilities, domain
+from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_domain import from_xml, to_xml
+from ansible_collections.virt.sandbox.plugins.module_utils.model import capabilities
+from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import define
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 
-MakeSpec = Callable[..., dict[str, Any]]
+from .conftest import MakeSpec
+
 COMMAND: dict[str, Any] = {"units": [], "command": ["/bin/true"], "network": []}
 GRANTED = {"net_raw", "setuid", "setgid"}
 
@@ -65,15 +67,15 @@ def test_what_the_policy_does_not_give_cannot_be_kept(service: MakeSpec, name: s
 
 
 @pytest.mark.parametrize(
-    ("options", "canonical"),
+    ("options", "policy"),
     [
-        ({}, {"policy": "default"}),
-        ({"drop": ["SYS_PTRACE", "cap_net_raw", "net_raw"]}, {"policy": "default", "net_raw": "off", "sys_ptrace": "off"}),
-        ({"keep": ["net_raw"]}, {"policy": "deny", "net_raw": "on"}),
-        ({"keep": []}, {"policy": "deny"}),
+        ({}, ("default", {})),
+        ({"drop": ["SYS_PTRACE", "cap_net_raw", "net_raw"]}, ("default", {"net_raw": "off", "sys_ptrace": "off"})),
+        ({"keep": ["net_raw"]}, ("deny", {"net_raw": "on"})),
+        ({"keep": []}, ("deny", {})),
     ],
 )
-def test_libvirt_is_told(service: MakeSpec, host: Host, options: dict[str, Any], canonical: dict[str, str]) -> None:
-    xml = domain.domain_xml(service(**COMMAND, capabilities=options), host.followed)
-    assert domain.canonical(xml)["capabilities"] == canonical
-    assert domain.canonical(xml.replace('<capabilities policy="default" />', ""))["capabilities"] == canonical
+def test_libvirt_is_told(service: MakeSpec, host: Host, options: dict[str, Any], policy: tuple[str, dict[str, str]]) -> None:
+    xml = to_xml(define(service(**COMMAND, capabilities=options), host.followed))
+    assert from_xml(xml).capabilities == policy
+    assert from_xml(xml.replace('<capabilities policy="default" />', "")).capabilities == policy

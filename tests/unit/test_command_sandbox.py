@@ -9,18 +9,19 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import command, domain, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_domain import from_xml, to_xml
+from ansible_collections.virt.sandbox.plugins.module_utils.model import command, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import define
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check
 
-MakeSpec = Callable[..., dict[str, Any]]
+from .conftest import Declared, MakeSpec
+
 SLEEP: dict[str, Any] = {"units": [], "command": ["/usr/bin/sleep", "1"], "network": []}
 
 
@@ -132,15 +133,14 @@ def test_the_first_process_passes_shellcheck(tmp_path: Path) -> None:
         ({**SLEEP, "group": "-g"}, "group: '-g' is invalid: expected a name or a number"),
         ({**SLEEP, "home": "srv"}, "home: 'srv' is invalid: expected an absolute path"),
         ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is invalid: expected static for a command"),
-        ({"environment": {"A B": "x"}}, "environment: {'A B': 'x'} is invalid: expected names of letters, digits and '_'"),
-        ({"environment": {"1A": "x"}}, "environment: {'1A': 'x'} is invalid: expected names of letters"),
-        ({"environment": {"A": "x\ny"}}, "environment: {'A': 'x\\ny'} is invalid: expected texts of one line"),
+        ({"env": {"A B": "x"}}, "env: {'A B': 'x'} is invalid: expected names of letters, digits and '_'"),
+        ({"env": {"1A": "x"}}, "env: {'1A': 'x'} is invalid: expected names of letters"),
+        ({"env": {"A": "x\ny"}}, "env: {'A': 'x\\ny'} is invalid: expected texts of one line"),
         (
-            {"environment": {"A": True}},
-            "environment: {'A': True} is invalid: expected texts of one line without control characters; that of A",
+            {"env": {"A": True}},
+            "env: {'A': True} is invalid: expected texts of one line without control characters; that of A",
         ),
-        ({"environment": {"A": ["x"]}}, "environment: {'A': ['x']} is invalid: expected texts of one line"),
-        ({"idmap": {"uid": 1}}, "idmap: {'uid': 1} is invalid: expected none"),
+        ({"env": {"A": ["x"]}}, "env: {'A': ['x']} is invalid: expected texts of one line"),
     ],
 )
 def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> None:
@@ -158,7 +158,7 @@ def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> N
     ],
 )
 def test_what_the_sandbox_does_not_have_is_refused(
-    service: MakeSpec, host: Host, declared: Callable[..., Observed], options: dict[str, Any], seen: dict[str, Any], message: str
+    service: MakeSpec, host: Host, declared: Declared, options: dict[str, Any], seen: dict[str, Any], message: str
 ) -> None:
     spec = service(**SLEEP, **options)
     with pytest.raises(OptionError) as caught:
@@ -167,13 +167,11 @@ def test_what_the_sandbox_does_not_have_is_refused(
     check(spec, declared(spec, users={"dave": "7"}, groups={"daves": "7"}), host)
 
 
-def test_the_domain_runs_it(service: MakeSpec, host: Host) -> None:
+def test_the_runtime_runs_it(service: MakeSpec, host: Host) -> None:
     network = [{"type": "static", "addresses": ["10.0.0.2/24", "fd00::2/64"], "gateway": "10.0.0.1"}]
-    spec = service(**{**SLEEP, "network": network}, user="nobody", environment={"B": "1 <&'\"%$", "A": 5})
-    xml = domain.domain_xml(spec, host.followed)
-    root = ElementTree.fromstring(xml)
-    words = [element.text for element in root.iterfind("os/initarg")]
-    assert [root.findtext("os/init"), *words] == [
+    spec = service(**{**SLEEP, "network": network}, user="nobody", env={"B": "1 <&'\"%$", "A": 5})
+    definition = define(spec, host.followed)
+    assert definition.init == (
         "/usr/bin/sh",
         "-c",
         command.INIT,
@@ -185,16 +183,16 @@ def test_the_domain_runs_it(service: MakeSpec, host: Host) -> None:
         "B=1 <&'\"%$",
         "/usr/bin/sleep",
         "1",
-    ]
-    shown = domain.canonical(xml)
+    )
     # libvirt writes what is here as it is, also what XML must not have
-    assert shown["environment"] == {"PATH": command.PATH}
-    assert shown["interfaces"][0]["addresses"] == ["10.0.0.2/24", "fd00::2/64"]
-    assert shown["interfaces"][0]["routes"] == ["0.0.0.0/0 10.0.0.1"]
+    assert definition.env == {"PATH": command.PATH}
+    assert definition.devices[0].addresses == ("10.0.0.2/24", "fd00::2/64")
+    assert definition.devices[0].routes == (("0.0.0.0/0", "10.0.0.1"),)
+    assert from_xml(to_xml(definition)) == definition
     inside = {file.path for file in unit.inside(spec, host.systemd, host.networks)}
     assert inside == {"etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf"}
 
 
 def test_services_get_the_environment_from_their_systemd(service: MakeSpec) -> None:
-    spec = service(environment={"B": 'a "b" \\ %n $x', "A": "1"})
+    spec = service(env={"B": 'a "b" \\ %n $x', "A": "1"})
     assert command.manager_environment(spec) == ('[Manager]\nDefaultEnvironment="A=1"\nDefaultEnvironment="B=a \\"b\\" \\\\ %%n $x"\n')

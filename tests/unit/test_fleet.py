@@ -72,7 +72,9 @@ def test_what_can_come_true(items: list[Item]) -> None:
         pytest.param([{"name": "a", "state": "up"}], "lab1: role virt.sandbox.service: value of state must be one of", id="a bad choice"),
         pytest.param([{"name": "a", "cpus": "many"}], "lab1: role virt.sandbox.service: ", id="a bad type"),
         pytest.param([{"name": "a", "memory": "1 furlong"}], "lab1: a: memory: '1 furlong' is invalid: expected a size", id="a bad value"),
-        pytest.param([{"name": "a", "size": "512M"}], "lab1: a: size: '512M' is invalid: expected none where the content is", id="content"),
+        pytest.param(
+            [{"name": "a", "size": "512M"}], "lab1: a: size: 536870912 is invalid: expected no size unless method is image", id="content"
+        ),
         pytest.param([{"name": "a", "level": "s0"}], "lab1: a: level: 's0' is invalid", id="a bad level"),
         pytest.param(
             [{"name": "a", "role": "httpd", "level": "s0:c1,c2"}, {"name": "b", "level": "s0:c2,c1"}],
@@ -95,8 +97,11 @@ def test_what_can_come_true(items: list[Item]) -> None:
             id="a lease and an address",
         ),
         pytest.param(
-            [{"name": "a", "network": [{"ports": [{"host": 80}]}]}, {"name": "b", "network": [{"ports": [{"host": 80, "port": 8}]}]}],
-            "lab1: b: network: 80 is invalid: expected a port of the host that a has not",
+            [
+                {"name": "a", "network": [{"ports": [{"host_port": 80}]}]},
+                {"name": "b", "network": [{"ports": [{"host_port": 80, "sandbox_port": 8}]}]},
+            ],
+            "lab1: b: network: 80 is invalid: expected a port of the host that sandbox a does not publish already",
             id="the same port",
         ),
         pytest.param(

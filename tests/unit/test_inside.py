@@ -13,11 +13,13 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import inside
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 
+from .conftest import MakeSpec
+
 UNITS = "etc/systemd/system"
 
 
 @pytest.fixture
-def own(tmp_path: Path, host: Host, service: Callable[..., dict[str, Any]]) -> Callable[[dict[str, str], str], dict[str, Any]]:
+def own(tmp_path: Path, host: Host, service: MakeSpec) -> Callable[[dict[str, str], str], dict[str, Any]]:
     """What is seen of a content tree with these files, whose sandbox runs this unit."""
 
     def observe(files: dict[str, str], name: str, **options: Any) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def own(tmp_path: Path, host: Host, service: Callable[..., dict[str, Any]]) -> C
             else:
                 place.write_text(text)
         spec = service(units=[name], **options)
-        systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, spec["units"][0]: ""})
+        systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, spec.units[0]: ""})
         return inside.observe(str(tmp_path), spec, dataclasses.replace(host, systemd=systemd))
 
     return observe

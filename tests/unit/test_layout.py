@@ -9,10 +9,11 @@ import subprocess
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
 
 
 def test_the_paths_of_a_sandbox() -> None:
-    paths = layout.of({"name": "my-web", "path": "/srv/boxes"})
+    paths = layout.Layout("my-web", "/srv/boxes")
     assert {name: getattr(paths, name) for name, kind in vars(layout.Layout).items() if isinstance(kind, property)} == {
         "root": "/srv/boxes/my-web",
         "building": "/srv/boxes/.my-web.new",
@@ -38,7 +39,7 @@ def test_the_paths_of_a_sandbox() -> None:
 
 @pytest.mark.parametrize(("target", "name"), [("/run", "run"), ("/run/lock", "run-lock"), ("/tmp", "tmp"), ("/dev/shm", "dev-shm")])
 def test_directories_in_memory_have_a_flat_name(target: str, name: str) -> None:
-    assert layout.of({"name": "web", "path": "/srv/x"}).memory(target) == f"/run/virt-sandbox/web/{name}"
+    assert layout.Layout("web", "/srv/x").memory(target) == f"/run/virt-sandbox/web/{name}"
 
 
 @pytest.mark.skipif(not shutil.which("systemd-escape"), reason="needs systemd-escape")
@@ -70,11 +71,11 @@ def test_no_two_sandboxes_share_a_path() -> None:
     ],
 )
 def test_each_entry_has_its_context(path: str, selinux_type: str) -> None:
-    assert layout.expected_context("web_file_t", "s0:c1,c2")(path, 0o755) == f"system_u:object_r:{selinux_type}:s0:c1,c2"
+    assert layout.expected_context("web_file_t", Level.parse("s0:c1,c2"))(path, 0o755) == f"system_u:object_r:{selinux_type}:s0:c1,c2"
 
 
 def test_no_writable_directory_of_the_root_is_the_sandboxes_but_the_private_ones() -> None:
-    expected = layout.expected_context("web_file_t", "s0:c1,c2")
+    expected = layout.expected_context("web_file_t", Level.parse("s0:c1,c2"))
     content = {path for path, mode, _link in layout.root_entries() if ":web_file_t:" in expected(path, mode)}
     assert content == set(layout.PRIVATE)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.host import block
 from ansible_collections.virt.sandbox.plugins.module_utils.model import limits
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.steps import ApplyLimits
 
-MakeSpec = Callable[..., dict[str, Any]]
+from .conftest import Declared, MakeSpec
+
 DEVICES = {"/dev/vda": "254:0", "/srv": "254:0", "/dev/vdb": "254:16", "/run": ""}
 NONE = {
     "memory.max": "max", "memory.swap.max": "max", "cpu.max": "max 100000", "cpu.weight": "100", "pids.max": "max", "io.max": "",
@@ -38,7 +39,7 @@ LINE_A, LINE_B = "254:0 rbps=1048576 wbps=max riops=max wiops=9", "254:16 rbps=m
         ({}, {}),
         ({"memory": "20000000"}, {"memory.max": "19996672", "memory.swap.max": "0"}),
         ({"cpus": 0.25}, {"cpu.max": "25000 100000"}),
-        ({"cpu_shares": 7}, {"cpu.weight": "7"}),
+        ({"cpu_weight": 7}, {"cpu.weight": "7"}),
         ({"tasks_max": 70}, {"pids.max": "70"}),
         ({"io": {"weight": 7}}, {"io.weight": "default 7"}),
         (io(VDB, VDA), {"io.max": f"{LINE_A}\n{LINE_B}"}),
@@ -63,15 +64,18 @@ def test_what_is_written(name: str, before: str, after: str, text: str) -> None:
     assert limits.to_write(name, before, after) == text
 
 
-def test_a_running_sandbox_gets_them_at_once(service: MakeSpec, host: Host, declared: Callable[..., Observed]) -> None:
+def test_a_running_sandbox_gets_them_at_once(service: MakeSpec, host: Host, declared: Declared) -> None:
     before = {**NONE, "pids.max": "99", "io.max": LINE_B}
     del before["io.weight"]  # as on a kernel without weights
     facts = Host(**{**vars(host), "devices": DEVICES})
     plan = plan_service(service(**io(VDA)), "started", declared(service(), limits=before), facts)
-    (step,) = [step for step in plan if step.action == "limit"]
-    assert step.before == {"pids.max": "99", "io.max": LINE_B}
-    assert step.after == {"pids.max": "max", "io.max": LINE_A}
-    assert step.arguments["values"] == {"pids.max": "max", "io.max": f"{LINE_A}\n254:16 rbps=max wbps=max riops=max wiops=max"}
+    (step,) = [step for step in plan if isinstance(step, ApplyLimits)]
+    assert step.change() == ({"pids.max": "99", "io.max": LINE_B}, {"pids.max": "max", "io.max": LINE_A})
+    assert step.cgroup == "/sys/fs/cgroup/machine.slice/machine-web.slice"
+    assert step.values == {"pids.max": "max", "io.max": f"{LINE_A}\n254:16 rbps=max wbps=max riops=max wiops=max"}
+
+
+SAME = "io.devices[1].device: '/srv' is invalid: expected each device once; it is the same as /dev/vda (254:0)"
 
 
 @pytest.mark.parametrize(
@@ -79,16 +83,16 @@ def test_a_running_sandbox_gets_them_at_once(service: MakeSpec, host: Host, decl
     [
         (io({**VDA, "device": "/nosuch"}), "io.devices[0].device: '/nosuch' is invalid: expected a block device of the host"),
         (io(VDB, {**VDA, "device": "/run"}), "io.devices[1].device: '/run' is invalid: expected a block device of the host"),
-        (io(VDA, {**VDA, "device": "/srv"}), "io.devices[1].device: '/srv' is invalid: expected each device once; it is the same as /dev/vda ("),
+        (io(VDA, {**VDA, "device": "/srv"}), SAME),
         ({"io": {"weight": 5}}, "io.weight: 5 is invalid: expected none on this host, whose kernel has neither io.cost nor"),
     ],
 )  # fmt: skip
 def test_a_host_refuses_what_it_cannot_do(service: MakeSpec, options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
-        limits.check_host(service(**options)["io"], DEVICES, False)
+        limits.check_host(service(**options).io, DEVICES, False)
     assert str(caught.value).startswith(message)
-    limits.check_host(service(**io(VDA, VDB))["io"], DEVICES, False)
-    limits.check_host(service(io={"weight": 5})["io"], DEVICES, True)
+    limits.check_host(service(**io(VDA, VDB)).io, DEVICES, False)
+    limits.check_host(service(io={"weight": 5}).io, DEVICES, True)
 
 
 def disk(sys: Path, number: str, place: str, *, partition: bool = False, below: str = "") -> None:

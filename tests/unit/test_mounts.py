@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import mounts as engine
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, mounts, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import mounts, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
+from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import Bind, define
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import Seen
-from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service
+from ansible_collections.virt.sandbox.plugins.module_utils.model.steps import MakeMountPoints, RelabelSource
 
-MakeSpec = Callable[..., dict[str, Any]]
+from .conftest import Declared, MakeSpec
+
 BIND = {"source": "/data/pages", "target": "/srv/pages"}
 OWNED = {**BIND, "relabel": True}
 IMAGE = {"type": "image", "source": "/data/disk.img", "target": "/var/lib/big", "read_only": True}
@@ -41,7 +44,7 @@ def test_nothing_is_mounted_over_what_is_the_hosts_or_made_at_each_start(service
 
 @pytest.mark.parametrize("target", ["/srv", "/home", "/root", "/mnt", "/opt/x", "/media/x/y", "/etc/app", "/var/lib/x", "/var/runx"])
 def test_these_places_are_free(service: MakeSpec, target: str) -> None:
-    assert service(mounts=[{**BIND, "target": target}])["mounts"][0]["target"] == target
+    assert service(mounts=[{**BIND, "target": target}]).mounts[0].target == target
 
 
 @pytest.mark.parametrize(
@@ -54,14 +57,14 @@ def test_these_places_are_free(service: MakeSpec, target: str) -> None:
         pytest.param([{"target": "/etc/systemd"}], "mounts[0].target: '/etc/systemd' is invalid: expected a path that does not cover", id="units"),
         pytest.param([{"target": "/etc/ssl"}], "mounts[0].target: '/etc/ssl' is invalid: expected a path that does not cover /etc/ssl/c", id="above"),
         pytest.param([{"target": "/var/run/x"}], "mounts[0].target: '/var/run/x' is invalid: expected a path that does not", id="below a link"),
-        pytest.param([{"target": None}], "mounts[0].target: expected a value is required", id="no target"),
+        pytest.param([{"target": None}], "mounts[0].target: expected a value", id="no target"),
         pytest.param([{"type": "nfs"}], "mounts[0].type: 'nfs' is invalid: expected one of bind, image, ram", id="type"),
         pytest.param([{"source": None}], "mounts[/srv/pages].source: expected a value: type bind needs one", id="no source"),
         pytest.param([{"size": "1M"}], "mounts[/srv/pages].size: 1048576 is invalid: expected none for type bind", id="size of a bind"),
         pytest.param([{**IMAGE, "relabel": True}], "mounts[/var/lib/big].relabel: True is invalid: expected none for type image", id="relabel"),
         pytest.param([{**RAM, "size": None}], "mounts[/var/cache/quick].size: expected a value: type ram needs one", id="no size"),
         pytest.param([{**RAM, "size": "much"}], "mounts[0].size: 'much' is invalid: expected a size above 0 such as 512M", id="a word as size"),
-        pytest.param([{**RAM, "mode": "rwx"}], "mounts[0].mode: 'rwx' is invalid: expected a mode in octal digits", id="mode"),
+        pytest.param([{**RAM, "mode": "rwx"}], "mounts[0].mode: 'rwx' is invalid: expected a mode, such as '0644'", id="mode"),
         pytest.param([{**RAM, "read_only": True}], "mounts[/var/cache/quick].read_only: True is invalid: expected none for type ram", id="ro ram"),
         pytest.param([{**RAM, "source": "/data"}], "mounts[/var/cache/quick].source: '/data' is invalid: expected none for type ram", id="ram of"),
         pytest.param([{}, {}], "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a path that is neither that of another", id="twice"),
@@ -90,16 +93,16 @@ def test_refusals(service: MakeSpec, changes: list[dict[str, Any]], message: str
 
 def test_their_order_is_of_no_account(service: MakeSpec) -> None:
     assert service(mounts=[BIND, IMAGE, RAM]) == service(mounts=[RAM, BIND, IMAGE])
-    assert [mount["target"] for mount in service(mounts=[IMAGE, RAM, BIND])["mounts"]] == ["/srv/pages", "/var/cache/quick", "/var/lib/big"]
+    assert [mount.target for mount in service(mounts=[IMAGE, RAM, BIND]).mounts] == ["/srv/pages", "/var/cache/quick", "/var/lib/big"]
 
 
 def test_what_the_host_gets(service: MakeSpec, host: Host) -> None:
     spec = service(mounts=[BIND, IMAGE, RAM])
-    assert domain.mounts(spec, host.followed)[-3:] == [
-        ("/data/pages", "/srv/pages", False),
-        ("/run/virt-sandbox/web/mount-1", "/var/cache/quick", False),
-        ("/run/virt-sandbox/web/mount-2", "/var/lib/big", True),
-    ]
+    assert define(spec, host.followed).binds[-3:] == (
+        Bind("/data/pages", "/srv/pages"),
+        Bind("/run/virt-sandbox/web/mount-1", "/var/cache/quick"),
+        Bind("/run/virt-sandbox/web/mount-2", "/var/lib/big", read_only=True),
+    )
     text = unit.host_unit(spec)
     assert "RequiresMountsFor=/var/lib/libvirt/filesystems/web /data/pages /data/disk.img\n" in text
     root = "/var/lib/libvirt/filesystems/web"
@@ -152,14 +155,15 @@ def test_what_may_be_mounted(service: MakeSpec) -> None:
     mounts.check(spec, seen, False)
 
 
-def test_places_are_made_and_labels_given_before_anything_starts(service: MakeSpec, host: Host, declared: Callable[..., Observed]) -> None:
+def test_places_are_made_and_labels_given_before_anything_starts(service: MakeSpec, host: Host, declared: Declared) -> None:
     spec = service(mounts=[{**BIND, "relabel": True}, RAM])
     seen = {BIND["target"]: Seen(source="directory", mislabelled=3), RAM["target"]: Seen(point="directory")}
     plan = plan_service(spec, "started", declared(service(), mounts=seen), host)
-    points, label = (step for step in plan if step.action in ("points", "label"))
-    assert (points.arguments["points"], points.arguments["context"]) == ({"/srv/pages": "directory"}, CONTEXT)
-    assert (label.name, label.before, label.after) == ("label /data/pages", "3 entries otherwise", CONTEXT)
-    assert [step.name for step in plan][-1] == "restart"
+    points, label = (step for step in plan if isinstance(step, (MakeMountPoints, RelabelSource)))
+    assert points == MakeMountPoints("web", spec.paths.root, Context.parse(CONTEXT), {"/srv/pages": "directory"})
+    assert label == RelabelSource("web", "/data/pages", Context.parse(CONTEXT), 3)
+    assert label.change() == ("3 entries with another label", CONTEXT)
+    assert [step.title for step in plan][-1] == "restart"
     settled = {target: Seen(source="directory", point="directory") for target in seen}
     assert not plan_service(spec, "started", declared(spec, mounts=settled), host).changed
 
@@ -202,10 +206,17 @@ def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_another_sandboxs(service: MakeSpec, mount: dict[str, Any], theirs: dict[str, Any], allowed: str) -> None:
     spec = service(mounts=[mount])
-    assert mounts.taken(spec["mounts"][0], [service(name="db", path="/srv/boxes", mounts=[theirs])]) == allowed
+    assert mounts.taken(spec.mounts[0], [service(name="db", path="/srv/boxes", mounts=[theirs])]) == allowed
 
 
-@pytest.mark.parametrize("mode", [493, 0o1777])
-def test_a_mode_that_yaml_has_made_a_number_of_is_refused(service: MakeSpec, mode: int) -> None:
-    with pytest.raises(OptionError, match=r"mounts\[0\].mode: [0-9]+ is invalid: expected a mode in quotes, such as '0644'"):
+@pytest.mark.parametrize(
+    ("mode", "meant"), [(493, "755"), (0o1777, "1777"), ("0755", "755"), ("01777", "1777"), ("755", "755"), (0, "000")]
+)
+def test_a_mode_that_yaml_has_made_a_number_of_is_what_was_written(service: MakeSpec, mode: object, meant: str) -> None:
+    assert service(mounts=[{**RAM, "mode": mode}]).mounts[0].mode == meant
+
+
+@pytest.mark.parametrize("mode", [0o10000, -1, True, 7.5, "0o755", "789", "77777", ""])
+def test_no_other_number_is_a_mode(service: MakeSpec, mode: object) -> None:
+    with pytest.raises(OptionError, match=r"mounts\[0\].mode: .* is invalid: expected a mode, such as '0644'"):
         service(mounts=[{**RAM, "mode": mode}])

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import service
 from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceRequest, ServiceSpec
 
-from .conftest import MakeSpec
+from .conftest import Declared, MakeSpec
 
 PATH = "/etc/systemd/system/mine.service"
 OWN = {"mine.service": unit_file.parse("mine.service", PATH, ["[Service]\nExecStart=/srv/mine\n"])}
@@ -21,7 +23,8 @@ WRECKED = {"mine.service": unit_file.parse("mine.service", PATH, ["[Service]\nRo
 GONE = {"own_units": {}}
 NO_PROGRAM = {"own_units": OWN, "missing_programs": {"mine.service": "/srv/mine"}}
 
-Check = Callable[..., tuple[dict[str, Any], list[str]]]
+Check = Callable[..., tuple[Mapping[str, str], list[str]]]
+Checks = Callable[..., service_run.ServiceRun]
 
 
 @pytest.fixture
@@ -32,13 +35,34 @@ def facts(host: Host) -> Host:
 
 
 @pytest.fixture
-def checked(service: MakeSpec, facts: Host, declared: Callable[..., Observed]) -> Check:
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
+    """A run over one sandbox of such a host, after it has looked and checked."""
+
+    def run(spec: ServiceSpec, seen: Observed, facts: Host, predicted: bool = False) -> service_run.ServiceRun:
+        monkeypatch.setattr(service_run.observe, "facts", lambda *_ignored: facts)
+        host: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
+        wanted = [service_run.Wanted(spec, ServiceRequest())]
+        result = service_run.ServiceRun(host, wanted, {"name": None}, service_run.Run(), predicted)
+        result.seen = {spec.name: seen}
+        result._check()
+        return result
+
+    return run
+
+
+def refusals(run: service_run.ServiceRun) -> Mapping[str, str]:
+    return {failure.sandbox: str(failure) for failure in run.failures}
+
+
+@pytest.fixture
+def checked(service: MakeSpec, facts: Host, declared: Declared, checks: Checks) -> Check:
     """How a run goes with a sandbox whose unit only the content has; what is seen of it, and whether it was declared so before."""
 
-    def run(seen: dict[str, Any], known: bool = True, predicted: bool = False) -> tuple[dict[str, Any], list[str]]:
+    def run(seen: dict[str, Any], known: bool = True, predicted: bool = False) -> tuple[Mapping[str, str], list[str]]:
         spec = service(units=["mine"])
         one = dataclasses.replace(declared(spec, **seen), spec=spec if known else service())
-        return service_run._check([spec], {"web": one}, facts, {"name": None}, predicted)
+        result = checks(spec, one, facts, predicted)
+        return refusals(result), result.warnings
 
     return run
 
@@ -51,14 +75,14 @@ def test_what_works_is_not_refused(checked: Check) -> None:
 def test_what_root_inside_took_away_is_that_sandboxes_failure(checked: Check, seen: dict[str, Any]) -> None:
     refused, warnings = checked(seen)
     assert list(refused) == ["web"]
-    assert "units: 'mine.service' is invalid" in str(refused["web"])
+    assert "units: 'mine.service' is invalid" in refused["web"]
     assert warnings == []
 
 
 @pytest.mark.parametrize("predicted", [True, False])
 def test_content_that_cannot_be_read_is_that_sandboxes_failure(checked: Check, predicted: bool) -> None:
     refused, warnings = checked({"unreadable": "/content/etc/x: is held"}, known=False, predicted=predicted)
-    assert {name: str(error) for name, error in refused.items()} == {"web": "web: observe: /content/etc/x: is held"}
+    assert refused == {"web": "web: observe: /content/etc/x: is held"}
     assert warnings == []
 
 
@@ -69,30 +93,29 @@ def test_what_a_play_names_wrongly_ends_the_run(checked: Check, seen: dict[str, 
 
 
 def test_a_unit_that_was_there_is_not_the_plays_fault_though_another_is_new(
-    service: MakeSpec, facts: Host, declared: Callable[..., Observed]
+    service: MakeSpec, facts: Host, declared: Declared, checks: Checks
 ) -> None:
     spec, before = service(units=["mine", "httpd"]), service(units=["mine"])
     one = dataclasses.replace(declared(spec, **GONE), spec=before)
-    refused, _warnings = service_run._check([spec], {"web": one}, facts, {"name": None}, False)
-    assert list(refused) == ["web"]
+    assert list(refusals(checks(spec, one, facts))) == ["web"]
 
 
-def test_in_check_mode_the_rest_is_looked_at_all_the_same(service: MakeSpec, facts: Host, declared: Callable[..., Observed]) -> None:
+def test_in_check_mode_the_rest_is_looked_at_all_the_same(service: MakeSpec, facts: Host, declared: Declared, checks: Checks) -> None:
     spec = service(units=["mine"], network=[{"source": "gone"}])
     with pytest.raises(OptionError, match=r"network\[0\].source: 'gone'"):
-        service_run._check([spec], {"web": declared(service(units=["mine"]), **GONE)}, facts, {"name": None}, True)
+        checks(spec, declared(service(units=["mine"]), **GONE), facts, predicted=True)
 
 
 def test_in_check_mode_the_host_administrators_unit_is_what_will_be_copied(
-    service: MakeSpec, host: Host, declared: Callable[..., Observed]
+    service: MakeSpec, host: Host, declared: Declared, checks: Checks
 ) -> None:
     spec = service(units=["mine"])
     unit = {"mine.service": unit_file.parse("mine.service", PATH, ["[Service]\nDynamicUser=yes\n"])}
     systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": PATH}, units=unit)
-    facts, seen = dataclasses.replace(host, systemd=systemd), {"web": declared(spec, **GONE)}
-    service_run._check([spec], seen, facts, {"name": None}, True)
-    assert seen["web"].systemd(facts).units["mine.service"].yes("DynamicUser")
-    assert seen["web"].systemd(facts).unit_paths["mine.service"] == PATH
+    facts = dataclasses.replace(host, systemd=systemd)
+    systemd = checks(spec, declared(spec, **GONE), facts, predicted=True).seen["web"].systemd(facts)
+    assert systemd.units["mine.service"].yes("DynamicUser")
+    assert systemd.unit_paths["mine.service"] == PATH
 
 
 @pytest.mark.parametrize("seen", [GONE, NO_PROGRAM], ids=["unit", "program"])

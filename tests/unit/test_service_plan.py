@@ -5,20 +5,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, unit, unit_file
+from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, unit, unit_file
+from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
+from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import Bind, Definition
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
-from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check, plan_service
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import check, plan_service, wanted_definition
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec, dump
+from ansible_collections.virt.sandbox.plugins.module_utils.model.steps import (
+    LinkJournal,
+    RemoveFile,
+    RemoveUnit,
+    RestartSandbox,
+    WriteFile,
+    WriteInside,
+)
 
-MakeSpec = Callable[..., dict[str, Any]]
-Declared = Callable[..., Observed]
+from .conftest import Declared, MakeSpec
 
-FOREIGN_DOMAIN = "<domain type='lxc'><name>web</name></domain>"
+FOREIGN = Definition("web", None, ("/bin/sh",), {}, ("default", {}), (), (), "machine.slice", record=None)
 FOREIGN_UNIT = "[Service]\nExecStart=/bin/true\n"
 
 FRESH = [
@@ -27,18 +36,18 @@ FRESH = [
     "write the unit",
     "reload systemd",
     "write the filter",
-    "define the domain",
+    "define the sandbox",
     "enable the unit",
     "write the spec",
 ]
 REMOVED = [
-    "stop", "disable the unit", "undefine the domain", "filter no more", "remove the filter", "remove the unit", "remove the slice",
-    "remove the spec", "reload systemd",
+    "stop", "disable the unit", "undefine the sandbox", "remove the nftables rules", "remove the filter", "remove the unit",
+    "remove the slice", "remove the spec", "reload systemd",
 ]  # fmt: skip
 
 
-def steps(spec: dict[str, Any], state: str, seen: Observed, host: Host) -> list[str]:
-    return [step.name for step in plan_service(spec, state, seen, host)]
+def steps(spec: ServiceSpec, state: str, seen: Observed, host: Host) -> list[str]:
+    return [step.title for step in plan_service(spec, state, seen, host)]
 
 
 @pytest.mark.parametrize(
@@ -53,14 +62,6 @@ def steps(spec: dict[str, Any], state: str, seen: Observed, host: Host) -> list[
 )
 def test_a_fresh_sandbox_gets_everything_in_order(service: MakeSpec, host: Host, state: str, last: list[str]) -> None:
     assert steps(service(), state, Observed(), host) == [*FRESH, *last]
-
-
-def test_the_first_sandbox_of_a_host_brings_the_helper(service: MakeSpec, host: Host) -> None:
-    bare = dataclasses.replace(host, helper_text=None)
-    assert steps(service(), "present", Observed(), bare) == [FRESH[0], "write the unit's helper", *FRESH[1:]]
-    old = dataclasses.replace(host, helper_text=unit.HELPER + "# of an earlier version\n")
-    (helper,) = (step for step in plan_service(service(), "present", Observed(), old) if step.name == "write the unit's helper")
-    assert helper.arguments == {"path": layout.HELPER, "text": unit.HELPER, "mode": 0o755}
 
 
 @pytest.mark.parametrize(
@@ -86,18 +87,18 @@ def test_a_sandbox_that_is_as_declared(
     assert steps(service(), state, declared(service(), running), host) == expected
 
 
-DEFINED = ["define the domain", "write the spec"]
-SLICE = ["write the slice", "reload systemd", *DEFINED]
+DEFINED = ["define the sandbox", "write the spec"]
+SLICE = ["write the slice", "reload systemd", "write the spec"]
 UNIT = ["write the unit", "reload systemd", *DEFINED]
 INSIDE = "write the files inside"
-UNFILTERED = ["write the unit", "reload systemd", "filter no more", "remove the filter"]
+UNFILTERED = ["write the unit", "reload systemd", "remove the nftables rules", "remove the filter"]
 CHANGES = [
     pytest.param({"memory": "1G"}, SLICE, False, id="memory"),
     pytest.param({"cpus": 0.5}, SLICE, False, id="cpus"),
     pytest.param({"tasks_max": 20}, SLICE, False, id="tasks_max"),
-    pytest.param({"cpu_shares": 10}, SLICE, False, id="cpu_shares"),
+    pytest.param({"cpu_weight": 10}, SLICE, False, id="cpu_weight"),
     pytest.param({"io": {"devices": [{"device": "/dev/vda", "read_bandwidth": "1M"}]}}, SLICE, False, id="io"),
-    pytest.param({"autostart": False}, ["define the domain", "disable the unit", "write the spec"], False, id="autostart"),
+    pytest.param({"autostart": False}, ["disable the unit", "write the spec"], False, id="autostart"),
     pytest.param({"units": ["mariadb"]}, [INSIDE, *UNIT], True, id="units"),
     pytest.param({"network": []}, [INSIDE, *UNFILTERED, *DEFINED], True, id="no network"),
     pytest.param({"network": [{"source": "other"}]}, [INSIDE, *DEFINED], True, id="network"),
@@ -105,7 +106,7 @@ CHANGES = [
     pytest.param({"process_type": "other_t"}, DEFINED, True, id="process type"),
     pytest.param({"file_type": "other_t"}, UNIT, True, id="file type"),
     pytest.param({"path": "/srv/boxes"}, UNIT, True, id="path"),
-    pytest.param({"environment": {"LANG": "C"}}, [INSIDE, *DEFINED], True, id="environment"),
+    pytest.param({"env": {"LANG": "C"}}, [INSIDE, *DEFINED], True, id="env"),
     pytest.param({"capabilities": {"drop": ["sys_ptrace"]}}, DEFINED, True, id="capabilities"),
     pytest.param({"units": [], "command": ["/bin/true"], "network": []}, [INSIDE, *UNFILTERED, *DEFINED], True, id="a command instead"),
 ]
@@ -132,7 +133,7 @@ def test_a_change_to_a_running_sandbox(
         "restarted": again,
     }
     # interfaces that it runs with are filtered until it does not
-    kept = [step for step in expected if state != "present" or step != "filter no more"]
+    kept = [step for step in expected if state != "present" or step != "remove the nftables rules"]
     assert steps(service(**change), state, declared(service()), host) == [*kept, *last[state]]
 
 
@@ -146,38 +147,54 @@ def test_a_change_to_a_stopped_sandbox_is_there_when_it_starts(
 
 def test_a_restart_says_why(service: MakeSpec, host: Host, declared: Declared) -> None:
     plan = plan_service(service(level="s0:c3,c4", units=["mariadb"]), "started", declared(service()), host)
-    (restart,) = (step for step in plan if step.name == "restart")
-    assert restart.before == "running (level, units, label changed)"
-    assert restart.arguments == {"unit": "web_sandbox.service"}
-
-
-def edited(xml: str, old: str, new: str) -> str:
-    assert old in xml
-    return xml.replace(old, new)
+    (restart,) = (step for step in plan if isinstance(step, RestartSandbox))
+    assert restart == RestartSandbox("web", "web_sandbox.service", "running (level, units changed)")
+    assert restart.change() == ("running (level, units changed)", "running")
 
 
 def test_what_runs_is_compared_too(service: MakeSpec, host: Host, declared: Declared) -> None:
     """Declared, defined and written long ago with state present: a later started brings it in."""
     spec = service()
-    old = edited(domain.domain_xml(spec, host.followed), "s0:c1,c2<", "s0:c8,c9<")
+    old = wanted_definition(service(level="s0:c8,c9"), host)
     assert steps(spec, "started", declared(spec, active=old), host) == ["restart"]
     assert steps(spec, "present", declared(spec, active=old), host) == []
+
+
+WRONG = {
+    "label": {"context": Context.process("virt_sandbox_t", Level.parse("s0:c8,c9"))},
+    "no label": {"context": None},
+    "init": {"init": ("/bin/sh",)},
+    "mounts": {"binds": (Bind("/", "/"),)},
+    "slice": {"slice": "machine.slice"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_what_runs_otherwise_than_its_record_says_is_restarted(
+    service: MakeSpec, host: Host, declared: Declared, wrong: dict[str, Any]
+) -> None:
+    """Somebody changed the definition and started it, and the record of ours in it is still the same."""
+    spec = service()
+    changed = dataclasses.replace(wanted_definition(spec, host), **wrong)
+    assert steps(spec, "started", declared(spec, active=changed), host) == ["restart"]
+    assert steps(spec, "present", declared(spec, active=changed), host) == []
+
+
+def test_another_interface_than_the_record_says_is_replaced(service: MakeSpec, host: Host, declared: Declared) -> None:
+    spec = service()
+    before = wanted_definition(spec, host)
+    changed = dataclasses.replace(before, devices=(dataclasses.replace(before.devices[0], source="other"),))
+    assert steps(spec, "started", declared(spec, active=changed), host) == ["stop for its new interfaces", "restart"]
 
 
 def test_a_change_that_a_run_left_for_later_is_not_forgotten(service: MakeSpec, host: Host, declared: Declared) -> None:
     """With state present, or killed before the restart: all is as declared but what the sandbox was started with."""
     before, after = service(), service(units=["mariadb"])
-    seen = declared(after, active=domain.domain_xml(before, host.followed))
+    seen = declared(after, active=wanted_definition(before, host))
     assert steps(after, "present", seen, host) == []
     assert steps(after, "started", seen, host) == ["restart"]
-    limited = declared(service(memory="1G"), active=domain.domain_xml(before, host.followed))
+    limited = declared(service(memory="1G"), active=wanted_definition(before, host))
     assert steps(service(memory="1G"), "started", limited, host) == []
-
-
-def test_what_libvirt_says_more_of_a_running_one_is_no_reason(service: MakeSpec, host: Host, declared: Declared) -> None:
-    spec = service()
-    shown = edited(domain.domain_xml(spec, host.followed), '<source network="default"', '<source network="default" bridge="virbr0"')
-    assert steps(spec, "started", declared(spec, active=shown), host) == []
 
 
 @pytest.mark.parametrize(
@@ -186,9 +203,9 @@ def test_what_libvirt_says_more_of_a_running_one_is_no_reason(service: MakeSpec,
         pytest.param({"unit_text": f"{layout.MARK}\n[Service]\n"}, ["write the unit", "reload systemd"], id="unit edited"),
         pytest.param({"unit_text": None}, ["write the unit", "reload systemd"], id="unit gone"),
         pytest.param({"slice_text": None}, ["write the slice", "reload systemd"], id="slice gone"),
-        pytest.param({"inactive": None}, ["define the domain"], id="domain gone"),
+        pytest.param({"defined": None}, ["define the sandbox"], id="domain gone"),
         pytest.param({"spec_text": None, "spec": None}, ["write the spec"], id="spec gone"),
-        pytest.param({"filter_text": None}, ["filter what it sends", "write the filter"], id="filter gone"),
+        pytest.param({"filter_text": None}, ["load the nftables rules", "write the filter"], id="filter gone"),
         pytest.param({"inside": {}}, ["write the files inside"], id="files inside gone"),
         pytest.param({"unit": {"ActiveState": "active", "UnitFileState": "disabled"}}, ["enable the unit"], id="unit disabled"),
         pytest.param(
@@ -204,22 +221,24 @@ def test_drift_is_mended_without_a_restart(
     assert steps(service(), "started", declared(service(), **changes), host) == expected
 
 
-def test_a_domain_edited_by_hand_is_defined_again(service: MakeSpec, host: Host, declared: Declared) -> None:
-    xml = edited(domain.domain_xml(service(), host.followed), "<privnet />", "")
-    assert steps(service(), "started", declared(service(), inactive=xml), host) == ["define the domain"]
+def test_a_definition_edited_by_hand_is_defined_again(service: MakeSpec, host: Host, declared: Declared) -> None:
+    edited = dataclasses.replace(wanted_definition(service(), host), deviations=("no network namespace",))
+    assert steps(service(), "started", declared(service(), defined=edited), host) == ["define the sandbox"]
 
 
 def test_the_files_inside_are_one_step_of_what_differs(service: MakeSpec, host: Host, declared: Declared) -> None:
     there = {**declared(service()).inside, "etc/hostname": ("text", "evil\n"), "etc/systemd/network/11-eth1.network": ("text", "old")}
     (step,) = plan_service(service(), "started", declared(service(), inside=there), host)
-    assert step.arguments == {
-        "root": "/var/lib/libvirt/filesystems/web",
-        "context": "system_u:object_r:virt_sandbox_file_t:s0:c1,c2",
-        "files": {"etc/hostname": ("text", "web\n")},
-        "gone": ["etc/systemd/network/11-eth1.network"],
-    }
-    assert step.before == {"etc/hostname": "evil\n", "etc/systemd/network/11-eth1.network": "old"}
-    assert step.after == {"etc/hostname": "web\n"}
+    before = {"etc/hostname": "evil\n", "etc/systemd/network/11-eth1.network": "old"}
+    assert step == WriteInside(
+        "web",
+        root="/var/lib/libvirt/filesystems/web",
+        context=Context.parse("system_u:object_r:virt_sandbox_file_t:s0:c1,c2"),
+        files={"etc/hostname": ("text", "web\n")},
+        gone=["etc/systemd/network/11-eth1.network"],
+        before=before,
+    )
+    assert step.change() == (before, {"etc/hostname": "web\n"})
 
 
 @pytest.mark.parametrize("active_state", ["inactive", "failed", "deactivating", ""])
@@ -240,16 +259,14 @@ def test_a_unit_on_its_way_is_not_started_again(service: MakeSpec, host: Host, d
 
 
 def test_what_is_written_can_be_read_by_those_who_should(service: MakeSpec, host: Host) -> None:
-    written = {
-        step.arguments["path"]: step.arguments for step in plan_service(service(), "started", Observed(), host) if step.action == "write"
-    }
-    assert {path: arguments["mode"] for path, arguments in written.items()} == {
+    written = {step.path: step for step in plan_service(service(), "started", Observed(), host) if isinstance(step, WriteFile)}
+    assert {path: step.mode for path, step in written.items()} == {
         "/etc/systemd/system/machine-web.slice": 0o644,
         "/etc/systemd/system/web_sandbox.service": 0o644,
         "/etc/libvirt-sandbox/services/web.nft": 0o600,
         "/etc/libvirt-sandbox/services/web.sandbox": 0o600,
     }
-    assert written["/etc/libvirt-sandbox/services/web.sandbox"]["text"] == dump(service())
+    assert written["/etc/libvirt-sandbox/services/web.sandbox"].text == dump(service())
 
 
 def test_the_plan_can_be_told_to_ansible(service: MakeSpec, host: Host, declared: Declared) -> None:
@@ -280,7 +297,7 @@ def test_what_an_interrupted_removal_left_is_removed(service: MakeSpec, host: Ho
 
 def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: Declared) -> None:
     plan = plan_service(service(), "absent", declared(service()), host)
-    assert [step.arguments["path"] for step in plan if step.action in ("remove_unit", "unlink")] == [
+    assert [step.path for step in plan if isinstance(step, (RemoveUnit, RemoveFile))] == [
         "/etc/libvirt-sandbox/services/web.nft",
         "/etc/systemd/system/web_sandbox.service",
         "/etc/systemd/system/machine-web.slice",
@@ -294,7 +311,7 @@ def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"inactive": FOREIGN_DOMAIN}, "libvirt has a domain web that this collection did not make", id="domain"),
+        pytest.param({"defined": FOREIGN}, "libvirt has a domain web that this collection did not make", id="domain"),
         pytest.param({"unit_text": FOREIGN_UNIT}, "web_sandbox.service was not made by this collection", id="unit"),
         pytest.param({"slice_text": FOREIGN_UNIT}, "machine-web.slice was not made by this collection", id="slice"),
     ],
@@ -314,9 +331,10 @@ def test_the_host_administrators_unit_counts_only_as_the_content_has_it(service:
     known = {"mine.service": unit_file.parse("mine.service", path, ["[Service]\nDynamicUser=yes\n"])}
     systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": path}, units=known)
     host, spec = dataclasses.replace(host, systemd=systemd), service(units=["mine"])
-    announced = dict(plan_service(spec, "present", declared(spec, inside={}), host).steps[0].arguments)["files"]
-    assert announced["etc/systemd/system/multi-user.target.wants/mine.service"] == ("link", path)
-    assert "User=mine" in announced["etc/systemd/system/mine.service.d/50-sandbox.conf"][1]
+    announced = plan_service(spec, "present", declared(spec, inside={}), host).steps[0]
+    assert isinstance(announced, WriteInside)
+    assert announced.files["etc/systemd/system/multi-user.target.wants/mine.service"] == ("link", path)
+    assert "User=mine" in announced.files["etc/systemd/system/mine.service.d/50-sandbox.conf"][1]
     check(spec, declared(spec, own_units=known), host)
     with pytest.raises(OptionError, match="or the sandbox in the latter"):
         check(spec, declared(spec, own_units={}), host)
@@ -334,8 +352,8 @@ def test_a_unit_that_only_the_content_has_is_run(service: MakeSpec, host: Host, 
 
 
 def test_how_a_command_ended_is_forgotten_with_the_sandbox(service: MakeSpec, host: Host, declared: Declared) -> None:
-    (step,) = (step for step in plan_service(service(), "absent", declared(service(), code="0\n"), host) if "command" in step.name)
-    assert (step.action, step.arguments["path"]) == ("unlink", "/run/virt-sandbox/web.code")
+    (step,) = (step for step in plan_service(service(), "absent", declared(service(), code="0\n"), host) if "command" in step.title)
+    assert step == RemoveFile("web", "the exit code of its command", "/run/virt-sandbox/web.code", "0\n")
 
 
 def without_networkd(host: Host) -> Host:
@@ -391,7 +409,8 @@ def test_a_host_without_a_network_daemon_says_so(service: MakeSpec, host: Host, 
         pytest.param(None, "name: 'web' is invalid: expected a sandbox with content in /var/lib/libvirt/filesystems/web", id="no content"),
         pytest.param(
             "system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
-            "level: 's0:c1,c2' is invalid: expected the level of the content, which is labelled system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
+            "level: 's0:c1,c2' is invalid: expected the level of the content, "
+            "which is labelled system_u:object_r:virt_sandbox_root_t:s0:c3,c4",
             id="content at another level",
         ),
         pytest.param("system_u:object_r:virt_sandbox_root_t:s0", "level: 's0:c1,c2' is invalid", id="content at no level"),
@@ -426,17 +445,17 @@ def test_what_is_stale_is_restarted(service: MakeSpec, host: Host, declared: Dec
 def test_a_restart_says_which_file_is_stale(service: MakeSpec, host: Host, declared: Declared) -> None:
     spec = service()
     (step,) = plan_service(spec, "started", declared(spec, stale=OLD_FILE), host)
-    assert step.before == "running (/usr/sbin/httpd changed)"
+    assert step.change()[0] == "running (/usr/sbin/httpd changed)"
 
 
 # Its journal among the host's
 
 
 def test_the_journal_is_linked_where_the_host_keeps_one(service: MakeSpec, host: Host, declared: Declared) -> None:
-    spec, paths = service(), layout.of(service())
+    spec, paths = service(), service().paths
     keeping = dataclasses.replace(host, keeps_journal=True)
     (step,) = plan_service(spec, "started", declared(spec), keeping)
-    assert (step.name, step.arguments) == ("link the journal", {"path": paths.journal_link, "target": paths.journal})
+    assert step == LinkJournal("web", paths.journal_link, paths.journal, None)
     assert steps(spec, "started", declared(spec, journal="/elsewhere"), keeping) == ["link the journal"]
     assert steps(spec, "started", declared(spec, journal=paths.journal), keeping) == []
     assert steps(spec, "absent", declared(spec, running=False, journal=paths.journal), host)[4] == "remove the link to the journal"
@@ -461,4 +480,4 @@ def test_a_unit_that_has_failed_inside_is_started_there(
 
 def test_what_the_host_comes_to_have_is_followed_from_the_next_start_on(service: MakeSpec, host: Host, declared: Declared) -> None:
     more = dataclasses.replace(host, followed=[*host.followed, "/etc/ssl/certs"])
-    assert steps(service(), "started", declared(service()), more) == ["define the domain"]
+    assert steps(service(), "started", declared(service()), more) == ["define the sandbox"]

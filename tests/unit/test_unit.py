@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec
 
-MakeSpec = Callable[..., dict[str, Any]]
+from .conftest import MakeSpec
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_the_helper_passes_shellcheck(helper: Path) -> None:
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_systemd_reads_unit_and_slice_without_complaint(service: MakeSpec, tmp_path: Path) -> None:
     spec = service(name="my-web", memory="512M", cpus=0.5, tasks_max=100)
-    paths = layout.of(spec)
+    paths = spec.paths
     # the helper and nft need not be on this machine; all else of the unit is as on a host
     text = unit.host_unit(spec).replace("Wants=libvirtd.service systemd-machined.service\n", "")
     for program in (layout.HELPER, network_filter.NFT):
@@ -63,8 +63,8 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
     (line,) = (line for line in unit.host_unit(spec).splitlines() if line.startswith(f"{directive}="))
     verb = {"ExecStartPre": "start", "ExecStart": "watch", "ExecReload": "reload", "ExecStop": "stop", "ExecStopPost": "clean"}
     units = [r"w@a\x2db.service", "x.service"] if directive == "ExecReload" else []
-    given = [f"filter:{layout.of(spec).filter}", f"root:{layout.of(spec).root}"] if directive == "ExecStartPre" else []
-    arguments = [verb[directive], name, layout.of(spec).slice, "s0:c1,c2", "virt_sandbox_file_t", *given, *units]
+    given = [f"filter:{spec.paths.filter}", f"root:{spec.paths.root}"] if directive == "ExecStartPre" else []
+    arguments = [verb[directive], name, spec.paths.slice, "s0:c1,c2", "virt_sandbox_file_t", *given, *units]
     assert split(line.partition("=")[2].lstrip("-")) == [layout.HELPER, *arguments]
 
 
@@ -79,7 +79,7 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
         pytest.param({"cpus": 1234.5678}, ["CPUQuota=123456.78%"], id="many processors"),
         pytest.param({"cpus": 10000}, ["CPUQuota=1000000%"], id="no exponent"),
         pytest.param({"tasks_max": 50}, ["TasksMax=50"], id="tasks"),
-        pytest.param({"cpu_shares": 50}, ["CPUWeight=50"], id="share of the processors"),
+        pytest.param({"cpu_weight": 50}, ["CPUWeight=50"], id="share of the processors"),
         pytest.param({"io": {"weight": 7}}, ["IOWeight=7"], id="share of the disks"),
         pytest.param(
             {
@@ -99,7 +99,7 @@ def test_the_slice_bears_the_limits(service: MakeSpec, limits: dict[str, Any], l
     assert unit.slice_unit(service(**limits)).partition("[Slice]\n")[2].splitlines() == ["IOAccounting=yes", *lines]
 
 
-def inside(spec: dict[str, Any], host: Host) -> dict[str, str]:
+def inside(spec: ServiceSpec, host: Host) -> dict[str, str]:
     return {file.path: file.link or file.text for file in unit.inside(spec, host.systemd, host.networks)}
 
 

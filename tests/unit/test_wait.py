@@ -157,5 +157,5 @@ def test_a_label_that_stays_wrong_is_a_failure(
     monkeypatch.setattr(service_run.selinux, "mode", lambda: "enforcing")
     monkeypatch.setattr(service_run.processes, "of_sandbox", lambda *_ignored: later)
     spec = service()
-    assert [str(one) for one in service_run.wrong_labels([spec], {spec["name"]: {"processes": [OURS, ON_ITS_WAY]}})] == failures
-    assert service_run.wrong_labels([spec], {spec["name"]: {"processes": [OURS]}}) == []
+    assert [str(one) for one in service_run.wrong_labels([spec], {spec.name: {"processes": [OURS, ON_ITS_WAY]}})] == failures
+    assert service_run.wrong_labels([spec], {spec.name: {"processes": [OURS]}}) == []
