@@ -43,9 +43,12 @@ def _hours(value: float) -> float:
 class Run:
     """What ``sandbox_info`` is asked."""
 
-    name: str | None = option()
-    denials: float = option(24, type="float", normal=_hours)
-    registry: str = option(REGISTRY)
+    name: str | None = option(help="The sandbox to show. Defaults to all sandboxes of the host.")
+    denials: float = option(
+        24, type="float", normal=_hours,
+        help="How many hours back to look for what SELinux denied, at most ten years. V(0) leaves denials out, which is quicker.",
+    )  # fmt: skip
+    registry: str = option(REGISTRY, help="The label registry that names the owners of levels which no sandbox of the host declares.")
 
 
 def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
