@@ -187,6 +187,9 @@ class LevelRange:
             raise LevelError("a context with a level is user:role:type:level")
         return cls.parse(fields[3])
 
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}-{self.high}"
+
 
 @dataclasses.dataclass(frozen=True)
 class InUse:
