@@ -6,13 +6,13 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.virt.sandbox.plugins.filter.mcs import FilterModule
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import level_number, numbered_level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import (
     CategoryRange,
     Level,
     LevelError,
     LevelRange,
 )
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import level_number, numbered_level
 from ansible_collections.virt.sandbox.plugins.test import mcs as mcs_tests
 from hypothesis import given
 from hypothesis import strategies as st

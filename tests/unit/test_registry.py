@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.leftovers import leftovers
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import (
+from ansible_collections.virt.sandbox.plugins.module_utils.host import level_sql, level_store, levels_in_use, libvirt_lxc
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, InUse, Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import (
     Changes,
     LevelStep,
     Registry,
@@ -27,9 +30,6 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry impor
     numbered_level,
     requests_of,
 )
-from ansible_collections.virt.sandbox.plugins.module_utils.host import level_sql, level_store, levels_in_use, libvirt_lxc
-from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, InUse, Level
 from ansible_collections.virt.sandbox.tests.fight import fight
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -15,9 +15,9 @@ from ..host import level_store, levels_in_use
 from ..model.errors import SandboxError
 from ..model.mcs import InUse, Level
 from ..model.options import normalise
+from ..model.registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, Request, conflicts, host_of, requests_of
 from .apply import require_root
 from .leftovers import leftovers
-from .registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, Request, conflicts, host_of, requests_of
 
 # levels to look for in all content -> what carries any level on the host
 Observe = Callable[[Collection[Level]], list[InUse]]

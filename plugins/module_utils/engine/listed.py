@@ -10,8 +10,8 @@ from ..host import level_store, levels_in_use
 from ..model.errors import ConflictError, OptionError, SandboxError
 from ..model.mcs import POLICY_RANGE, Level, disturbing
 from ..model.options import Option, argument_spec
+from ..model.registry import Registry, conflicts, in_the_way
 from .declared import declared_specs
-from .registry import Registry, conflicts, in_the_way
 
 T = TypeVar("T")
 

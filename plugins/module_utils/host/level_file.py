@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
-from ..engine.registry import MOST_CATEGORIES, Changes
 from ..model.errors import OptionError
 from ..model.mcs import Level, LevelError, conflicting, disturbing
+from ..model.registry import MOST_CATEGORIES, Changes
 from .binding import required
 from .level_sql import SCHEMA_VERSION, other_format
 

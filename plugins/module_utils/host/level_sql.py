@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..engine.registry import MOST_CATEGORIES, MOST_NUMBERS, Changes
 from ..model.errors import OptionError, SandboxError
 from ..model.mcs import CATEGORIES, Level, LevelError
+from ..model.registry import MOST_CATEGORIES, MOST_NUMBERS, Changes
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from ..engine.registry import Store
 from ..model.errors import OptionError
+from ..model.registry import Store
 from ..model.spec import REGISTRY
 from . import level_postgresql
 from .level_file import FileStore

@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Callable, Protocol
 
-from ..model.errors import ConflictError, OptionError
-from ..model.mcs import POLICY_RANGE, CategoryRange, InUse, Level
-from ..model.options import Option, normalise
-from ..model.spec import REGISTRY
-from ..model.spec import name as sandbox_name
+from .errors import ConflictError, OptionError
+from .mcs import POLICY_RANGE, CategoryRange, InUse, Level
+from .options import Option, normalise
+from .spec import REGISTRY
+from .spec import name as sandbox_name
 
 DEFAULT_CATEGORIES = 2
 # of more levels of one size than a database numbers, those beyond are not given away
