@@ -10,16 +10,16 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run, listed
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, normalise
-from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import (
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import (
     OWNER_OPTIONS,
     REGISTRY_OPTIONS,
-    LevelStep,
     Request,
     host_of,
     requests_of,
 )
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, normalise
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import LevelStep
 from ansible_collections.virt.sandbox.plugins.plugin_utils.shared_labels import SharedLabels
 
 

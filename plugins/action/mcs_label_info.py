@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import INFO_OPTIONS
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, normalise
-from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import INFO_OPTIONS
 from ansible_collections.virt.sandbox.plugins.plugin_utils.shared_labels import SharedLabels
 
 

@@ -160,8 +160,8 @@ steps:
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.label_run import run_label
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import OWNER_OPTIONS, REGISTRY_OPTIONS
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec
-from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import OWNER_OPTIONS, REGISTRY_OPTIONS
 
 
 def main() -> None:

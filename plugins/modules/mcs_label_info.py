@@ -142,8 +142,8 @@ free:
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.label_run import run_label_info
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import INFO_OPTIONS
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec
-from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import INFO_OPTIONS
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Request
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, LABEL
 from ansible_collections.virt.sandbox.tests.fight import fight, opened
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, sandboxes_gone, shell_task

@@ -12,7 +12,6 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import (
     LevelError,
     LevelRange,
 )
-from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import level_number, numbered_level
 from ansible_collections.virt.sandbox.plugins.test import mcs as mcs_tests
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,26 +148,6 @@ def test_dominance_is_inclusion_of_sets(a: frozenset[int], b: frozenset[int]) ->
     assert one.conflicts(other) == (a >= b or b >= a) == other.conflicts(one)
     assert one.disjoint(other) == a.isdisjoint(b)
     assert (one == other) == (hash(one) == hash(other) and a == b)
-
-
-@given(st.integers(0, 523775))
-def test_levels_are_numbered_without_gaps(number: int) -> None:
-    level = numbered_level(number, 2, 0)
-    assert len(level) == 2
-    assert level in CategoryRange(0, 1023)
-    assert level_number(level, 0) == number
-
-
-@given(st.integers(1, 5), st.integers(0, 50), st.integers(0, 4000))
-def test_any_size_and_any_range_are_numbered(size: int, low: int, number: int) -> None:
-    level = numbered_level(number, size, low)
-    assert len(level) == size
-    assert min(level) >= low
-    assert level_number(level, low) == number
-
-
-def test_the_order_of_numbers() -> None:
-    assert [str(numbered_level(n, 2, 4)) for n in range(4)] == ["s0:c4,c5", "s0:c4,c6", "s0:c5,c6", "s0:c4,c7"]
 
 
 @pytest.mark.parametrize(

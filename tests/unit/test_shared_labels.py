@@ -18,8 +18,8 @@ from ansible_collections.virt.sandbox.plugins.lookup import mcs_levels
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
 from ansible_collections.virt.sandbox.plugins.module_utils.host import levels_in_use
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, InUse, Level
-from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Request
 
 MODULES = {"virt.sandbox.mcs_label": label_run.run_label, "virt.sandbox.mcs_label_info": label_run.run_label_info}
 ACTIONS = {"mcs_label": mcs_label.ActionModule, "mcs_label_info": mcs_label_info.ActionModule}

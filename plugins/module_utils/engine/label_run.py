@@ -13,9 +13,11 @@ from typing import Any
 
 from ..host import level_store, levels_in_use
 from ..model.errors import SandboxError
+from ..model.level_conflicts import conflicts
+from ..model.level_request import INFO_OPTIONS, REGISTRY_OPTIONS, Request, host_of, requests_of
 from ..model.mcs import InUse, Level
 from ..model.options import normalise
-from ..model.registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, Request, conflicts, host_of, requests_of
+from ..model.registry import LevelStep, Registry
 from .apply import require_root
 from .leftovers import leftovers
 

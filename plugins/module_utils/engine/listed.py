@@ -8,9 +8,10 @@ from typing import Any, Callable, TypeVar
 
 from ..host import level_store, levels_in_use
 from ..model.errors import ConflictError, OptionError, SandboxError
+from ..model.level_conflicts import conflicts, in_the_way
 from ..model.mcs import POLICY_RANGE, Level, disturbing
 from ..model.options import Option, argument_spec
-from ..model.registry import Registry, conflicts, in_the_way
+from ..model.registry import Registry
 from .declared import declared_specs
 
 T = TypeVar("T")

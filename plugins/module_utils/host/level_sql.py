@@ -10,12 +10,13 @@ import sqlite3
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..model.errors import OptionError, SandboxError
+from ..model.level_request import MOST_CATEGORIES
 from ..model.mcs import CATEGORIES, Level, LevelError
-from ..model.registry import MOST_CATEGORIES, MOST_NUMBERS, Changes
+from ..model.registry import Changes, Hint
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
@@ -24,16 +25,13 @@ SCHEMA = (
     "CREATE TABLE owner (name TEXT PRIMARY KEY, level TEXT NOT NULL UNIQUE, categories INTEGER NOT NULL)",
     "CREATE INDEX owner_categories ON owner (categories)",
     "CREATE TABLE quarantine (level TEXT PRIMARY KEY, owner TEXT NOT NULL)",
-    "CREATE TABLE pool (low INTEGER PRIMARY KEY, watermark BIGINT NOT NULL)",
-    "CREATE TABLE free (low INTEGER, number BIGINT, PRIMARY KEY (low, number))",
 )
 
 # Others may pass through to what is theirs in it, not list it.
 _DIRECTORY_MODE = 0o711
-# what a number of a level can be, of as many categories as a registry allocates
-_NUMBERS = range(MOST_NUMBERS + 1)
 # no file of SQLite is shorter than this
 _HEADER = 100
+_SET = "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _OWNERS_OF_OTHER_SIZES = """
     SELECT name, level, categories FROM owner WHERE categories < ?
     UNION ALL SELECT name, level, categories FROM owner WHERE categories > ?
@@ -48,9 +46,9 @@ def other_format(place: str, version: object) -> SandboxError:
     )
 
 
-def _passed(low: int, holder: str) -> str:
-    """The setting that has from which number of a pool on levels were passed over for the level of a holder."""
-    return f"passed c{low} {holder}"
+def _hint(low: object) -> str:
+    """The setting that has the hint for ranges from this category on."""
+    return f"next c{low}"
 
 
 def held() -> str:
@@ -79,8 +77,11 @@ class SqlStore(ABC):
     def level_of(self, owner: str) -> Level | None:
         return next((self._level(text, owner) for (text,) in self._rows("SELECT level FROM owner WHERE name = ?", (owner,))), None)
 
-    def owner_of(self, level: Level) -> str | None:
-        return next((self._owner(name) for (name,) in self._rows("SELECT name FROM owner WHERE level = ?", (str(level),))), None)
+    def owned(self, levels: Collection[Level]) -> set[Level]:
+        """Those of these levels that somebody owns."""
+        by_text = {str(level): level for level in levels}
+        marks = ", ".join("?" * len(by_text))
+        return {by_text[text] for (text,) in self._rows(f"SELECT level FROM owner WHERE level IN ({marks})", tuple(by_text))}
 
     def owners(self, other_than: int | None = None) -> Iterator[tuple[str, Level]]:
         """Every owner with its level, or those whose number of categories is another."""
@@ -99,11 +100,12 @@ class SqlStore(ABC):
         for level, owner in self._rows("SELECT level, owner FROM quarantine ORDER BY level"):
             yield self._level(level, f"{self._owner(owner)} in quarantine"), owner
 
-    def pools(self) -> dict[int, int]:
+    def hints(self) -> dict[int, Hint]:
         found = {}
-        for low, watermark in self._rows("SELECT low, watermark FROM pool"):
-            number = self._number(watermark, _NUMBERS, f"the pool {low}")
-            found[self._number(low, range(CATEGORIES), "a pool")] = number
+        for name, value in self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_hint("%"),)):
+            low = self._number(name[len(_hint("")) :], range(CATEGORIES), f"the setting {name}")
+            level, *beside = (self._level(text, f"the setting {name}") for text in str(value).split(" "))
+            found[low] = Hint(level, frozenset(beside))
         return found
 
     def _level(self, text: object, whose: str) -> Level:
@@ -131,28 +133,13 @@ class SqlStore(ABC):
     def _odd(self, what: str) -> SandboxError:
         return SandboxError(f"registry {self.place}: {what}; only mcs_label is to write there: mend that row, or restore the registry")
 
-    def free(self, low: int) -> Iterator[int]:
-        """Some at a time: a run that is given the first reads no more of them than it has to."""
-        last, more = -1, True
-        while more:
-            more = False
-            rows = self._rows("SELECT number FROM free WHERE low = ? AND number > ? ORDER BY number LIMIT 100", (low, last))
-            for (number,) in list(rows):
-                last, more = self._number(number, _NUMBERS, f"a free number of the pool {low}"), True
-                yield last
-
-    def passed(self, low: int) -> dict[Level, int]:
-        rows = self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_passed(low, "%"),))
-        found = {}
-        for name, value in rows:
-            found[self._level(name.rpartition(" ")[2], name)] = self._number(value, _NUMBERS, name)
-        return found
-
     def write(self, changes: Changes) -> None:
         for owner in changes.owners:
             self._owner(owner)
+        settings = {_hint(low): " ".join(map(str, (hint.level, *hint.beside))) for low, hint in changes.hints.items()}
         if changes.size is not None:
-            self._many(_replacing("setting", "name", "value"), [("categories", str(changes.size))])
+            settings["categories"] = str(changes.size)
+        self._many(_SET, settings.items())
         self._many("DELETE FROM owner WHERE name = ?", [(owner,) for owner in changes.owners])
         # Never replaced: should two owners ever be given one level, the database refuses the second.
         self._many(
@@ -164,16 +151,6 @@ class SqlStore(ABC):
             "INSERT INTO quarantine VALUES (?, ?)",
             [(str(level), owner) for level, owner in changes.quarantine.items() if owner is not None],
         )
-        self._many(_replacing("pool", "low", "watermark"), changes.pools.items())
-        passed = {_passed(low, str(holder)): number for (low, holder), number in changes.passed.items()}
-        self._many("DELETE FROM setting WHERE name = ?", [(name,) for name in passed])
-        self._many("INSERT INTO setting VALUES (?, ?)", [(name, str(number)) for name, number in passed.items() if number is not None])
-        self._many("INSERT INTO free VALUES (?, ?) ON CONFLICT DO NOTHING", [number for number, free in changes.free.items() if free])
-        self._many("DELETE FROM free WHERE low = ? AND number = ?", [number for number, free in changes.free.items() if not free])
-
-
-def _replacing(table: str, key: str, value: str) -> str:
-    return f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT ({key}) DO UPDATE SET {value} = excluded.{value}"
 
 
 def create_file(path: str, allowed: str) -> None:

@@ -9,76 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import heapq
+import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Callable, Protocol
+from typing import Protocol
 
 from .errors import ConflictError, OptionError
+from .level_conflicts import in_the_way
+from .level_request import Request, host_of
 from .mcs import POLICY_RANGE, CategoryRange, InUse, Level
-from .options import Option, normalise
-from .spec import REGISTRY
-from .spec import name as sandbox_name
+from .separate_levels import separate_levels
 
 DEFAULT_CATEGORIES = 2
-# of more levels of one size than a database numbers, those beyond are not given away
-MOST_NUMBERS = (1 << 63) - 1
-MOST_CATEGORIES = 8
-
-
-def _levels(values: list[str]) -> list[Level]:
-    return [Level.for_sandbox(value) for value in values]
-
-
-def _size(value: int) -> int:
-    if not 1 <= value <= MOST_CATEGORIES:
-        raise ValueError(f"a level has 1 to {MOST_CATEGORIES} categories")
-    return value
-
-
-OWNER_OPTIONS = (
-    Option("name", required=True, normalise=sandbox_name),
-    Option("state", default="present", choices=("present", "absent")),
-    Option("level", normalise=Level.for_sandbox),
-)
-REGISTRY_OPTIONS = (
-    Option("categories", type="int", normalise=_size),
-    Option("range", default=str(POLICY_RANGE), normalise=CategoryRange.parse),
-    Option("registry", default=REGISTRY),
-)
-INFO_OPTIONS = (*REGISTRY_OPTIONS[1:], Option("search", type="list", elements="str", default=[], normalise=_levels))
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is wanted for one owner: a level of its own, that one level exactly, or none."""
-
-    owner: str
-    present: bool = True
-    level: Level | None = None
-
-
-def host_of(owner: str) -> str:
-    """The host of an owner in a registry that hosts share, ``HOST/NAME``; nothing in a host's own."""
-    return owner.rpartition("/")[0]
-
-
-def requests_of(parameters: Mapping[str, Any]) -> list[Request]:
-    """The requests of a module's parameters, in the form ``name`` or ``sandboxes``."""
-    if parameters.get("name") is not None:
-        items = [normalise(OWNER_OPTIONS, parameters)]
-    elif parameters.get("level") is not None:
-        raise OptionError("level", parameters["level"], "with sandboxes, each of them has a level of its own")
-    else:
-        entries = parameters.get("sandboxes") or []
-        items = [normalise(OWNER_OPTIONS, item, f"sandboxes[{n}].") for n, item in enumerate(entries)]
-    names: set[str] = set()
-    for item in items:
-        if item["name"] in names:
-            raise OptionError("sandboxes", item["name"], "each name is given once")
-        names.add(item["name"])
-    return [Request(item["name"], item["state"] == "present", item["level"]) for item in items]
+MOST_AT_ONCE = 500  # levels that a store is asked about; SQLite takes 999 values in one statement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,17 +36,18 @@ class LevelStep:
 
 
 @dataclasses.dataclass(frozen=True)
-class Conflict:
-    """A level that its owner holds, and something on the host that contradicts it."""
+class Hint:
+    """Where the search for a free level begins: no smaller one of the range is free.
 
-    owner: str
+    That holds while each of ``beside`` is still held or in use: they are what smaller ones were passed over for.
+    A range is known by its lowest category, so that it can be widened.
+    """
+
     level: Level
-    other: InUse
+    beside: Collection[Level]
 
-    def __str__(self) -> str:
-        if self.other.belongs_to(self.owner):
-            return f"{self.owner} owns {self.level}, but its {self.other.kind} says {self.other.level}"
-        return f"{self.owner} ({self.level}) is not separated from {self.other}"
+
+FROM_THE_START = Hint(Level(), ())
 
 
 @dataclasses.dataclass
@@ -112,116 +57,20 @@ class Changes:
     size: int | None = None
     owners: dict[str, Level | None] = dataclasses.field(default_factory=dict)
     quarantine: dict[Level, str | None] = dataclasses.field(default_factory=dict)
-    pools: dict[int, int] = dataclasses.field(default_factory=dict)
-    free: dict[tuple[int, int], bool] = dataclasses.field(default_factory=dict)
-    passed: dict[tuple[int, Level], int | None] = dataclasses.field(default_factory=dict)
+    hints: dict[int, Hint] = dataclasses.field(default_factory=dict)
 
 
 class Store(Protocol):
-    """What a registry remembers. All of it is read and written within ``transaction``.
-
-    A *pool* numbers the levels of a registry's size from the category ``low`` upwards. Numbers from its watermark on
-    were never looked at; below it, those that may be given away again are its free numbers. Not among these are numbers
-    that were passed over because a level of another size stood against them: of such a level is known from which number
-    on there may be some, and they are looked for once it is gone.
-    """
+    """What a registry remembers. All of it is read and written within ``transaction``."""
 
     def transaction(self, write: bool) -> AbstractContextManager[None]: ...
     def size(self) -> int | None: ...
     def level_of(self, owner: str) -> Level | None: ...
-    def owner_of(self, level: Level) -> str | None: ...
+    def owned(self, levels: Collection[Level]) -> set[Level]: ...
     def owners(self, other_than: int | None = None) -> Iterable[tuple[str, Level]]: ...
     def quarantine(self) -> Iterable[tuple[Level, str]]: ...
-    def pools(self) -> Mapping[int, int]: ...
-    def free(self, low: int) -> Iterator[int]: ...
-    def passed(self, low: int) -> Mapping[Level, int]: ...
+    def hints(self) -> Mapping[int, Hint]: ...
     def write(self, changes: Changes) -> None: ...
-
-
-def level_number(level: Level, low: int) -> int:
-    """The number of a level among those of its size from category ``low`` on, in the order of their highest categories.
-
-    A number does not depend on where the range ends, so that a range can be widened.
-    """
-    return sum(math.comb(category - low, n) for n, category in enumerate(level, 1))
-
-
-def numbered_level(number: int, size: int, low: int) -> Level:
-    categories = []
-    for n in range(size, 0, -1):
-        category = _highest(number, n)
-        number -= math.comb(category, n)
-        categories.append(low + category)
-    return Level.of(categories)
-
-
-def _highest(number: int, size: int) -> int:
-    """The highest category of the level of this number, counted from the lowest of the range."""
-    below, above = size - 1, size
-    while math.comb(above, size) <= number:
-        below, above = above, above * 2
-    while above - below > 1:
-        middle = (below + above) // 2
-        if math.comb(middle, size) <= number:
-            below = middle
-        else:
-            above = middle
-    return below
-
-
-class _Numbers:
-    """The numbers of the levels of one size that no holder's level stands against; whole blocks of others are skipped unseen.
-
-    A block is the levels that have their highest categories in common. ``passed`` is told of each holder for which
-    some were skipped, and from which number on.
-    """
-
-    def __init__(self, size: int, span: CategoryRange, holders: Collection[Level], passed: Callable[[Level, int], None]) -> None:
-        self._size = size
-        self._low, self._above = span.low, span.high + 1
-        self._holders = holders
-        self._passed = passed
-
-    def __call__(self, start: int, end: int, only: Level | None = None) -> Iterator[int]:
-        """Those from ``start`` to before ``end``, the smallest first; ``only`` those that conflict with this level."""
-        return self._block(0, self._above, self._size, 0, start, end, only)
-
-    def _block(self, chosen: int, above: int, left: int, base: int, start: int, end: int, only: Level | None) -> Iterator[int]:
-        """Those that have the categories ``chosen``, which come first in the order, and ``left`` more below ``above``."""
-        first = self._low + _highest(max(start - base, 0), left)
-        categories = (1 << above) - (1 << first) if above > first else 0
-        if only is not None:
-            categories &= self._within(only, chosen, left)
-        for holder in self._holders:
-            closed = categories & self._closed(holder.mask, chosen, left)
-            if closed:
-                self._passed(holder, max(start, base + math.comb(min(Level(closed)) - self._low, left)))
-                categories &= ~closed
-        for category in Level(categories):
-            number = base + math.comb(category - self._low, left)
-            if number >= end:
-                return
-            if left == 1:
-                yield number
-            else:
-                yield from self._block(chosen | 1 << category, category, left - 1, number, start, end, only)
-
-    def _closed(self, holder: int, chosen: int, left: int) -> int:
-        """The categories that, together with those chosen, only levels have which conflict with the holder's."""
-        missing = holder & ~chosen
-        closed = missing if missing & (missing - 1) == 0 else 0
-        if chosen & ~holder == 0:
-            run = holder >> self._low
-            closed |= holder if left == 1 else (run & ~(run + 1)) << self._low
-        return closed
-
-    def _within(self, only: Level, chosen: int, left: int) -> int:
-        """The categories that, together with those chosen, levels have which conflict with this one."""
-        if len(only) >= self._size:
-            return only.mask
-        missing = Level(only.mask & ~chosen)
-        highest = 1 << max(missing, default=0)
-        return highest if len(missing) == left else -highest
 
 
 class Registry:
@@ -297,29 +146,7 @@ class Registry:
         for request in wanted:
             if request.present and request.level is None:
                 draft.allocate(request.owner)
-        draft.forget_what_was_not_reached()
         return draft
-
-
-def conflicts(owners: Mapping[str, Level | None], in_use: Iterable[InUse]) -> list[Conflict]:
-    """Where what the host carries contradicts the levels of these owners."""
-    found = []
-    for use in in_use:
-        for owner, level in owners.items():
-            if level is None:
-                continue
-            if use.belongs_to(owner):
-                contradicts = use.kind in ("spec", "domain") and use.level != level
-            else:
-                contradicts = use.level.conflicts(level)
-            if contradicts:
-                found.append(Conflict(owner, level, use))
-    return found
-
-
-def in_the_way(in_use: Iterable[InUse]) -> list[InUse]:
-    """No level could stand beside one that has no category, or all: a conflict to report, no reason to stop."""
-    return [use for use in in_use if use.level and use.level.mask != POLICY_RANGE.mask]
 
 
 class _Draft:
@@ -333,7 +160,7 @@ class _Draft:
         self.changes = Changes()
         self.searched = set(searched)
         self.quarantine = dict(store.quarantine())
-        self.pools = dict(store.pools())
+        self.hints = dict(store.hints())
         self.assigned: set[Level] = set()
         self.odd = dict(store.owners(other_than=size))
         self.in_use = in_the_way(in_use)
@@ -344,9 +171,8 @@ class _Draft:
                 self.same_size.setdefault(use.level, []).append(use)
             else:
                 self.other_size.append(use)
-        self.holders: list[Level] = []
-        self.passed: dict[Level, int] = {}
-        self._numbers: Iterator[int] | None = None
+        self._beside: set[Level] = set()
+        self._candidates: Iterator[Level] | None = None
         self._all: dict[str, Level] | None = None
 
     def release(self, owner: str) -> None:
@@ -396,20 +222,17 @@ class _Draft:
                 with contextlib.suppress(ConflictError):
                     self.assign(owner, use.level)
                     return
-        if self._numbers is None:
-            self._refuse_hopeless()
-            self._clear_quarantine()
-            self._numbers = self._candidates()
-        for number in self._numbers:
-            level = numbered_level(number, self.size, self.span.low)
-            if level in self.assigned or level in self.quarantine or self.store.owner_of(level) is not None:
+        for level in self._search():
+            if level in self.assigned or level in self.quarantine:
                 continue
-            if not self._met(owner, level):
-                self._give(owner, level)
-                return
-            self.changes.free[self.span.low, number] = True
+            if self._is_used(owner, level):
+                self._beside.add(level)
+                continue
+            self._give(owner, level)
+            self.hints[self.span.low] = self.changes.hints[self.span.low] = Hint(level, self._beside)
+            return
         raise ConflictError(
-            f"{owner}: no level of {self.size} categories is free in {self.span}: {self._count()} of them are "
+            f"{owner}: no level of {self.size} categories is free in {self.span}: {math.comb(len(self.span), self.size)} of them are "
             f"owned, in quarantine ({len(self.quarantine)}) or in use on this host; release some, or widen the range"
         )
 
@@ -421,62 +244,27 @@ class _Draft:
             if level.mask & self.span.mask == self.span.mask:
                 raise ConflictError(f"no level of {self.span} is free: {holder} dominates all; choose another range")
 
-    def _count(self) -> int:
-        return math.comb(len(self.span), self.size)
+    def _search(self) -> Iterator[Level]:
+        """The levels that may be free, the smallest first; those of one run go on where the one before ended."""
+        if self._candidates is None:
+            self._refuse_hopeless()
+            self._clear_quarantine()
+            hint = self.hints.get(self.span.low, FROM_THE_START)
+            resting = [level for level in self.quarantine if len(level) != self.size]
+            if not {*hint.beside} <= {*self.odd.values(), *resting, *(use.level for use in self.in_use)}:
+                hint = FROM_THE_START
+            holders = {*self.odd.values(), *resting, *(use.level for use in self.other_size)}
+            self._beside = set(hint.beside)
+            self._candidates = self._not_owned(separate_levels(self.size, self.span, holders, hint.level, self._beside))
+        return self._candidates
 
-    def _candidates(self) -> Iterator[int]:
-        """The numbers that may be free, the smallest first; the watermark follows."""
-        low, end = self.span.low, min(self._count(), MOST_NUMBERS)
-        watermark = self.pools.setdefault(low, 0)
-        self.passed = dict(self.store.passed(low))
-        holders = {use.level for use in self.other_size} | {*self.odd.values()} | {old for old in self.quarantine if len(old) != self.size}
-        self.holders = [holder for holder in holders if self._matters(holder)]
-        numbers = _Numbers(self.size, self.span, self.holders, self._pass)
-        gone = [self._given_up(numbers, holder, min(watermark, end)) for holder in self.passed if holder not in self.holders]
-        last = -1
-        for number in heapq.merge(self._returned(end), *gone):
-            if number > last:
-                last = number
-                yield number
-        for number in numbers(watermark, end):
-            self.pools[low] = self.changes.pools[low] = number + 1
-            yield number
-
-    def _matters(self, holder: Level) -> bool:
-        """Whether it can stand against a level of the range at all."""
-        return len(Level(holder.mask & self.span.mask)) >= self.size or holder in self.span
-
-    def _returned(self, end: int) -> Iterator[int]:
-        """The free numbers before ``end``, but for those that a level of another size stands against by now: these are passed over."""
-        low = self.span.low
-        returned = sorted(number for (pool, number), free in self.changes.free.items() if free and pool == low)
-        for number in heapq.merge(self.store.free(low), returned):
-            if number >= end:
-                return
-            level = numbered_level(number, self.size, low)
-            holder = next((holder for holder in self.holders if holder.conflicts(level)), None)
-            if holder is None:
-                yield number
-            else:
-                self._pass(holder, number)
-                self.changes.free[low, number] = False
-
-    def _pass(self, holder: Level, number: int) -> None:
-        if number < self.passed.get(holder, number + 1):
-            self.passed[holder] = self.changes.passed[self.span.low, holder] = number
-
-    def forget_what_was_not_reached(self) -> None:
-        """Numbers from the watermark on will be looked at anyway."""
-        passed = self.changes.passed
-        self.changes.passed = {key: number for key, number in passed.items() if number is None or number < self.pools[key[0]]}
-
-    def _given_up(self, numbers: _Numbers, holder: Level, end: int) -> Iterator[int]:
-        """What was passed over for a holder that is gone."""
-        key, first = (self.span.low, holder), self.passed[holder]
-        for number in numbers(first, end, holder):
-            self.changes.passed[key] = number
-            yield number
-        self.changes.passed[key] = None if end == self.pools[self.span.low] else max(first, end)
+    def _not_owned(self, levels: Iterator[Level]) -> Iterator[Level]:
+        """Few are asked for at once to begin with: as a rule the first is free."""
+        count = 2
+        while batch := list(itertools.islice(levels, count)):
+            owned = self.store.owned(batch)
+            yield from (level for level in batch if level not in owned)
+            count = min(2 * count, MOST_AT_ONCE)
 
     def _give(self, owner: str, level: Level) -> None:
         if self.quarantine.pop(level, None) is not None:
@@ -487,15 +275,14 @@ class _Draft:
 
     def _blocked(self, owner: str, level: Level) -> bool:
         """Whether something on the host, or a level of another size, stands against this one."""
-        if self._met(owner, level) or any(use.level.conflicts(level) and not self._is_own(owner, use) for use in self.other_size):
-            return True
-        return any(level.conflicts(old) for old, former in self.quarantine.items() if former != owner)
+        others = [use.level for use in self.other_size if not self._is_own(owner, use)]
+        others += [held for other, held in self.odd.items() if other != owner]
+        others += [old for old, former in self.quarantine.items() if former != owner]
+        return self._is_used(owner, level) or any(level.conflicts(other) for other in others)
 
-    def _met(self, owner: str, level: Level) -> bool:
-        """Whether it stands against a level that was not skipped with its block, or what came in between."""
-        if any(not self._is_own(owner, use) for use in self.same_size.get(level, ())):
-            return True
-        return any(level.conflicts(held) for other, held in self.odd.items() if other != owner)
+    def _is_used(self, owner: str, level: Level) -> bool:
+        """Whether something on the host that is not the owner's has the same level."""
+        return any(not self._is_own(owner, use) for use in self.same_size.get(level, ()))
 
     def _is_own(self, owner: str, use: InUse) -> bool:
         """Whether it is the owner's, or what the owner left behind."""
@@ -533,17 +320,10 @@ class _Draft:
         former = self.quarantine.pop(level)
         self.changes.quarantine[level] = None
         self.steps.append(LevelStep(former, "free", level, None))
-        self._mark(level, True)
-
-    def _mark(self, level: Level, free: bool) -> None:
-        """Note in each pool that has come past this level whether it may be given away."""
-        if len(level) != self.size:
-            return
-        for low, watermark in self.pools.items():
-            if min(level) >= low:
-                number = level_number(level, low)
-                if number < watermark:
-                    self.changes.free[low, number] = free
+        self._candidates = None
+        for low, hint in self.hints.items():
+            if len(level) == self.size and min(level) >= low and level.mask < hint.level.mask:
+                self.hints[low] = self.changes.hints[low] = Hint(level, hint.beside)
 
     # Owners, as they will be.
 
@@ -557,9 +337,9 @@ class _Draft:
         self.assigned.add(level)
         if len(level) != self.size:
             self.odd[owner] = level
+            self._candidates = None
         if self._all is not None:
             self._all[owner] = level
-        self._mark(level, False)
 
     def _level_of(self, owner: str) -> Level | None:
         if owner in self.changes.owners:
@@ -569,9 +349,8 @@ class _Draft:
     def _all_owners(self) -> dict[str, Level]:
         """Every owner's level; read once, and only for a run that asks for an exact level."""
         if self._all is None:
-            stored = dict(self.store.owners())
-            stored.update({owner: level for owner, level in self.changes.owners.items() if level is not None})
-            self._all = {name: level for name, level in stored.items() if self._level_of(name) is not None}
+            owners = {**dict(self.store.owners()), **self.changes.owners}
+            self._all = {owner: level for owner, level in owners.items() if level is not None}
         return self._all
 
 
