@@ -63,7 +63,7 @@ class ActionModule(SharedLabels):
             "diff": [diff for diff in diffs if diff.get("before") != diff.get("after")],
         }
         name = arguments.get("name")
-        return {**result, "level": recorded["labels"][name]} if name in recorded["labels"] else result
+        return {**result, "level": recorded["levels"][name]} if name in recorded["levels"] else result
 
     def _steps(self, steps: list[LevelStep], recorded: Mapping[str, list[str]]) -> dict[str, list[str]]:
         """What was done in the shared registry, then what the host recorded of it, by the names of its sandboxes."""

@@ -29,7 +29,7 @@ requirements:
   - root on the sandbox host
   - python3-libvirt, where libvirt is installed
 options:
-  range:
+  category_range:
     description: The categories for which RV(free) is counted.
     type: str
     default: c0.c1023
@@ -58,7 +58,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-owners:
+levels:
   description: The level of each owner.
   returned: success
   type: dict
@@ -134,7 +134,7 @@ here:
   type: list
   elements: str
 free:
-  description: The number of levels of the range that nobody owns and that do not rest in quarantine.
+  description: The number of levels of O(category_range) that nobody owns and that do not rest in quarantine.
   returned: success
   type: int
   sample: 523776

@@ -37,20 +37,20 @@ class Decided:
 def decide(options: Mapping[str, Any], requests: list[Request], observe: Observe, check_mode: bool, host: str = "") -> Decided:
     """Plan, and unless in check mode write, what the requests ask of a registry; ``host``: the one that is observed."""
     with level_store.open_store(options["registry"], create=False) as store:
-        registry = Registry(store, options["categories"], options["range"])
+        registry = Registry(store, options["category_count"], options["category_range"])
         to_search = registry.to_search(requests, host)
         in_use = observe(to_search)
         steps = registry.plan(requests, in_use, to_search)
         owners = registry.owners()
     if steps and not check_mode:
         with level_store.open_store(options["registry"], create=True) as store:
-            registry = Registry(store, options["categories"], options["range"])
+            registry = Registry(store, options["category_count"], options["category_range"])
             steps = registry.apply(requests, in_use, to_search)
             owners = registry.owners()
     levels = {**owners, **{step.owner: step.after for step in steps if step.action != "free"}}
     for request in requests:
         if request.present and levels.get(request.owner) is None:
-            raise SandboxError(f"{request.owner}: another run released its level at the same time; run again")
+            raise SandboxError(f"{request.owner}: another run released its level at the same time. Run again.")
     return Decided(steps, levels, in_use)
 
 
@@ -68,7 +68,7 @@ def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]
     wanted = {name: decided.levels[name] for name in (request.owner for request in requests if request.present)}
     result: dict[str, Any] = {
         "changed": bool(decided.steps),
-        "labels": _texts(wanted),
+        "levels": _texts(wanted),
         "steps": actions(decided.steps),
         "diff": diff(decided.steps),
         # A spec or domain that still has the old level is what the next task of the play is about to mend.
@@ -77,7 +77,7 @@ def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]
         ],
     }
     if parameters.get("name") in wanted:
-        result["level"] = result["labels"][parameters["name"]]
+        result["level"] = result["levels"][parameters["name"]]
     return result
 
 
@@ -110,12 +110,12 @@ def resting(options: Mapping[str, Any], host: str = "") -> list[Level]:
 def info(options: Mapping[str, Any], in_use: list[InUse], here: Collection[str], host: str = "") -> dict[str, Any]:
     """What a registry says beside what was observed on one of its hosts."""
     with level_store.open_store(options["registry"], create=False) as store:
-        registry = Registry(store, None, options["range"])
+        registry = Registry(store, None, options["category_range"])
         owners, quarantine, free = registry.owners(), registry.quarantine(), registry.free_count()
     ours = {owner: level for owner, level in owners.items() if host_of(owner) == host}
     return {
         "changed": False,
-        "owners": _texts(owners),
+        "levels": _texts(owners),
         "conflicts": [
             {
                 "owner": found.owner,
@@ -160,15 +160,15 @@ def actions(steps: Iterable[LevelStep]) -> dict[str, list[str]]:
 
 def diff(steps: Iterable[LevelStep]) -> dict[str, Any]:
     """The levels of the owners that change, and of the quarantine what comes and goes."""
-    before: dict[str, Any] = {"labels": {}, "quarantine": {}}
-    after: dict[str, Any] = {"labels": {}, "quarantine": {}}
+    before: dict[str, Any] = {"levels": {}, "quarantine": {}}
+    after: dict[str, Any] = {"levels": {}, "quarantine": {}}
     for step in steps:
         if step.action == "free":
             before["quarantine"][str(step.before)] = step.owner
             continue
         for side, level in ((before, step.before), (after, step.after)):
             if level is not None:
-                side["labels"][step.owner] = str(level)
+                side["levels"][step.owner] = str(level)
         if step.before is not None:
             after["quarantine"][str(step.before)] = step.owner
     return {"before": before, "after": after}

@@ -32,7 +32,7 @@ class FileStore:
         # the file itself where the path is a link to it: others have other links
         self._path = os.path.realpath(path)
         if not os.path.isdir(os.path.dirname(self._path)):
-            raise OptionError("registry", path, "a file in a directory that is there")
+            raise OptionError("registry", path, "a file in a directory that exists")
         self._size: int | None = None
         self._owners: dict[str, Level] = {}
         self._by_level: dict[Level, str] = {}
@@ -91,7 +91,7 @@ class FileStore:
         try:
             return Level.for_sandbox(text)
         except LevelError as error:
-            raise self._error(f"{owner}: {text!r}: {error}") from error
+            raise self._error(f"{owner}: {text!r} is invalid: expected {error}") from error
 
     def _index(self) -> None:
         """Owners by level; whoever edited it, no level dominates another's. What is wrong is all said at once."""

@@ -42,7 +42,7 @@ def other_format(place: str, version: object) -> SandboxError:
     """A registry that another version of the collection wrote, or that is none."""
     return SandboxError(
         f"registry {place}: it is of format {version}, and this version of the collection knows format "
-        f"{SCHEMA_VERSION}; use the version of the collection that wrote it, or name another one"
+        f"{SCHEMA_VERSION}. Use the version of the collection that wrote it, or name another registry."
     )
 
 
@@ -53,7 +53,7 @@ def _hint(low: object) -> str:
 
 def held() -> str:
     """What to do where another run has the registry for too long."""
-    return f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
+    return f"Another run held it for {BUSY_SECONDS:.0f} seconds. Run again when that has ended."
 
 
 class SqlStore(ABC):
@@ -113,7 +113,7 @@ class SqlStore(ABC):
         try:
             level = Level.for_sandbox(text) if isinstance(text, str) else None
         except LevelError as error:
-            raise self._odd(f"{whose} has {text!r} for a level, which is none ({error})") from error
+            raise self._odd(f"{whose} has {text!r} for a level; expected {error}") from error
         if level is None or str(level) != text:
             raise self._odd(f"{whose} has {text!r} for a level" + (f", which is written {level}" if level else ""))
         return level
@@ -131,7 +131,7 @@ class SqlStore(ABC):
         return number
 
     def _odd(self, what: str) -> SandboxError:
-        return SandboxError(f"registry {self.place}: {what}; only mcs_label is to write there: mend that row, or restore the registry")
+        return SandboxError(f"registry {self.place}: {what}; only mcs_label may write there. Mend that row, or restore the registry.")
 
     def write(self, changes: Changes) -> None:
         for owner in changes.owners:
@@ -153,7 +153,7 @@ class SqlStore(ABC):
         )
 
 
-def create_file(path: str, allowed: str) -> None:
+def create_file(path: str) -> None:
     """The file of a SQLite registry, and its directory; not the directories above."""
     directory = os.path.dirname(path)
     try:
@@ -165,14 +165,14 @@ def create_file(path: str, allowed: str) -> None:
         # SQLite gives its own files beside this one the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise OptionError("registry", path, f"it cannot be opened ({error.strerror}); {allowed}") from error
+        raise OptionError("registry", path, f"a file that can be opened ({error.strerror})") from error
 
 
 def check_file(path: str) -> None:
     """Raise ``OptionError`` for a file that others can change or replace, or that has lost what it had."""
     real = os.path.realpath(path)
     if os.path.exists(real) and not os.path.isfile(real):
-        raise OptionError("registry", path, "it is no regular file")
+        raise OptionError("registry", path, "a regular file")
     for place in (os.path.dirname(path), os.path.dirname(real), real):
         try:
             status = os.stat(place)
@@ -180,14 +180,17 @@ def check_file(path: str) -> None:
             continue
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
             raise OptionError(
-                "registry", path, f"{place} belongs to another user, or all may write there: only root may change or replace a registry"
+                "registry", path, f"a file that only root may change or replace; {place} belongs to another user, or all may write there"
             )
     log = f"{real}-wal"
     # SQLite takes these for new, and deletes the log of what was committed last. The log is looked at first, since it comes second.
     logged, size = _size(log), _size(real)
     if 0 < size < _HEADER or (logged and not size):
         raise OptionError(
-            "registry", path, f"it was truncated, or removed without its log: restore it, or remove it and {log} to begin anew"
+            "registry",
+            path,
+            "a whole registry; it was truncated, or removed without its log",
+            f"Restore it, or remove it and {log} to begin anew.",
         )
 
 
@@ -204,8 +207,8 @@ def sqlite_errors(url: str) -> Iterator[None]:
         if "locked" in str(error):
             remedy = held()
         else:
-            remedy = "see that the file is a registry on a sound filesystem, and that its directory is writable"
-        raise SandboxError(f"registry {url}: {error}; {remedy}") from error
+            remedy = "See that the file is a registry on a sound filesystem, and that its directory is writable."
+        raise SandboxError(f"registry {url}: {error}. {remedy}") from error
 
 
 class SqliteStore(SqlStore):

@@ -22,7 +22,7 @@ def _levels(values: list[str]) -> list[Level]:
 
 def _size(value: int) -> int:
     if not 1 <= value <= MOST_CATEGORIES:
-        raise ValueError(f"a level has 1 to {MOST_CATEGORIES} categories")
+        raise ValueError(f"1 to {MOST_CATEGORIES}")
     return value
 
 
@@ -32,8 +32,8 @@ OWNER_OPTIONS = (
     Option("level", normalise=Level.for_sandbox),
 )
 REGISTRY_OPTIONS = (
-    Option("categories", type="int", normalise=_size),
-    Option("range", default=str(POLICY_RANGE), normalise=CategoryRange.parse),
+    Option("category_count", type="int", normalise=_size),
+    Option("category_range", default=str(POLICY_RANGE), normalise=CategoryRange.parse),
     Option("registry", default=REGISTRY),
 )
 INFO_OPTIONS = (*REGISTRY_OPTIONS[1:], Option("search", type="list", elements="str", default=[], normalise=_levels))
@@ -58,13 +58,13 @@ def requests_of(parameters: Mapping[str, Any]) -> list[Request]:
     if parameters.get("name") is not None:
         items = [normalise(OWNER_OPTIONS, parameters)]
     elif parameters.get("level") is not None:
-        raise OptionError("level", parameters["level"], "with sandboxes, each of them has a level of its own")
+        raise OptionError("level", parameters["level"], "no level beside sandboxes", "Set it in each of them.")
     else:
         entries = parameters.get("sandboxes") or []
         items = [normalise(OWNER_OPTIONS, item, f"sandboxes[{n}].") for n, item in enumerate(entries)]
     names: set[str] = set()
     for item in items:
         if item["name"] in names:
-            raise OptionError("sandboxes", item["name"], "each name is given once")
+            raise OptionError("sandboxes", item["name"], "each name once")
         names.add(item["name"])
     return [Request(item["name"], item["state"] == "present", item["level"]) for item in items]

@@ -130,7 +130,9 @@ class Registry:
     def _size(self) -> int:
         recorded = self._store.size()
         if recorded and self._wanted_size and recorded != self._wanted_size:
-            raise OptionError("categories", self._wanted_size, f"this registry allocates levels of {recorded}, and of one size only")
+            raise OptionError(
+                "category_count", self._wanted_size, f"{recorded}, the number of categories of all levels that this registry has allocated"
+            )
         return recorded or self._wanted_size or DEFAULT_CATEGORIES
 
     def _decide(self, requests: Iterable[Request], in_use: Iterable[InUse], searched: Iterable[Level]) -> _Draft:
@@ -190,14 +192,14 @@ class _Draft:
         for other, theirs in self._all_owners().items():
             if other != owner and theirs.conflicts(level):
                 raise ConflictError(
-                    f"{owner}: level {level} is not separated from {other}'s {theirs}: {_why(level, theirs)}; "
-                    "choose another, or name none to be given one"
+                    f"{owner}: level {level} is not separated from {other}'s {theirs}: {_why(level, theirs)}. "
+                    "Choose another level, or leave it out to have one allocated."
                 )
         for use in self.in_use:
             if use.level.conflicts(level) and not self._is_own(owner, use):
                 raise ConflictError(
-                    f"{owner}: level {level} is in use on this host by {use}: {_why(level, use.level)}; "
-                    "choose another, or name none to be given one"
+                    f"{owner}: level {level} is in use on this host by {use}: {_why(level, use.level)}. "
+                    "Choose another level, or leave it out to have one allocated."
                 )
         self._leave_quarantine(owner, level)
         if held is not None:
@@ -233,7 +235,7 @@ class _Draft:
             return
         raise ConflictError(
             f"{owner}: no level of {self.size} categories is free in {self.span}: {math.comb(len(self.span), self.size)} of them are "
-            f"owned, in quarantine ({len(self.quarantine)}) or in use on this host; release some, or widen the range"
+            f"owned, in quarantine ({len(self.quarantine)}) or in use on this host. Release some, or widen category_range."
         )
 
     def _refuse_hopeless(self) -> None:
@@ -242,7 +244,7 @@ class _Draft:
         holders += [(level, f"{owner}'s {level}") for owner, level in self.odd.items()]
         for level, holder in holders:
             if level.mask & self.span.mask == self.span.mask:
-                raise ConflictError(f"no level of {self.span} is free: {holder} dominates all; choose another range")
+                raise ConflictError(f"no level of {self.span} is free: {holder} dominates all of them. Choose another category_range.")
 
     def _search(self) -> Iterator[Level]:
         """The levels that may be free, the smallest first; those of one run go on where the one before ended."""
@@ -311,8 +313,8 @@ class _Draft:
                 if carriers or old not in self.searched or old in self.changes.quarantine:
                     by = f", which {carriers[0]} still carries" if carriers else ""
                     raise ConflictError(
-                        f"{owner}: level {level} conflicts with {former}'s released {old}{by}; "
-                        "choose another, or remove what is left of the other first"
+                        f"{owner}: level {level} conflicts with {former}'s released {old}{by}. "
+                        "Choose another level, or remove what is left of {former} first."
                     )
                 self._free(old)
 
