@@ -63,7 +63,7 @@ options:
       - Exactly this level, such as V(s0:c1,c2), in any spelling that the kernel takes.
       - A level without categories, with all of them, or with a pair of equal ones is refused, and so is a level that is
         not separate from that of another owner or of something else on the host. The error names who is in the way.
-      - It may have another number of categories than O(categories), and need not be within O(range).
+      - It may have another number of categories than O(category_count), and need not be within O(category_range).
       - Without it, the owner keeps the level it has, or is given a free one.
     type: str
   sandboxes:
@@ -85,12 +85,12 @@ options:
       level:
         description: See O(level).
         type: str
-  categories:
+  category_count:
     description:
       - The number of categories of an allocated level, from 1 to 8. It is the same for all of a registry.
       - Without it, what the registry has, and 2 for a registry that has allocated none yet.
     type: int
-  range:
+  category_range:
     description:
       - The categories from which levels are allocated.
       - It may be another one in a later run. Owners keep the levels they have.
@@ -123,7 +123,7 @@ EXAMPLES = r"""
 
 - name: Many sandboxes at once
   virt.sandbox.mcs_label:
-    range: c100.c899
+    category_range: c100.c899
     sandboxes:
       - name: web1
       - name: web2
@@ -134,7 +134,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-labels:
+levels:
   description: The level of each owner that was asked to have one.
   returned: success
   type: dict
@@ -160,12 +160,11 @@ steps:
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.label_run import run_label
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import OWNER_OPTIONS, REGISTRY_OPTIONS
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import OwnerOptions, RegistryOptions
 
 
 def main() -> None:
-    run_module(listed.arguments(OWNER_OPTIONS, argument_spec(REGISTRY_OPTIONS)), run_label)
+    run_module(listed.arguments((OwnerOptions,), (RegistryOptions,)), run_label)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class SharedLabels(ActionBase):
                 in_background = bool(self._task.async_val) and not self._connection.has_native_async
                 return self._execute_module(task_vars=task_vars, wrap_async=in_background)
             if self._task.async_val:
-                raise SandboxError("async: it is decided on the controller in a registry that hosts share; leave async out")
+                raise SandboxError("async: the controller decides in a registry that hosts share. Leave async out.")
             return self.decide(self._arguments())
         except SandboxError as error:
             return {"failed": True, "msg": str(error)}
@@ -63,15 +63,15 @@ class SharedLabels(ActionBase):
         try:
             in_use = [InUse(Level.parse(use["level"]), use["kind"], self.owner(use["holder"])) for use in said["in_use"]]
             # what its own registry still records is the sandbox's, whatever became of that
-            in_use += [InUse(Level.parse(text), "content", self.owner(name)) for name, text in said["owners"].items()]
+            in_use += [InUse(Level.parse(text), "content", self.owner(name)) for name, text in said["levels"].items()]
             # and what rests there, and is still carried, is nobody else's
             resting = [one for one in said["quarantine"] if one["carried_by"]]
             in_use += [InUse(Level.parse(one["level"]), "content", self.owner(one["owner"])) for one in resting]
         except LevelError as error:
             raise SandboxError(
-                f"{self.host}: what it says is in use there is no level ({error}); see mcs_label_info on that host"
+                f"{self.host}: mcs_label_info returned a level in use that is invalid: expected {error}"
             ) from error
-        return in_use, {self.owner(name) for name in said["here"]}, said["owners"]
+        return in_use, {self.owner(name) for name in said["here"]}, said["levels"]
 
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Run a module on the host with its own registry."""

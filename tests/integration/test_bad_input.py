@@ -94,7 +94,7 @@ VALUES = (
     Case("a level without categories, mcs_label", LABEL, {"level": SENSITIVITY}, ("level: 's0' is invalid", "categor")),
     Case("a level without categories, sandbox_content", CONTENT, {"level": SENSITIVITY}, ("level: 's0' is invalid", "categor")),
     Case("a level without categories, sandbox_service", SERVICE, {"level": SENSITIVITY}, ("level: 's0' is invalid", "categor")),
-    Case("a pair of equal categories", LABEL, {"level": "s0:c5,c5"}, ("level: 's0:c5,c5' is invalid", "different ones")),
+    Case("a pair of equal categories", LABEL, {"level": "s0:c5,c5"}, ("level: 's0:c5,c5' is invalid", "different categories")),
     Case("the level of another sandbox", LABEL, {"level": OTHER_LEVEL}, (f"level {OTHER_LEVEL} is not separated from {NEIGHBOUR}'s", "choose another")),
     Case("a level that another dominates", LABEL, {"level": "s0:c913"}, (f"level s0:c913 is not separated from {NEIGHBOUR}'s", "dominates", "choose another")),
     Case("another level than the registry's", SERVICE, {"level": "s0:c1,c911"}, ("level: ", "s0:c1,c911", LEVEL)),

@@ -217,7 +217,7 @@ def test_three_sandboxes_in_one_task(played: Played, host: str) -> None:
         assert not outcomes[task].failed, outcomes[task].message
     assert set(outcomes["three: started"].result["sandboxes"]) == set(TRIO)
     assert not outcomes["three: again"].changed, outcomes["three: again"].result["steps"]
-    levels = outcomes["three: labels"].result["labels"]
+    levels = outcomes["three: labels"].result["levels"]
     assert len(set(levels.values())) == 3
     assert outcomes["three: look"].stdout.split() == [f"system_u:system_r:virt_sandbox_t:{levels[name]}" for name in TRIO]
     assert {outcomes["three: info"].result["sandboxes"][name]["state"] for name in TRIO} == {"running"}

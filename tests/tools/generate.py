@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import content_run, info_run, isolation_run, service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import InfoOptions, OwnerOptions, RegistryOptions
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, option, options
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ContentRequest, ContentSpec, ServiceRequest, ServiceSpec
 
@@ -29,6 +30,8 @@ class Module:
 
 
 MODULES = {
+    "mcs_label": Module((RegistryOptions,), (OwnerOptions,)),
+    "mcs_label_info": Module((InfoOptions,)),
     "sandbox_content": Module((content_run.Run,), (ContentSpec, ContentRequest)),
     "sandbox_service": Module((service_run.Run,), (ServiceSpec, ServiceRequest)),
     "sandbox_info": Module((info_run.Run,)),
@@ -105,7 +108,7 @@ def module_options(module: Module) -> dict[str, Any]:
             "elements": "dict",
             "suboptions": {known.name: _of_item(entry(known, "suboptions", cache), known) for known in _all(module.objects)},
         }
-    common = {"registry", "require_enforcing"} if module.objects else set()  # of the documentation's fragment
+    common = {"registry", "require_enforcing"} if service_run.Run in module.run or content_run.Run in module.run else set()  # of the documentation's fragment
     return {**result, **{known.name: entry(known, "suboptions", cache) for known in _all(module.run) if known.name not in common}}
 
 

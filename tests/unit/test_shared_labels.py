@@ -16,15 +16,15 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.virt.sandbox.plugins.action import mcs_label, mcs_label_info
 from ansible_collections.virt.sandbox.plugins.lookup import mcs_levels
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.host import levels_in_use
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, InUse, Level
 
 MODULES = {"virt.sandbox.mcs_label": label_run.run_label, "virt.sandbox.mcs_label_info": label_run.run_label_info}
 ACTIONS = {"mcs_label": mcs_label.ActionModule, "mcs_label_info": mcs_label_info.ActionModule}
 CONNECTION = SimpleNamespace(has_native_async=False, _shell=SimpleNamespace(tmpdir=None))
-DEFAULTS = {"range": "c0.c1023", "state": "present"}
+DEFAULTS = {"category_range": "c0.c1023", "state": "present"}
 
 
 class Task:
@@ -82,9 +82,9 @@ def act(tmp_path: Path, lock_file: Path, monkeypatch: pytest.MonkeyPatch) -> Act
 
 def test_hosts_have_no_level_between_them_twice_and_each_records_its_own(act: Act, lock_file: Path) -> None:
     assert act("one", name="web")["level"] == "s0:c0,c1"
-    assert act("two", sandboxes=[{"name": "web"}, {"name": "db"}])["labels"] == {"web": "s0:c0,c2", "db": "s0:c1,c2"}
+    assert act("two", sandboxes=[{"name": "web"}, {"name": "db"}])["levels"] == {"web": "s0:c0,c2", "db": "s0:c1,c2"}
     assert yaml.safe_load(lock_file.read_text())["levels"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
-    assert act("two", "mcs_label_info")["owners"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
+    assert act("two", "mcs_label_info")["levels"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
 
 
 def test_check_mode_foresees_it_and_a_second_run_changes_nothing(act: Act, lock_file: Path) -> None:
@@ -102,7 +102,7 @@ def test_check_mode_foresees_it_and_a_second_run_changes_nothing(act: Act, lock_
 def recorded(tmp_path: Path, host: str, request: Request) -> None:
     """What a host's own registry has from another time."""
     (tmp_path / host).mkdir(exist_ok=True)
-    options = {"registry": f"sqlite:///{tmp_path}/{host}/labels.db", "categories": None, "range": POLICY_RANGE}
+    options = {"registry": f"sqlite:///{tmp_path}/{host}/labels.db", "category_count": None, "category_range": POLICY_RANGE}
     label_run.decide(options, [request], lambda search: [], False)
 
 
@@ -122,7 +122,7 @@ def test_a_level_that_only_the_content_carries_is_kept(act: Act) -> None:
 def test_a_level_that_no_policy_has_is_an_error_that_names_the_host(act: Act) -> None:
     refused = act("one", name="web", in_use=(InUse(Level.of([5000]), "process", "x"),))
     assert refused["failed"]
-    assert "one: what it says is in use there is no level (c5000 is not one of" in refused["msg"]
+    assert "one: mcs_label_info returned a level in use that is invalid: expected categories of the policy, c0 to c1023, which has no c5000" in refused["msg"]
 
 
 def test_what_was_edited_in_the_file_holds_on_the_host(act: Act, lock_file: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_link_to_the_file_stays_one_and_its_mode_too(act: Act, lock_file: Path
         ("postgresql://levels:secret@db/levels", "without a password"),
         ("postgresql://db/levels?password=secret", "without a password"),
         ("postgres://levels:secret@db/levels", "without a password"),
-        ("postgresql://[::1/levels", "a registry is the URL"),
+        ("postgresql://[::1/levels", "expected the URL"),
     ],
 )
 def test_a_url_that_cannot_be_is_refused_and_no_password_shown(act: Act, registry: str, says: str) -> None:
@@ -225,7 +225,7 @@ BAD_FILES = [
     ),
     ("levels: {one/a: 's0:c2000'}", "one/a: 's0:c2000'"),
     ("levels: {one/a: s0}", "one/a: 's0'"),
-    ("levels: {one/a: 's0:c1,c1'}", "its categories are all the same"),
+    ("levels: {one/a: 's0:c1,c1'}", "expected different categories"),
     ("levels: {one/a: 5}", "one/a: '5'"),
     ("levels: {one/a: [5]}", "levels is a mapping of texts"),
     ("levels: {[one, a]: 's0:c1,c2'}", "unhashable"),

@@ -11,7 +11,8 @@ from ..host import level_store, levels_in_use
 from ..model.errors import ConflictError, OptionError, SandboxError
 from ..model.mcs import POLICY_RANGE, Level, disturbing
 from ..model.spec import Identity, ServiceSpec
-from .registry import Registry, conflicts, in_the_way
+from ..model.level_conflicts import conflicts, in_the_way
+from ..model.registry import Registry
 
 Spec = TypeVar("Spec", bound=Identity)
 

@@ -9,12 +9,13 @@ import glob
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TextIO
 
-from ..engine.registry import MOST_CATEGORIES, Changes
 from ..model.errors import OptionError
+from ..model.level_request import MOST_CATEGORIES
 from ..model.mcs import Level, LevelError, conflicting, disturbing
+from ..model.registry import Changes, Hint
 from .binding import required
 from .level_sql import SCHEMA_VERSION, other_format
 
@@ -31,7 +32,7 @@ class FileStore:
         # the file itself where the path is a link to it: others have other links
         self._path = os.path.realpath(path)
         if not os.path.isdir(os.path.dirname(self._path)):
-            raise OptionError("registry", path, "a file in a directory that is there")
+            raise OptionError("registry", path, "a file in a directory that exists")
         self._size: int | None = None
         self._owners: dict[str, Level] = {}
         self._by_level: dict[Level, str] = {}
@@ -90,7 +91,7 @@ class FileStore:
         try:
             return Level.for_sandbox(text)
         except LevelError as error:
-            raise self._error(f"{owner}: {text!r}: {error}") from error
+            raise self._error(f"{owner}: {text!r} is invalid: expected {error}") from error
 
     def _index(self) -> None:
         """Owners by level; whoever edited it, no level dominates another's. What is wrong is all said at once."""
@@ -155,8 +156,8 @@ class FileStore:
     def level_of(self, owner: str) -> Level | None:
         return self._owners.get(owner)
 
-    def owner_of(self, level: Level) -> str | None:
-        return self._by_level.get(level)
+    def owned(self, levels: Collection[Level]) -> set[Level]:
+        return {level for level in levels if level in self._by_level}
 
     def owners(self, other_than: int | None = None) -> Iterator[tuple[str, Level]]:
         """Every owner with its level, or those whose number of categories is another."""
@@ -165,16 +166,8 @@ class FileStore:
     def quarantine(self) -> Iterator[tuple[Level, str]]:
         yield from self._quarantine.items()
 
-    def pools(self) -> dict[int, int]:
-        """None: numbers are tried from the first one on. A repository declares so few that this takes no time."""
-        return {}
-
-    def free(self, low: int) -> Iterator[int]:
-        del low
-        return iter(())
-
-    def passed(self, low: int) -> dict[Level, int]:
-        del low
+    def hints(self) -> dict[int, Hint]:
+        """None: the search begins with the first level. A repository declares so few that this takes no time."""
         return {}
 
     def write(self, changes: Changes) -> None:
