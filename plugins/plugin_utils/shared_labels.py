@@ -68,9 +68,7 @@ class SharedLabels(ActionBase):
             resting = [one for one in said["quarantine"] if one["carried_by"]]
             in_use += [InUse(Level.parse(one["level"]), "content", self.owner(one["owner"])) for one in resting]
         except LevelError as error:
-            raise SandboxError(
-                f"{self.host}: mcs_label_info returned a level in use that is invalid: expected {error}"
-            ) from error
+            raise SandboxError(f"{self.host}: mcs_label_info returned a level in use that is invalid: expected {error}") from error
         return in_use, {self.owner(name) for name in said["here"]}, said["levels"]
 
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,23 +50,37 @@ ROLES: dict[str, set[str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class RoleOptions:
-    """What a sandbox of a role has beside the options of the modules."""
+    """What a sandbox of a role has in place of the options of the modules, or in addition."""
 
+    level: str | None = option(help="The MCS level of the sandbox, such as V(s0:c1,c2). Defaults to a free level, which the sandbox keeps.")
     discover: bool | None = option(
-        type="bool", help="Whether the content gets, in addition to O(private), what the packages of the units have below C(/etc) and C(/var)."
+        type="bool",
+        help="Whether the content gets, in addition to O(private), what the packages of the units have below C(/etc) and C(/var).",
     )
 
 
 class _Dumper(yaml.SafeDumper):
+    """YAML as ansible-lint wants it; a mapping that stands twice is named after the option whose suboptions it holds."""
+
+    suboptions: Mapping[int, str]
+
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
+        name = self.suboptions.get(self.alias_key, "") if self.alias_key else ""
+        node = super().represent_mapping(tag, mapping, flow_style)
+        node.name = name
+        return node
 
-def dump(value: Any, indent: int) -> str:
-    """YAML as ansible-lint wants it, each mapping that stands twice by its own name."""
-    text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=128 - indent)
-    for anchor, name in re.findall(r"&(id\d+)\n +(\w+):", text):
-        text = re.sub(rf"([&*]){anchor}\b", rf"\1{name}_options", text)
+    def generate_anchor(self, node: Any) -> str:
+        return str(node.name)
+
+
+def dump(value: Any, indent: int, cache: Mapping[Any, Mapping[str, Any]]) -> str:
+    """YAML; ``cache`` are the suboptions of options, by the dataclass, each with its name under ``name``."""
+    dumper = type("Dumper", (_Dumper,), {"suboptions": {id(known["of"]): known["name"] for known in cache.values()}})
+    text = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120 - indent)
     return "".join(" " * indent + line if line.strip() else line for line in text.splitlines(keepends=True))
 
 
@@ -83,8 +97,8 @@ def entry(known: Option, nested: str, cache: dict[Any, Any]) -> dict[str, Any]:
         result["default"] = known.default
     if known.of:
         if known.of not in cache:
-            cache[known.of] = {sub.name: entry(sub, nested, cache) for sub in options(known.of)}
-        result[nested] = cache[known.of]
+            cache[known.of] = {"name": known.name, "of": {sub.name: entry(sub, nested, cache) for sub in options(known.of)}}
+        result[nested] = cache[known.of]["of"]
     return result
 
 
@@ -93,11 +107,11 @@ def paragraphs(text: str) -> str | list[str]:
     return parts[0] if len(parts) == 1 else parts
 
 
-def module_options(module: Module) -> dict[str, Any]:
-    cache: dict[Any, Any] = {}
+def module_options(module: Module, cache: dict[Any, Any]) -> dict[str, Any]:
     result = {known.name: entry(known, "suboptions", cache) for known in _all(module.objects)}
     if module.objects:
         result["name"].pop("required")
+        result["name"]["description"] = [result["name"]["description"], "Mutually exclusive with O(sandboxes)."]
         result["sandboxes"] = {
             "description": [
                 "Many sandboxes in one run, with the options above for each.",
@@ -108,7 +122,9 @@ def module_options(module: Module) -> dict[str, Any]:
             "elements": "dict",
             "suboptions": {known.name: _of_item(entry(known, "suboptions", cache), known) for known in _all(module.objects)},
         }
-    common = {"registry", "require_enforcing"} if service_run.Run in module.run or content_run.Run in module.run else set()  # of the documentation's fragment
+    common = (
+        {"registry", "require_enforcing"} if service_run.Run in module.run or content_run.Run in module.run else set()
+    )  # of the documentation's fragment
     return {**result, **{known.name: entry(known, "suboptions", cache) for known in _all(module.run) if known.name not in common}}
 
 
@@ -122,14 +138,10 @@ def _all(classes: Iterable[type[Any]]) -> Iterator[Option]:
         yield from options(cls)
 
 
-def role_options(role: str, present: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of each sandbox of a role: those of the modules, and what the role has of its own at present."""
-    cache: dict[Any, Any] = {}
+def role_options(role: str, cache: dict[Any, Any]) -> dict[str, Any]:
+    """The options that a sandbox of a role has from the modules."""
     known = {one.name: one for one in _all((ContentSpec, ContentRequest, ServiceSpec, ServiceRequest, RoleOptions))}
-    del known["declaration"]
-    documented = {name: _of_role(entry(one, "options", cache)) for name, one in known.items() if name not in ROLES[role]}
-    own = {name: value for name, value in present.items() if name not in known}
-    return {**documented, **own}
+    return {name: _of_role(entry(one, "options", cache)) for name, one in known.items() if name not in {*ROLES[role], "declaration"}}
 
 
 def _of_role(documented: dict[str, Any]) -> dict[str, Any]:
@@ -148,16 +160,31 @@ def _plain_references(value: Any) -> Any:
 
 def module_text(name: str, text: str) -> str:
     """A module's file with its options as they are defined."""
-    documented = "options:\n" + dump(module_options(MODULES[name]), 2)
+    cache: dict[Any, Any] = {}
+    documented = "options:\n" + dump(module_options(MODULES[name], cache), 2, cache)
     return re.sub(r"^options:\n(?:[ #].*\n|\n)*", lambda _match: documented, text, count=1, flags=re.MULTILINE)
 
 
 def role_text(role: str, text: str) -> str:
-    """A role's argument spec with the options of its sandboxes as they are defined."""
-    present = yaml.safe_load(text)["argument_specs"]["main"]["options"][f"{role}_sandboxes"]["options"]
-    generated = dump(role_options(role, present), 10)
-    pattern = rf"(^      {role}_sandboxes:\n(?:        .*\n)*?        options:\n)(?:          .*\n|\n)*"
-    return re.sub(pattern, lambda match: match.group(1) + generated, text, count=1, flags=re.MULTILINE)
+    """A role's argument spec with the options of its sandboxes as they are defined, and those that the role has of its own."""
+    cache: dict[Any, Any] = {}
+    known = role_options(role, cache)
+    before, present, after = _parts(role, text)
+    own = "".join(
+        match.group(0) for match in re.finditer(r"^          (\w+):\n(?:            .*\n)*", present, re.MULTILINE) if match[1] not in known
+    )
+    return before + dump(known, 10, {}) + own + after
+
+
+def _parts(role: str, text: str) -> tuple[str, str, str]:
+    """The text before the options of a role's sandboxes, these options, and the text after."""
+    match = re.search(rf"^      {role}_sandboxes:\n(?:        .*\n)*?        options:\n", text, re.MULTILINE)
+    if match is None:
+        raise ValueError(f"the argument spec of role {role} has no options of {role}_sandboxes")
+    rest = text[match.end() :]
+    present = re.match(r"(?:          .*\n|\n)*", rest)
+    end = present.end() if present else 0
+    return text[: match.end()], rest[:end], rest[end:]
 
 
 def generated() -> Iterator[tuple[Path, str]]:

@@ -29,11 +29,7 @@ def _size(value: int) -> int:
 class OwnerOptions:
     """What ``mcs_label`` is asked for one owner."""
 
-    name: str = option("", required=True, normal=sandbox_name, help="""
-        Name of the sandbox that owns the level.
-
-        Either this or O(sandboxes) is required.
-        """)  # fmt: skip
+    name: str = option("", required=True, normal=sandbox_name, help="Name of the sandbox that owns the level.")
     state: str = option("present", choices=("present", "absent"), help="""
         V(present) makes sure that the owner has a level.
 
