@@ -672,7 +672,7 @@ def test_a_row_that_says_what_cannot_be_is_named_and_nothing_is_decided(
 
 def test_a_registry_held_by_another_says_so(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(level_sql, "BUSY_SECONDS", 0.05)
-    says = pytest.raises(SandboxError, match="locked. Another run held it")
+    says = pytest.raises(SandboxError, match=r"locked\. Another run held it")
     with opened(sqlite_url) as holder, holder._store.transaction(write=True), says, opened(sqlite_url) as registry:
         registry.apply(wants("a"), [])
 
