@@ -14,8 +14,9 @@ from typing import Any
 
 from ..model.errors import OptionError, SandboxError
 from ..model.level_request import MOST_CATEGORIES
+from ..model.level_search import Hint
 from ..model.mcs import Level, LevelError, conflicting, disturbing
-from ..model.registry import Changes, Hint
+from ..model.registry import Changes
 from .level_sql import SCHEMA_VERSION, other_format
 from .level_text import edited, yaml
 
