@@ -108,7 +108,7 @@ class SqlStore(ABC):
             levels = [self._level(text, f"the setting {name}") for text in str(value).split(" ")]
             if len(levels) < 3:
                 raise self._odd(f"the setting {name} has {value!r} for three levels or more")
-            found[low] = Hint(*levels[:3], levels[3:])
+            found[low] = Hint(levels[0], levels[1], levels[2], levels[3:])
         return found
 
     def _level(self, text: object, whose: str) -> Level:

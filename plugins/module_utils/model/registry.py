@@ -151,13 +151,10 @@ class _Draft:
         self.assigned: set[Level] = set()
         self.odd = dict(store.owners(other_than=size))
         self.in_use = in_the_way(in_use)
-        self.same_size: dict[Level, list[InUse]] = {}
-        self.other_size: list[InUse] = []
+        self.other_size = [use for use in self.in_use if len(use.level) != size]
+        self.used: dict[Level, list[InUse]] = {}
         for use in self.in_use:
-            if len(use.level) == size:
-                self.same_size.setdefault(use.level, []).append(use)
-            else:
-                self.other_size.append(use)
+            self.used.setdefault(use.level, []).append(use)
         self._beside: set[Level] = set()
         self._candidates: Iterator[Level] | None = None
         self._all: dict[str, Level] | None = None
@@ -238,7 +235,7 @@ class _Draft:
             self._clear_quarantine()
             hint = self.hints.setdefault(self.span.low, FROM_THE_START)
             resting = [level for level in self.quarantine if len(level) != self.size]
-            if not {*hint.beside} <= {*self.odd.values(), *resting, *(use.level for use in self.in_use)}:
+            if not {*hint.beside} <= {*self.odd.values(), *resting, *self.used}:
                 hint = self.hints[self.span.low] = FROM_THE_START
             holders = {*self.odd.values(), *resting, *(use.level for use in self.other_size)}
             self._beside = set(hint.beside)
@@ -269,7 +266,7 @@ class _Draft:
 
     def _is_used(self, owner: str, level: Level) -> bool:
         """Whether something on the host that is not the owner's has the same level."""
-        return any(not self._is_own(owner, use) for use in self.same_size.get(level, ()))
+        return any(not self._is_own(owner, use) for use in self.used.get(level, ()))
 
     def _is_own(self, owner: str, use: InUse) -> bool:
         """Whether it is the owner's, or what the owner left behind."""
