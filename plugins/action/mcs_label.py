@@ -42,11 +42,11 @@ class ActionModule(SharedLabels):
             return {**recorded, "changed": bool(decided.steps) and not self._task.check_mode, "steps": self._steps(decided.steps, {})}
         return {**recorded, **self._reported(arguments, decided.steps, recorded)}
 
-    def _shared(self, request: Request, known: Collection[str], held: Mapping[str, str]) -> Request:
+    def _shared(self, request: Request, known: Collection[str], held: Mapping[str, Level]) -> Request:
         """The request in the shared registry, which takes over what the host's own has given until then."""
         owner, level = self.owner(request.owner), request.level
         if request.present and level is None and owner not in known and request.owner in held:
-            level = Level.parse(held[request.owner])
+            level = held[request.owner]
         return dataclasses.replace(request, owner=owner, level=level)
 
     def _exact(self, request: Request, levels: Mapping[str, Level | None]) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from ansible_collections.virt.sandbox.plugins.module_utils.host import level_sql
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.level_conflicts import conflicts
 from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request, requests_of
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_search import separate_levels
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, InUse, Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Changes, LevelStep, Registry
-from ansible_collections.virt.sandbox.plugins.module_utils.model.separate_levels import separate_levels
 from ansible_collections.virt.sandbox.tests.fight import fight
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -636,6 +636,7 @@ def test_the_database_refuses_two_owners_of_one_level(sqlite_url: str) -> None:
         ("UPDATE setting SET value = x'02'", r"the setting categories has b'\\x02'"),
         ("UPDATE setting SET value = 's0:c1,c0' WHERE name = 'next c0'", "the setting next c0 has 's0:c1,c0' for a level"),
         ("UPDATE setting SET value = 's0:c0,c1 ' WHERE name = 'next c0'", "the setting next c0 has '' for a level"),
+        ("UPDATE setting SET value = 's0:c0,c1 s0:c0,c1' WHERE name = 'next c0'", "the setting next c0 has .* for three levels or more"),
         ("UPDATE setting SET value = x'00' WHERE name = 'next c0'", "the setting next c0 has"),
         ("INSERT INTO setting VALUES ('next c1024', 's0:c1')", "the setting next c1024 has '1024' for a number"),
         ("INSERT INTO setting VALUES ('next cx', 's0:c1')", "the setting next cx has 'x' for a number"),
@@ -672,7 +673,7 @@ def test_a_row_that_says_what_cannot_be_is_named_and_nothing_is_decided(
 
 def test_a_registry_held_by_another_says_so(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(level_sql, "BUSY_SECONDS", 0.05)
-    says = pytest.raises(SandboxError, match="locked. Another run held it")
+    says = pytest.raises(SandboxError, match=r"locked\. Another run held it")
     with opened(sqlite_url) as holder, holder._store.transaction(write=True), says, opened(sqlite_url) as registry:
         registry.apply(wants("a"), [])
 
@@ -718,12 +719,26 @@ def test_the_time_of_an_allocation_does_not_grow(tmp_path: Path, work: Work, sha
     with opened(f"sqlite:///{tmp_path}/labels.db", span="c0.c199") as registry:
         free = [pair for pair in pairs(199) if not any(pair.conflicts(one.level) for one in in_use)]
         registry.apply([Request(f"o{n}") for n in range(min(int(share * len(free)), len(free) - 2))], in_use)
-        assert work(registry, lambda: registry.plan(wants("planned"), in_use)) < 8000
+        assert work(registry, lambda: registry.plan(wants("planned"), in_use)) < 10000
         for name in ("one-more", "and-another"):
-            assert work(registry, lambda name=name: registry.apply(wants(name), in_use)) < 8000  # type: ignore[misc]
+            assert work(registry, lambda name=name: registry.apply(wants(name), in_use)) < 10000  # type: ignore[misc]
         for name in ("later", "after-that"):
-            assert work(registry, lambda name=name: registry.apply(wants(name), [])) < 8000  # type: ignore[misc]
+            assert work(registry, lambda name=name: registry.apply(wants(name), [])) < 10000  # type: ignore[misc]
         assert set(registry.owners().values()) <= set(pairs(199))
+
+
+@pytest.mark.parametrize("returned", [["o30"], ["o30", "o2000", "o19800"], ["o19898"]])
+def test_what_comes_after_returned_levels_is_found_at_once(tmp_path: Path, work: Work, returned: list[str]) -> None:
+    with opened(f"sqlite:///{tmp_path}/labels.db", span="c0.c199") as registry:
+        registry.apply([Request(f"o{n}") for n in range(19899)], [])
+        back = [registry.owners()[owner] for owner in returned]
+        registry.apply(gone(*returned), [])
+        registry.apply(wants("more"), [], back)
+        assert registry.owners()["more"] == back[0]
+        for count, expected in enumerate([*back[1:], level("s0:c198,c199")]):
+            assert len(back) > 1 or work(registry, lambda count=count: registry.apply(wants(f"x{count}"), [])) < 10000  # type: ignore[misc]
+            registry.apply(wants(f"x{count}"), [])
+            assert registry.owners()[f"x{count}"] == expected
 
 
 # Many at once, some of them killed

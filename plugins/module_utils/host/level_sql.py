@@ -15,8 +15,9 @@ from typing import Any
 
 from ..model.errors import OptionError, SandboxError
 from ..model.level_request import MOST_CATEGORIES
+from ..model.level_search import Hint
 from ..model.mcs import CATEGORIES, Level, LevelError
-from ..model.registry import Changes, Hint
+from ..model.registry import Changes
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
@@ -104,8 +105,10 @@ class SqlStore(ABC):
         found = {}
         for name, value in self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_hint("%"),)):
             low = self._number(name[len(_hint("")) :], range(CATEGORIES), f"the setting {name}")
-            level, *beside = (self._level(text, f"the setting {name}") for text in str(value).split(" "))
-            found[low] = Hint(level, frozenset(beside))
+            levels = [self._level(text, f"the setting {name}") for text in str(value).split(" ")]
+            if len(levels) < 3:
+                raise self._odd(f"the setting {name} has {value!r} for three levels or more")
+            found[low] = Hint(levels[0], levels[1], levels[2], levels[3:])
         return found
 
     def _level(self, text: object, whose: str) -> Level:
@@ -136,7 +139,7 @@ class SqlStore(ABC):
     def write(self, changes: Changes) -> None:
         for owner in changes.owners:
             self._owner(owner)
-        settings = {_hint(low): " ".join(map(str, (hint.level, *hint.beside))) for low, hint in changes.hints.items()}
+        settings = {_hint(low): " ".join(map(str, (hint.first, hint.last, hint.next, *hint.beside))) for low, hint in changes.hints.items()}
         if changes.size is not None:
             settings["categories"] = str(changes.size)
         self._many(_SET, settings.items())

@@ -18,8 +18,8 @@ from typing import Protocol
 from .errors import ConflictError, OptionError
 from .level_conflicts import in_the_way
 from .level_request import Request, host_of
+from .level_search import FROM_THE_START, Hint
 from .mcs import POLICY_RANGE, CategoryRange, InUse, Level
-from .separate_levels import separate_levels
 
 DEFAULT_CATEGORIES = 2
 MOST_AT_ONCE = 500  # levels that a store is asked about; SQLite takes 999 values in one statement
@@ -33,21 +33,6 @@ class LevelStep:
     action: str
     before: Level | None
     after: Level | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Hint:
-    """Where the search for a free level begins: no smaller one of the range is free.
-
-    That holds while each of ``beside`` is still held or in use: they are what smaller ones were passed over for.
-    A range is known by its lowest category, so that it can be widened.
-    """
-
-    level: Level
-    beside: Collection[Level]
-
-
-FROM_THE_START = Hint(Level(), ())
 
 
 @dataclasses.dataclass
@@ -166,13 +151,10 @@ class _Draft:
         self.assigned: set[Level] = set()
         self.odd = dict(store.owners(other_than=size))
         self.in_use = in_the_way(in_use)
-        self.same_size: dict[Level, list[InUse]] = {}
-        self.other_size: list[InUse] = []
+        self.other_size = [use for use in self.in_use if len(use.level) != size]
+        self.used: dict[Level, list[InUse]] = {}
         for use in self.in_use:
-            if len(use.level) == size:
-                self.same_size.setdefault(use.level, []).append(use)
-            else:
-                self.other_size.append(use)
+            self.used.setdefault(use.level, []).append(use)
         self._beside: set[Level] = set()
         self._candidates: Iterator[Level] | None = None
         self._all: dict[str, Level] | None = None
@@ -211,8 +193,8 @@ class _Draft:
         """The level that the owner has; else the one it had, or its spec or content says; else the smallest that is free."""
         if self._level_of(owner) is not None:
             return
-        for level in [level for level, former in self.quarantine.items() if former == owner]:
-            if len(level) == self.size and not self._blocked(owner, level):
+        for level, former in list(self.quarantine.items()):
+            if former == owner and len(level) == self.size and not self._blocked(owner, level):
                 self._give(owner, level)
                 return
         for use in self.in_use:
@@ -231,7 +213,7 @@ class _Draft:
                 self._beside.add(level)
                 continue
             self._give(owner, level)
-            self.hints[self.span.low] = self.changes.hints[self.span.low] = Hint(level, self._beside)
+            self._hint(self.span.low, self.hints[self.span.low].after(level, self._beside))
             return
         raise ConflictError(
             f"{owner}: no level of {self.size} categories is free in {self.span}: {math.comb(len(self.span), self.size)} of them are "
@@ -251,13 +233,13 @@ class _Draft:
         if self._candidates is None:
             self._refuse_hopeless()
             self._clear_quarantine()
-            hint = self.hints.get(self.span.low, FROM_THE_START)
+            hint = self.hints.setdefault(self.span.low, FROM_THE_START)
             resting = [level for level in self.quarantine if len(level) != self.size]
-            if not {*hint.beside} <= {*self.odd.values(), *resting, *(use.level for use in self.in_use)}:
-                hint = FROM_THE_START
+            if not {*hint.beside} <= {*self.odd.values(), *resting, *self.used}:
+                hint = self.hints[self.span.low] = FROM_THE_START
             holders = {*self.odd.values(), *resting, *(use.level for use in self.other_size)}
             self._beside = set(hint.beside)
-            self._candidates = self._not_owned(separate_levels(self.size, self.span, holders, hint.level, self._beside))
+            self._candidates = self._not_owned(hint.search(self.size, self.span, holders, self._beside))
         return self._candidates
 
     def _not_owned(self, levels: Iterator[Level]) -> Iterator[Level]:
@@ -284,7 +266,7 @@ class _Draft:
 
     def _is_used(self, owner: str, level: Level) -> bool:
         """Whether something on the host that is not the owner's has the same level."""
-        return any(not self._is_own(owner, use) for use in self.same_size.get(level, ()))
+        return any(not self._is_own(owner, use) for use in self.used.get(level, ()))
 
     def _is_own(self, owner: str, use: InUse) -> bool:
         """Whether it is the owner's, or what the owner left behind."""
@@ -324,8 +306,12 @@ class _Draft:
         self.steps.append(LevelStep(former, "free", level, None))
         self._candidates = None
         for low, hint in self.hints.items():
-            if len(level) == self.size and min(level) >= low and level.mask < hint.level.mask:
-                self.hints[low] = self.changes.hints[low] = Hint(level, hint.beside)
+            if len(level) == self.size and min(level) >= low:
+                self._hint(low, hint.with_returned(level))
+
+    def _hint(self, low: int, hint: Hint) -> None:
+        if hint != self.hints[low]:
+            self.hints[low] = self.changes.hints[low] = hint
 
     # Owners, as they will be.
 

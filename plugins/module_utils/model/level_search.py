@@ -3,9 +3,51 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Collection, Iterator
 
 from .mcs import CategoryRange, Level
+
+
+@dataclasses.dataclass(frozen=True)
+class Hint:
+    """Where the free levels of a range are: from ``first`` to ``last``, where some were returned, or from ``next`` on.
+
+    Smaller is the level whose mask is. None is elsewhere while each of ``beside`` is still held or in use: for these, others
+    were passed over. A range is known by its lowest category, so that it can be widened.
+    """
+
+    first: Level
+    last: Level
+    next: Level
+    beside: Collection[Level]
+
+    def search(self, size: int, span: CategoryRange, holders: Collection[Level], beside: set[Level]) -> Iterator[Level]:
+        """The levels that may be free, the smallest first; see ``separate_levels``."""
+        if self.first != self.next:
+            up_to_last = CategoryRange(span.low, min(span.high, self.last.mask.bit_length() - 1))
+            returned = separate_levels(size, up_to_last, holders, self.first, beside)
+            yield from itertools.takewhile(lambda level: level.mask <= self.last.mask, returned)
+        yield from separate_levels(size, span, holders, self.next, beside)
+
+    def after(self, level: Level, beside: Collection[Level]) -> Hint:
+        """The hint once this level, the smallest that was free, is given."""
+        if level.mask < self.next.mask:
+            return Hint(level, self.last, self.next, beside)
+        return Hint(level, level, level, beside)
+
+    def with_returned(self, level: Level) -> Hint:
+        """The hint once this level is free again."""
+        if level.mask >= self.next.mask:
+            return self
+        if self.first == self.next:
+            return Hint(level, level, self.next, self.beside)
+        first, last = (choose(level, other, key=lambda one: one.mask) for choose, other in ((min, self.first), (max, self.last)))
+        return Hint(first, last, self.next, self.beside)
+
+
+FROM_THE_START = Hint(Level(), Level(), Level(), ())
 
 
 def separate_levels(
