@@ -252,7 +252,7 @@ def test_only_localhost_is_the_controller(way: Way, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("host", [None, ""])
 def test_a_sandbox_without_a_host_is_not_looked_for_on_the_controller(way: Way, monkeypatch: pytest.MonkeyPatch, host: str | None) -> None:
-    with pytest.raises(AnsibleError, match="^ansible_sandbox_host: expected the address of the sandbox's host"):
+    with pytest.raises(AnsibleError, match=r"^ansible_sandbox_host: expected the address of the sandbox's host"):
         connection(way, monkeypatch, sandbox_host=host).exec_command("true")
     assert not way.commands
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Domain, Lxc
 from ..model import capabilities, layout, limits, unit
+from ..model import hosts_file as hosts
 from ..model.observed import Host, Observed
 from ..model.spec import load
 from . import hosts_file, inside, mounts, tree
@@ -30,7 +31,8 @@ def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
         io_weights=block.has_weights(),
         bridges=sockets.bridges(),
         filtered=nftables.filtered(),
-        named=hosts_file.read(),
+        named=hosts.of_sandboxes(hosts_file.read()),
+        named_otherwise=hosts.of_others(hosts_file.read()),
         granted={spec["process_type"]: granted(spec) for spec in specs if spec["capabilities"]["keep"]},
     )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import capabilities, command, domain, layout, limits, mounts, network_plan, unit, unit_file
+from . import capabilities, command, domain, hosts_file, layout, limits, mounts, network_plan, unit, unit_file
 from .addresses import check_host, check_name
 from .errors import ConflictError, MissingError, OptionError
 from .observed import Host, Observed
@@ -28,6 +28,7 @@ def check(spec: Mapping[str, Any], seen: Observed, host: Host, predicted: bool =
         raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
     check_host(spec, host.networks, host.bridges)
     check_name(spec["name"], [spec, seen.spec], host.networks)
+    hosts_file.check(spec["name"], host.called(spec["name"]), host.named_otherwise)
     limits.check_host(spec["io"], host.devices, host.io_weights)
     capabilities.check_policy(spec, host.granted.get(spec["process_type"], ()))
     mounts.check(spec, seen.mounts, predicted)
