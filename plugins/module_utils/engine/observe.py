@@ -9,8 +9,9 @@ from typing import Any
 
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Domain, Lxc
-from ..model import capabilities, layout, limits, unit
+from ..model import capabilities, layout, limits, network, unit
 from ..model import hosts_file as hosts
+from ..model.errors import SandboxError
 from ..model.observed import Host, Observed
 from ..model.spec import load
 from . import hosts_file, inside, mounts, tree
@@ -148,6 +149,14 @@ def _numbers(top: int, path: str) -> dict[str, str]:
     except tree.TreeError:
         return {}  # root inside may have put anything there
     return {fields[0]: fields[2] for fields in (line.split(":") for line in text.splitlines()) if len(fields) > 2}
+
+
+def addresses(spec: Mapping[str, Any]) -> list[str]:
+    """Those that a running sandbox has; none where they cannot be read, which a run says that waits for them."""
+    try:
+        return processes.addresses(spec["name"], [text for one in spec["network"] for text in network.fixed(one)])
+    except SandboxError:
+        return []
 
 
 def content_context(root: str) -> str | None:
