@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import json
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,8 +78,7 @@ def observe(
 
 def record(paths: layout.Layout) -> dict[str, Any] | None:
     """What was recorded of a tree when it was made; nothing where none is ours."""
-    text = systemd.read(paths.manifest)
-    return json.loads(text) if text else None
+    return systemd.read_record(paths.manifest)
 
 
 def observe_image(paths: layout.Layout) -> Image | None:
@@ -128,8 +126,7 @@ def observe_source(name: str, running: bool, owners: Mapping[str, str]) -> Sourc
     """The content that is to be cloned, by the name of its sandbox."""
     suffix = ".json"
     known = [entry[: -len(suffix)] for entry in systemd.names(layout.CONTENT) if entry.endswith(suffix) and entry.count(".") == 1]
-    text = systemd.read(f"{layout.CONTENT}/{name}{suffix}")
-    root = json.loads(text)["path"] if text else None
+    root = (systemd.read_record(f"{layout.CONTENT}/{name}{suffix}") or {}).get("path")
     if root is None or not os.path.isdir(root):
         return Source(known=known)
     level = level_of(content_context(root))
@@ -312,9 +309,8 @@ def _skeleton(top: int, expected: Any) -> None:
 def _shadow(top: int, expected: Any) -> None:
     """Accounts without the host's passwords: none can log in with one until the sandbox sets it."""
     passwd = tree.read_file(top, "etc/passwd", 1 << 20) or b""
-    lines = [f"{line.split(':')[0]}:{outdated.NO_PASSWORD}" for line in passwd.decode("utf-8", "replace").splitlines() if ":" in line]
-    text = "".join(line + "\n" for line in lines)
-    tree.write_file(top, "etc/shadow", text.encode(), mode=0o640, uid=0, gid=0, context=expected("etc/shadow", 0))
+    lines = [b"%s:%s\n" % (line.split(b":")[0], outdated.NO_PASSWORD.encode()) for line in passwd.split(b"\n") if b":" in line]
+    tree.write_file(top, "etc/shadow", b"".join(lines), mode=0o640, uid=0, gid=0, context=expected("etc/shadow", 0))
 
 
 def _mount_point(top: int, source: str, expected: Any) -> None:

@@ -145,10 +145,10 @@ def command(root: str, spec: Mapping[str, Any]) -> dict[str, Any]:
 def _numbers(top: int, path: str) -> dict[str, str]:
     """The names and numbers of a sandbox's users or groups."""
     try:
-        text = (tree.read_file(top, path, 1 << 20) or b"").decode("utf-8", "replace")
+        text = (tree.read_file(top, path, 1 << 20) or b"").decode("utf-8", "surrogateescape")
     except tree.TreeError:
         return {}  # root inside may have put anything there
-    return {fields[0]: fields[2] for fields in (line.split(":") for line in text.splitlines()) if len(fields) > 2}
+    return {fields[0]: fields[2] for fields in (line.split(":") for line in text.split("\n")) if len(fields) > 2}
 
 
 def addresses(spec: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import os
@@ -54,7 +55,7 @@ def domain_labels(uri: str) -> dict[str, set[str]]:
     libvirt = binding()
     found = {}
     try:
-        for domain in connection.listAllDomains():
+        for domain in _listed(connection, libvirt.libvirtError):
             try:
                 texts = [domain.XMLDesc(0), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
                 found[domain.name()] = {label for text in texts for label in labels_of(text)}
@@ -64,6 +65,13 @@ def domain_labels(uri: str) -> dict[str, set[str]]:
     finally:
         connection.close()
     return found
+
+
+def _listed(connection: Any, libvirt_error: type[Exception]) -> Any:
+    try:
+        return connection.listAllDomains()
+    except libvirt_error as error:
+        raise SandboxError(f"libvirt does not list its domains: {error}") from error
 
 
 def labels_of(domain_xml: str) -> set[str]:
@@ -93,13 +101,14 @@ class Lxc:
             raise SandboxError(f"libvirt on this host has no driver for {uri}; install libvirt-daemon-driver-lxc")
 
     def close(self) -> None:
-        self._connection.close()
+        with contextlib.suppress(self._libvirt.libvirtError):  # of a daemon that is gone
+            self._connection.close()
 
     def domains(self) -> dict[str, Domain]:
         """Every domain of the driver, by name."""
         inactive = self._libvirt.VIR_DOMAIN_XML_INACTIVE
         found = {}
-        for domain in self._connection.listAllDomains():
+        for domain in _listed(self._connection, self._libvirt.libvirtError):
             try:
                 active = domain.XMLDesc(0) if domain.isActive() else None
                 # one that was undefined while it runs is shown as if it were defined
