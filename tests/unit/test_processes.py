@@ -141,12 +141,12 @@ def test_processes_of_a_sandbox_are_those_that_have_a_pid_inside(proc: Proc, tmp
     (inner / "cgroup.procs").write_text("103\n102\n101\n104\n")
     proc.add(100, "NSpid:\t100", "libvirt_lxc")
     proc.add(101, "NSpid:\t101\t1", "systemd")
-    proc.add(103, "NSpid:\t103\t30\t2", "httpd")
+    proc.add(103, "NSpid:\t103\t30\t2", "ht\x1btpd\udcff")
     proc.add(104, "State:\tZ (zombie)", "old kernel")
     # 102 ended meanwhile
     assert processes.of_sandbox(str(tmp_path)) == [
         {"pid": 101, "inside": 1, "command": "systemd", "context": "context of 101"},
-        {"pid": 103, "inside": 30, "command": "httpd", "context": "context of 103"},
+        {"pid": 103, "inside": 30, "command": "ht\\x1btpd\\udcff", "context": "context of 103"},
     ]
 
 

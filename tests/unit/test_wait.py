@@ -112,6 +112,26 @@ def test_a_unit_whose_need_failed_is_not_waited_for(wait: Wait) -> None:
     assert wait(inside=[{"httpd.service": "inactive"}], failed=[[]]) == ["web: wait: httpd.service has ended inside: port 80 is taken"]
 
 
+@pytest.mark.parametrize(("state", "down"), [("done", False), ("skipped", False), ("active", False), ("inactive", True), ("failed", True)])
+def test_only_a_unit_that_is_down_is_started(monkeypatch: pytest.MonkeyPatch, service: MakeSpec, state: str, down: bool) -> None:
+    monkeypatch.setattr(service_run.processes, "units_inside", lambda _name, units: dict.fromkeys(units, state))
+    assert service_run.down(service()) == ({"httpd.service": state} if down else {})
+
+
+def test_a_run_reports_the_units_and_addresses(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> None:
+    asked = []
+    monkeypatch.setattr(service_run.observe.processes, "addresses", lambda _name, declared: asked.extend(declared) or ["fe80::2"])
+    spec = service(network=[{"type": "static", "addresses": ["fe80::2/64"]}])
+    found = service_run.report(spec, {"httpd.service": "skipped"})
+    assert (found["units"], found["addresses"], asked) == ({"httpd.service": "skipped"}, ["fe80::2"], ["fe80::2"])
+    monkeypatch.setattr(service_run.observe.processes, "addresses", not_asked)
+    assert service_run.report(spec, {})["addresses"] == []
+
+
+def not_asked(*_ignored: object) -> list[str]:
+    raise SandboxError("ip is not installed")
+
+
 @pytest.mark.parametrize("state", ["done", "skipped"])
 def test_a_unit_that_need_not_run_any_more_is_up(wait: Wait, state: str) -> None:
     assert wait(inside=[{"httpd.service": state}]) == []

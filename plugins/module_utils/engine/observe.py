@@ -21,6 +21,7 @@ def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
     """What of the host the sandboxes depend on."""
     specs = list(specs)
     units = {name for spec in specs for name in spec["units"]} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
+    names = hosts_file.read()
     limited = {device["device"] for spec in specs for device in spec["io"]["devices"]}
     return Host(
         systemd=systemd.host_systemd(units),
@@ -32,8 +33,8 @@ def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
         io_weights=block.has_weights(),
         bridges=sockets.bridges(),
         filtered=nftables.filtered(),
-        named=hosts.of_sandboxes(hosts_file.read()),
-        named_otherwise=hosts.of_others(hosts_file.read()),
+        named=hosts.of_sandboxes(names),
+        named_otherwise=hosts.of_others(names),
         granted={spec["process_type"]: granted(spec) for spec in specs if spec["capabilities"]["keep"]},
     )
 

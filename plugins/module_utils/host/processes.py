@@ -98,8 +98,9 @@ def _inside_pid(pid: int) -> int:
 
 
 def _command(pid: int) -> str:
-    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-        return file.read().strip()
+    """Its name, which root inside gives it."""
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="surrogateescape") as file:
+        return printable(file.read().strip())
 
 
 def inside(name: str, command: Sequence[str], timeout: float = _SECONDS) -> tuple[int, str, str]:
