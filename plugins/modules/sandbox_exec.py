@@ -81,6 +81,15 @@ options:
       - Seconds after which the command is killed, and the module fails.
       - Without it, the module waits as long as the command runs.
     type: float
+  max_output:
+    description:
+      - The most bytes that the command may write to its standard output and standard error together, as a number or with a unit such as
+        V(64M).
+      - A command that writes more is killed, and the module fails. What was read until then is returned, with RV(truncated).
+      - The host, Ansible and the controller each hold all of it in memory. To move larger data, write it to a file inside and use
+        M(ansible.builtin.fetch) with the connection plugin.
+    type: str
+    default: 16M
   creates:
     description:
       - A path, or a pattern of the shell, inside the sandbox. If it exists, the command is not run.
@@ -158,6 +167,11 @@ stderr_lines:
   returned: unless entering the sandbox failed
   type: list
   elements: str
+truncated:
+  description: Whether the command was killed because it wrote more than O(max_output); then RV(stdout) and RV(stderr) are not whole.
+  returned: unless entering the sandbox failed
+  type: bool
+  sample: false
 start:
   description: When the command started.
   returned: when the command ran
@@ -198,6 +212,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.host import enter
 from ansible_collections.virt.sandbox.plugins.module_utils.model import spec
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError, StepError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, argument_spec, normalise
+from ansible_collections.virt.sandbox.plugins.module_utils.model.values import size
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?\Z", re.ASCII)
 
@@ -248,10 +263,14 @@ OPTIONS = (
     Option("chdir", default="/", normalise=_directory),
     Option("user", default="root", normalise=_user),
     Option("timeout", type="float", normalise=_seconds),
+    Option("max_output", default="16M", normalise=size),
     Option("creates"),
     Option("removes"),
 )
 
+# bytes and seconds that a look around inside may take: it is root inside who answers
+LOOK_BYTES = 65536
+LOOK_SECONDS = 60
 # Looks around inside, with the sandbox's label: what is there may be made to mislead. Says in its first line what stands
 # in the way, or nothing; the user's entry follows.
 LOOK = """
@@ -283,7 +302,7 @@ class Run:
         """Why the command need not run; empty if it must. Finds out about directory and user before anything runs."""
         options = self.options
         arguments = (options["chdir"], options["creates"] or "", options["removes"] or "", options["user"])
-        found = self._inside(["/bin/sh", "-c", LOOK, "sh", *arguments], b"", 60)
+        found = self._inside(["/bin/sh", "-c", LOOK, "sh", *arguments], b"", LOOK_SECONDS, LOOK_BYTES)
         verdict, _newline, entry = found.output.decode(errors="replace").partition("\n")
         if verdict == "chdir":
             raise StepError(self.name, "chdir", f"there is no directory {options['chdir']} inside that can be entered")
@@ -313,22 +332,26 @@ class Run:
         """Run it; returns what the module returns."""
         variables = {**self.variables, **self.options["environment"]}
         start = datetime.datetime.now(datetime.timezone.utc)
-        outcome = self._inside(self.words, self.options["stdin"].encode(errors="surrogateescape"), self.options["timeout"], variables)
+        stdin = self.options["stdin"].encode(errors="surrogateescape")
+        outcome = self._inside(self.words, stdin, self.options["timeout"], self.options["max_output"], variables)
         end = datetime.datetime.now(datetime.timezone.utc)
         return {
             "rc": outcome.code,
             "stdout": _readable(outcome.output),
             "stderr": _readable(outcome.errors),
+            "truncated": False,
             "context": outcome.context,
             "start": start.isoformat(),
             "end": end.isoformat(),
             "delta": str(end - start),
         }
 
-    def _inside(self, words: list[str], stdin: bytes, timeout: float | None, variables: dict[str, str] | None = None) -> enter.Outcome:
+    def _inside(
+        self, words: list[str], stdin: bytes, timeout: float | None, most: int, variables: dict[str, str] | None = None
+    ) -> enter.Outcome:
         try:
-            return enter.run(self.name, words, stdin, variables, timeout)
-        except enter.EnterTimeout as error:
+            return enter.run(self.name, words, stdin, variables, timeout, most=most)
+        except enter.EndedError as error:
             if words is self.words:
                 raise
             raise StepError(self.name, "enter", f"looking around inside: {error}") from error
@@ -353,7 +376,7 @@ def _skip(module: AnsibleModule, run: Run) -> None:
             if not module.check_mode:
                 raise
             module.exit_json(changed=False, skipped=True, cmd=run.given, rc=0, msg=f"Not known in check mode: {error}")
-    quiet = {"cmd": run.given, "rc": 0, "stdout": "", "stderr": ""}
+    quiet = {"cmd": run.given, "rc": 0, "stdout": "", "stderr": "", "truncated": False}
     if because:
         module.exit_json(changed=False, msg=f"The command was not run, since {because} in {run.name}", **quiet)
     if module.check_mode and conditional:
@@ -379,10 +402,12 @@ def main() -> None:
         result.update(run.go(), changed=True)
     except OptionError as error:
         module.fail_json(msg=str(error), sandbox=name, step="options", reason=str(error), **result)
-    except enter.EnterTimeout as error:
-        written = {"stdout": _readable(error.output), "stderr": _readable(error.errors), "rc": 137}
+    except enter.EndedError as error:
+        too_much = isinstance(error, enter.EnterOverflow)
+        reason = f"{error}{'; raise max_output to let it write more' if too_much else ''}"
+        written = {"stdout": _readable(error.output), "stderr": _readable(error.errors), "truncated": too_much, "rc": 137}
         result.update(written, changed=True)
-        module.fail_json(msg=f"{name}: run: {error}", sandbox=name, step="run", reason=str(error), **result)
+        module.fail_json(msg=f"{name}: run: {reason}", sandbox=name, step="run", reason=reason, **result)
     except StepError as error:
         module.fail_json(msg=str(error), sandbox=error.sandbox, step=error.step, reason=error.reason, **result)
     if result["rc"] != 0:

@@ -74,7 +74,9 @@ sandboxes:
       description: Whether it starts when the host boots.
       type: bool
     units:
-      description: The state of each declared unit inside, for a sandbox that runs.
+      description:
+        - The state of each declared unit inside, for a sandbox that runs. The states are those of
+          RV(virt.sandbox.sandbox_service#module:sandboxes.units).
       type: dict
       sample: {"apache2.service": "active"}
     exit_code:
@@ -82,7 +84,7 @@ sandboxes:
       type: int
       sample: 0
     addresses:
-      description: Its IPv4 addresses.
+      description: Its IPv4 and IPv6 addresses. Link-local addresses are left out unless they are declared.
       type: list
       elements: str
     processes:

@@ -568,10 +568,17 @@ sandboxes:
       type: str
       sample: s0:c1,c2
     addresses:
-      description: Its IPv4 addresses.
+      description: Its IPv4 and IPv6 addresses. Link-local addresses are left out unless they are declared.
       type: list
       elements: str
       sample: [192.168.122.51]
+    units:
+      description:
+        - The state of each declared unit inside, as C(systemctl is-active) shows it, with two exceptions.
+        - V(done) is a unit with C(Type=oneshot) that has run with success. V(skipped) is a unit that systemd did not start because
+          a condition of it, such as C(ConditionPathExists=), is not met. Neither is started again.
+      type: dict
+      sample: {"apache2.service": "active"}
     macs:
       description: The MAC addresses of its interfaces.
       type: list

@@ -18,7 +18,6 @@ class SharedLabels(ActionBase):
     """An action that asks the module of its name on the host, unless the registry is one that only the controller reaches."""
 
     _supports_check_mode = True
-    _supports_diff = True
     _supports_async = True
     # the arguments of AnsibleModule by which the module of this name checks its options
     keywords: ClassVar[Mapping[str, Any]]

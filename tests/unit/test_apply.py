@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plans carried out: what a failure ends and what it does not, and files that are whole or not there."""
+"""Plans carried out: what a failure ends and what it does not."""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,81 +151,6 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
         ("unlink", "/etc/libvirt-sandbox/services/web.sandbox"),
         ("daemon_reload",),
     ]
-
-
-# Files of the host
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755])
-def test_a_file_is_written_with_its_mode_whatever_the_umask(tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "new" / "sub" / "file"
-    before = os.umask(0o077)
-    try:
-        engine.write_file(str(path), "tëxt\n", mode, name="web")
-    finally:
-        os.umask(before)
-    assert path.read_text(encoding="utf-8") == "tëxt\n"
-    assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert os.listdir(path.parent) == ["file"]
-
-
-def test_a_file_is_replaced_and_not_written_through(tmp_path: Path) -> None:
-    """Others hold the old one open, or have a link to it: they keep what they have."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_text("theirs")
-    hard, link = tmp_path / "hard", tmp_path / "link"
-    os.link(elsewhere, hard)
-    link.symlink_to(elsewhere)
-    for path in (hard, link):
-        engine.write_file(str(path), "ours", 0o644)
-        assert path.read_text() == "ours"
-        assert not path.is_symlink()
-    assert elsewhere.read_text() == "theirs"
-
-
-def test_what_an_interrupted_run_left_does_not_stop_the_next(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("theirs")
-    (tmp_path / ".file.virt-sandbox-new").symlink_to(victim)
-    engine.write_file(str(tmp_path / "file"), "ours", 0o644)
-    assert (tmp_path / "file").read_text() == "ours"
-    assert victim.read_text() == "theirs"
-    assert sorted(os.listdir(tmp_path)) == ["file", "victim"]
-
-
-@pytest.mark.parametrize("call", ["fsync", "fchmod", "rename"])
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def full(*_arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, call, full)
-        with pytest.raises(OSError, match="No space"):
-            engine.write_file(str(path), "new", 0o644)
-        assert path.read_text() == "old"
-    engine.write_file(str(path), "new", 0o644)
-    assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_the_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    for name in ("fsync", "rename"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *arguments, name=name, real=real: (order.append(name), real(*arguments)))
-    engine.write_file(str(tmp_path / "file"), "text", 0o644)
-    assert order == ["fsync", "rename"]
-
-
-def test_what_is_to_go_may_be_gone(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("x")
-    engine.unlink(str(path), name="web")
-    engine.unlink(str(path), name="web")
-    assert not path.exists()
 
 
 @pytest.mark.parametrize(("uid", "refused"), [(0, False), (1000, True)])

@@ -121,7 +121,7 @@ class ServiceRun:
         up = [one for one in self.wanted if one.request.state in UP and one.name not in broken]
         waits = [_Wait(one.spec, self.facts.addresses(one.name), one.request.wait.ports) for one in up]
         self.failures += wait_until_up(waits, self.settings.timeout)
-        result["sandboxes"] = {one.name: report(one.spec) for one in up}
+        result["sandboxes"] = {wait.spec.name: report(wait.spec, wait.units) for wait in waits}
         self.failures += wrong_labels([one.spec for one in up], result["sandboxes"])
         return report_failures(result, self.failures)
 
@@ -236,10 +236,12 @@ class _Wait:
     def __init__(self, spec: ServiceSpec, resolved: addresses.Resolved, listening: Sequence[int]) -> None:
         self.spec = spec
         self._sockets = [unit for unit in ports.units(spec, resolved) if unit.endswith(".socket")]
-        self._addresses = [text for one in resolved for text in one if ":" not in text]
+        self._addresses = [text for one in resolved for text in one]
         self._unknown = sum(not one for one in resolved)
         self.up = False
         self.missing = ""
+        # the states of the units inside, as they were last seen
+        self.units: dict[str, str] = {}
         self._ports = listening
         self._down_since: dict[str, float] = {}
         self._ran_since: float | None = None
@@ -253,7 +255,7 @@ class _Wait:
             self.up = True
             return None
         states = self._states() if unit["ActiveState"] == "active" else {self.spec.paths.unit: unit["ActiveState"]}
-        down = {one: state for one, state in states.items() if state != "active"}
+        down = {one: state for one, state in states.items() if state not in processes.UP}
         self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet() or self._brief()
         self.up = not self.missing
         if self.up:
@@ -278,15 +280,21 @@ class _Wait:
         if self.spec.command:
             return {"its first process": "active" if processes.is_up(name) else "missing"}
         try:
-            return processes.units_inside(name, self.spec.units)
+            self.units = processes.units_inside(name, self.spec.units)
+            return self.units
         except SandboxError as error:
             return {"its systemd": f"silent ({error})"}
 
     def _not_yet(self) -> str:
         name = self.spec.name
-        there = processes.addresses(name)
+        try:
+            there = processes.addresses(name, self._addresses) if self._addresses or self._unknown else []
+        except SandboxError as error:
+            return str(error)
         missing = [text for text in self._addresses if text not in there]
-        if missing or len(there) < len(self._addresses) + self._unknown:
+        # DHCP gives what is not known before, and nothing of IPv6
+        given = [text for text in there if text not in self._addresses and ":" not in text]
+        if missing or len(given) < self._unknown:
             return f"it has no address yet{' (' + ', '.join(missing) + ')' if missing else ''}"
         closed = processes.not_listening(name, self._ports)
         return f"nothing listens on port {', '.join(map(str, closed))}" if closed else ""
@@ -317,12 +325,13 @@ def _ended(unit: Mapping[str, str], paths: layout.Layout) -> bool:
     return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0") and systemd.read(paths.code) is not None
 
 
-def report(spec: ServiceSpec) -> dict[str, Any]:
+def report(spec: ServiceSpec, units: Mapping[str, str]) -> dict[str, Any]:
     """What a user wants to know of a running sandbox."""
     return {
         "level": str(spec.level),
-        "addresses": processes.addresses(spec.name),
-        "processes": processes.of_sandbox(spec.name, spec.paths.cgroup),
+        "addresses": observe.addresses(spec),
+        "units": dict(units),
+        "processes": processes.of_sandbox(spec.paths.cgroup),
         "macs": [network.mac_of(spec.name, number, one) for number, one in enumerate(spec.network)],
     }
 
@@ -335,7 +344,7 @@ def wrong_labels(specs: Sequence[ServiceSpec], reports: Mapping[str, Mapping[str
         if wrong:
             # one of libvirt's may be on its way in: it gets its label when it executes the sandbox's first program
             time.sleep(1)
-            lasting = _mislabelled(spec, processes.of_sandbox(spec.name, spec.paths.cgroup))
+            lasting = _mislabelled(spec, processes.of_sandbox(spec.paths.cgroup))
             failures += [StepError(spec.name, "verify labels", lasting[pid]) for pid in wrong if pid in lasting][:1]
     return failures
 

@@ -107,6 +107,8 @@ class Host:
     filtered: Collection[str] = ()
     # sandbox -> the addresses that the host's /etc/hosts has for it
     named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    # any other name -> the addresses that it has there
+    named_otherwise: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def addresses(self, name: str) -> Resolved:
         return self.resolved.get(name, ())
