@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.virt.sandbox.plugins.module_utils.engine import content_run, info_run, isolation_run, service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import content_run, exec_run, info_run, isolation_run, service_run
 from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import InfoOptions, OwnerOptions, RegistryOptions
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, option, options
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ContentRequest, ContentSpec, ServiceRequest, ServiceSpec
@@ -34,6 +34,7 @@ MODULES = {
     "mcs_label_info": Module((InfoOptions,)),
     "sandbox_content": Module((content_run.Run,), (ContentSpec, ContentRequest)),
     "sandbox_service": Module((service_run.Run,), (ServiceSpec, ServiceRequest)),
+    "sandbox_exec": Module((exec_run.Asked,)),
     "sandbox_info": Module((info_run.Run,)),
     "sandbox_isolation_info": Module((isolation_run.Run,)),
 }

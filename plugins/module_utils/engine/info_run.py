@@ -107,7 +107,7 @@ def _with_addresses(facts: Host, specs: Mapping[str, ServiceSpec]) -> Host:
 
 
 def _shown(spec: ServiceSpec, seen: Observed, facts: Host) -> dict[str, Any]:
-    name, paths = spec.name, spec.paths
+    paths = spec.paths
     running = seen.active is not None
     return {
         "spec": plain(spec),
