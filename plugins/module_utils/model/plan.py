@@ -29,6 +29,8 @@ class Step:
 
     sandbox: str
 
+    words: ClassVar[str] = ""
+    """The title, with the names of fields in braces."""
     phase: ClassVar[Phase] = Phase.WRITE
     together: ClassVar[bool] = False
     """Whether the steps of all sandboxes are carried out at once, by ``apply_all`` of the first of them."""
@@ -36,11 +38,11 @@ class Step:
     @property
     def title(self) -> str:
         """What the step does, as its user reads it."""
-        raise NotImplementedError
+        return self.words.format(**vars(self))
 
     def change(self) -> tuple[Any, Any]:
         """Before and after, for a reader of the difference."""
-        raise NotImplementedError
+        return getattr(self, "before", None), getattr(self, "after", None)
 
     def apply(self, hands: Any) -> None:
         """Make the change; ``hands`` are those of the engine (``steps.Hands`` or ``content_steps.Hands``)."""
