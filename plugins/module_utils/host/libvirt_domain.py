@@ -133,14 +133,11 @@ def _record(root: ElementTree.Element) -> Record | None:
     mark = root.find(f"metadata/{{{NAMESPACE}}}sandbox")
     if mark is None:
         return None
-    return Record.load(mark.get("started_with") or "") if mark.get("start") is None else _of_0_1_0(mark)
-
-
-def _of_0_1_0(mark: ElementTree.Element) -> Record:
-    text = mark.get("addresses") or ""
-    return Record(
-        addresses=tuple(tuple(filter(None, of_interface.split(","))) for of_interface in text.split(";")), legacy=mark.get("start", "")
-    )
+    if mark.get("start") is None:
+        return Record.load(mark.get("started_with") or "")
+    # release 0.1.0 told no interface from one without an address
+    of_interfaces = (mark.get("addresses") or "").split(";") if root.find("devices/interface") is not None else ()
+    return Record(addresses=tuple(tuple(filter(None, text.split(","))) for text in of_interfaces), legacy=mark.get("start", ""))
 
 
 def _capabilities(element: ElementTree.Element | None) -> tuple[str, dict[str, str]]:

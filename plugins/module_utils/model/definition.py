@@ -14,6 +14,7 @@ from .context import Context
 from .format_1 import start_hash
 from .mounts import domain_mounts
 from .network import host_device, mac_of
+from .options import recorded_part
 from .spec import ServiceSpec, started_with
 
 INIT = "/usr/lib/systemd/systemd"
@@ -144,22 +145,46 @@ def _device(spec: ServiceSpec, number: int) -> Device:
 
 
 def as_today(definition: Definition | None, wanted: Definition) -> Definition | None:
-    """A definition, with the record of release 0.1.0 in today's form where it says the same as the one that is wanted."""
-    if definition is None or definition.record is None or wanted.record is None or not definition.record.legacy:
+    """A definition, with the record of an earlier release in today's form."""
+    if definition is None or definition.record is None or wanted.record is None:
         return definition
-    # that release told no interface from one without an address
-    same = definition.record.legacy == start_hash(wanted.record.options) and (
-        definition.record.addresses == (wanted.record.addresses or ((),))
-    )
-    return dataclasses.replace(definition, record=wanted.record) if same else definition
+    return dataclasses.replace(definition, record=_record_as_today(definition.record, wanted.record))
 
 
-def restart_reasons(running: Record | None, wanted: Record) -> list[str]:
-    """Why a running sandbox must be restarted to be what is declared: the options that it was started with otherwise.
+def _record_as_today(record: Record, wanted: Record) -> Record:
+    if record.legacy:
+        return wanted if record.legacy == start_hash(wanted.options) and record.addresses == wanted.addresses else record
+    if not record.options:
+        return record
+    try:
+        return dataclasses.replace(record, options=recorded_part(ServiceSpec, record.options))
+    except TypeError:  # somebody has changed it
+        return Record()
 
-    An option that its record does not know came with a later release; its default changes nothing.
+
+# what of a running sandbox is compared beside its record, and what a reader calls it
+_COMPARED = {"context": "label", "init": "init", "binds": "mounts", "devices": "interfaces", "slice": "slice"}
+
+
+def restart_reasons(running: Definition, wanted: Definition) -> list[str]:
+    """Why a running sandbox must be restarted to be what is declared.
+
+    These are the options that it was started with otherwise. Where its record, as of today, names none, it may yet run otherwise
+    than its record says, because somebody has changed its definition.
     """
+    reasons = _other_options(running.record, wanted.record) if wanted.record else []
+    return reasons or [title for field, title in _COMPARED.items() if _compared(running, field) != _compared(wanted, field)]
+
+
+def _compared(definition: Definition, field: str) -> Any:
+    """What the host has come to have of what a sandbox follows is there from its next start on."""
+    if field == "binds":
+        return [bind for bind in definition.binds if bind.target not in layout.FOLLOWED]
+    return getattr(definition, field)
+
+
+def _other_options(running: Record | None, wanted: Record) -> list[str]:
     if running is None or running.legacy or not running.options:
         return ["what it was started with"]
-    reasons = [name for name, value in wanted.options.items() if name in running.options and running.options[name] != value]
+    reasons = [name for name, value in wanted.options.items() if running.options[name] != value]
     return reasons + (["addresses"] if running.addresses != wanted.addresses else [])

@@ -258,7 +258,7 @@ def _check_ports(network: Interface, option: str) -> None:
     for number, port in enumerate(network.ports):
         for other in network.ports[:number]:
             if same_port(port, other):
-                raise OptionError(f"{option}.ports[{number}].host", port.host_port, "each port of the host once")
+                raise OptionError(f"{option}.ports[{number}].host_port", port.host_port, "each port of the host once")
 
 
 def same_port(one: Port, other: Port) -> bool:

@@ -166,11 +166,35 @@ def _without_live(value: Any) -> Any:
     return plain(value)
 
 
-def older_defaults(value: Any, generation: int) -> list[str]:
-    """The options that still have the default of an earlier generation where today's is another."""
+def recorded_part(cls: type[Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part that an earlier release recorded by ``restart_part``, as today's has it.
+
+    What came since has its first default, which changes nothing; what is gone is left out.
+    """
+    kept = [known for known in options(cls) if known.effect == "restart"]
+    return {known.name: _recorded(known, part) for known in kept}
+
+
+def _recorded(known: Option, part: Mapping[str, Any]) -> Any:
+    first = dataclasses.replace(known, required=False)
+    value = part[known.name] if known.name in part else plain(_normal(first, None, known.name, 1))
+    if not known.of:
+        return value
+    kept = [inner for inner in options(known.of) if inner.effect != "live"]
+    items = [value] if known.type == "dict" else value
+    result = [{inner.name: _recorded(inner, item) for inner in kept} for item in items]
+    return result[0] if known.type == "dict" else result
+
+
+def older_defaults(value: Any, generation: int, prefix: str = "") -> list[str]:
+    """The options and suboptions that still have the default of an earlier generation where today's is another."""
     result = []
     for known in options(type(value)):
-        past = known.default_in(generation)
-        if past != known.default and getattr(value, known.name) == _normal(known, None, known.name, generation):
-            result.append(known.name)
+        name, own = prefix + known.name, getattr(value, known.name)
+        if known.of and known.type == "dict":
+            result += older_defaults(own, generation, f"{name}.")
+        elif known.of:
+            result += [inner for number, item in enumerate(own) for inner in older_defaults(item, generation, f"{name}[{number}].")]
+        elif known.default_in(generation) != known.default and own == _normal(known, None, name, generation):
+            result.append(name)
     return result

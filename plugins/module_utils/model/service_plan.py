@@ -215,9 +215,9 @@ def plan_stop(spec: ServiceSpec, seen: Observed) -> Plan:
 def _why_restart(seen: Observed, wanted: Definition) -> list[str]:
     """What of a running sandbox is not as declared and only a restart brings in."""
     live = as_today(seen.active, wanted)
-    if live is None or wanted.record is None:
+    if live is None:
         return []
-    reasons = restart_reasons(live.record, wanted.record)
+    reasons = restart_reasons(live, wanted)
     reasons += seen.stale
     if not seen.unit_active:
         reasons.append("its unit, behind whose back it runs,")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 from .addresses import Entry
 from .context import Context
 from .definition import Definition
+from .options import plain
 from .plan import Phase, Step
 from .runtime import Runtime
 
@@ -193,7 +194,7 @@ def shown(definition: Definition | None) -> dict[str, Any] | None:
     """A definition for a reader of a difference."""
     if definition is None:
         return None
-    return {**dataclasses.asdict(definition), "context": str(definition.context)}
+    return dict(plain({**dataclasses.asdict(definition), "context": definition.context}))
 
 
 @dataclasses.dataclass(frozen=True)
