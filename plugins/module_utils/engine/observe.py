@@ -9,7 +9,7 @@ from typing import Any
 
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Domain, Lxc
-from ..model import capabilities, layout, limits, unit
+from ..model import capabilities, layout, limits, scripts, unit
 from ..model.observed import Host, Observed
 from ..model.spec import load
 from . import hosts_file, inside, mounts, tree
@@ -22,7 +22,7 @@ def host(specs: Iterable[Mapping[str, Any]], lxc: Lxc) -> Host:
     limited = {device["device"] for spec in specs for device in spec["io"]["devices"]}
     return Host(
         systemd=systemd.host_systemd(units),
-        helper_text=systemd.read(layout.HELPER),
+        scripts={path: scripts.version(systemd.read(path)) for path in scripts.EXPECTED},
         networks=lxc.networks(),
         followed=followed(),
         keeps_journal=os.path.isdir(layout.JOURNALS),

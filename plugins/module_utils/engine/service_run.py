@@ -10,7 +10,7 @@ from typing import Any
 
 from ..host import processes, selinux, sockets, systemd
 from ..host.libvirt_lxc import Lxc
-from ..model import addresses, layout, network, ports
+from ..model import addresses, layout, network, ports, scripts
 from ..model.errors import MissingError, OptionError, SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.plan import Plan
@@ -54,12 +54,16 @@ def _spec(item: Mapping[str, Any]) -> dict[str, Any]:
 def _run(wanted: Sequence[tuple[dict[str, Any], str]], parameters: Mapping[str, Any], check_mode: bool, lxc: Lxc) -> dict[str, Any]:
     present = [spec for spec, state in wanted if state != "absent"]
     facts, declared = _facts(wanted, present, lxc)
+    lacking = scripts.missing(present, facts.scripts)
+    if lacking and not check_mode:
+        raise SandboxError(lacking)
     stale = {item["name"] for item in listed.items(parameters) if item["stale"] == "restart"}
     going = {spec["name"] for spec, state in wanted if state == "absent"}
     seen = observe.sandboxes([spec for spec, _state in wanted], lxc.domains(), facts, declared, stale, going)
     others = [spec for name, spec in declared.items() if name not in seen]
     ports.check(present, others, sockets.listening(), [socket for one in seen.values() for socket in one.ports_open])
     refused, not_yet = _check(present, seen, facts, parameters, check_mode)
+    not_yet += [listed.not_yet(lacking)] if lacking else []
     for spec, state in wanted:
         if spec["units"] and state in ("started", "reloaded") and seen[spec["name"]].active is not None:
             seen[spec["name"]] = dataclasses.replace(seen[spec["name"]], down=down(spec))

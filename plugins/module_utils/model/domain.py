@@ -135,7 +135,7 @@ def canonical(xml: str) -> dict[str, Any]:
         "start": _mark(root, "start"),
         "addresses": _mark(root, "addresses") or "",
         "partition": root.findtext("resource/partition"),
-        "init": [root.findtext("os/init"), *(element.text for element in root.iterfind("os/initarg"))],
+        "init": _current_init([root.findtext("os/init"), *(element.text for element in root.iterfind("os/initarg"))]),
         "environment": {element.get("name"): element.text for element in root.iterfind("os/initenv")},
         "capabilities": _capabilities(root.find("features/capabilities")),
         "privnet": root.find("features/privnet") is not None,
@@ -148,6 +148,13 @@ def canonical(xml: str) -> dict[str, Any]:
             element.tag for element in root.iterfind("devices/*") if element.tag not in ("filesystem", "interface", "console", "emulator")
         ),
     }
+
+
+def _current_init(words: list[str | None]) -> list[str | None]:
+    """The first process of a command's sandbox; virt.sandbox 0.1.0 gave the shell the script's text, not its path."""
+    if [words[0], *words[1:2], *words[3:4]] == [command.SHELL, "-c", "sh"]:
+        return [command.SHELL, layout.INIT, *words[4:]]
+    return words
 
 
 def _capabilities(element: ElementTree.Element | None) -> dict[str, str]:

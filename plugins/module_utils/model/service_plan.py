@@ -85,16 +85,6 @@ def plan_service(spec: Mapping[str, Any], state: str, seen: Observed, host: Host
     deferred = state == "present" and differ
     ports_changed = not deferred and network_plan.plan_ports(plan, spec, seen, host)
     reload_systemd = ports_changed or seen.unit.get("NeedDaemonReload") == "yes"
-    if host.helper_text != unit.HELPER:
-        plan.add(
-            name,
-            "write the unit's helper",
-            "write",
-            path=layout.HELPER,
-            text=unit.HELPER,
-            mode=0o755,
-            after=layout.HELPER,
-        )
     for title, path, before, after in (
         ("write the slice", paths.slice_path, seen.slice_text, unit.slice_unit(spec)),
         ("write the unit", paths.unit_path, seen.unit_text, unit.host_unit(spec)),
