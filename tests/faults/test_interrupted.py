@@ -80,7 +80,6 @@ PIECES = (
     Piece("the domain is undefined", f"{VIRSH} undefine {NAME}", ("define the sandbox",)),
     Piece("a file inside is deleted", f"rm {TREES}/{NAME}/etc/systemd/system/default.target", ("write the files inside",)),
     Piece("the spec is deleted", f"rm /etc/libvirt-sandbox/services/{NAME}.sandbox", ("write the spec",), shows=False),
-    Piece("the unit's helper is deleted", "rm /usr/local/libexec/virt-sandbox-unit", ("write the unit's helper",)),
 )
 
 

@@ -193,7 +193,7 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
 HOST_WIDE = {
     "networks default",
     "entries /etc/libvirt-sandbox", "entries /etc/libvirt-sandbox/services", "entries /var/lib/virt-sandbox/content",
-    "entries /var/lib/libvirt/filesystems", "entries /usr/local/libexec/virt-sandbox-unit",
+    "entries /var/lib/libvirt/filesystems",
     "filters",
     "registry quarantine", "registry owner", "registry setting", "registry free", "registry pool",
 }  # fmt: skip

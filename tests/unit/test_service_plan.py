@@ -55,14 +55,6 @@ def test_a_fresh_sandbox_gets_everything_in_order(service: MakeSpec, host: Host,
     assert steps(service(), state, Observed(), host) == [*FRESH, *last]
 
 
-def test_the_first_sandbox_of_a_host_brings_the_helper(service: MakeSpec, host: Host) -> None:
-    bare = dataclasses.replace(host, helper_text=None)
-    assert steps(service(), "present", Observed(), bare) == [FRESH[0], "write the unit's helper", *FRESH[1:]]
-    old = dataclasses.replace(host, helper_text=unit.HELPER + "# of an earlier version\n")
-    (helper,) = (step for step in plan_service(service(), "present", Observed(), old) if step.name == "write the unit's helper")
-    assert helper.arguments == {"path": layout.HELPER, "text": unit.HELPER, "mode": 0o755}
-
-
 @pytest.mark.parametrize(
     ("state", "running", "expected"),
     [

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
-from ..model import capabilities, layout, limits, network, unit
+from ..model import capabilities, layout, limits, network, scripts, unit
 from ..model import hosts_file as hosts
 from ..model.context import Context
 from ..model.definition import Known
@@ -29,6 +29,7 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
     limited = {device.device for spec in specs for device in spec.io.devices}
     return Host(
         systemd=systemd.host_systemd(units),
+        scripts={path: scripts.version(systemd.read(path)) for path in scripts.EXPECTED},
         networks=host.running_networks,
         followed=followed(),
         keeps_journal=os.path.isdir(layout.JOURNALS),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..host import declarations, processes, selinux, sockets, systemd
-from ..model import addresses, layout, network, ports
+from ..model import addresses, layout, network, ports, scripts
 from ..model.errors import MissingError, OptionError, SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.options import build, option
@@ -109,6 +109,7 @@ class ServiceRun:
         return dataclasses.replace(facts, resolved=addresses.resolve(self.present, others, facts.networks, before))
 
     def carried_out(self) -> dict[str, Any]:
+        self._check_scripts()
         self._observe()
         self._check()
         plan = self._plan()
@@ -124,6 +125,12 @@ class ServiceRun:
         result["sandboxes"] = {wait.spec.name: report(wait.spec, wait.units) for wait in waits}
         self.failures += wrong_labels([one.spec for one in up], result["sandboxes"])
         return report_failures(result, self.failures)
+
+    def _check_scripts(self) -> None:
+        lacking = scripts.missing(self.present, self.facts.scripts)
+        if lacking and not self.check_mode:
+            raise SandboxError(lacking)
+        self.warnings += [listed.not_yet(lacking)] if lacking else []
 
     def _observe(self) -> None:
         stale = {one.name for one in self.wanted if one.request.stale == "restart"}

@@ -90,6 +90,8 @@ class Host:
     """What of the host every sandbox depends on."""
 
     systemd: HostSystemd
+    # the scripts of the role host: path -> version; nothing where one is missing
+    scripts: Mapping[str, int | None]
     networks: Mapping[str, LibvirtNetwork]
     followed: Sequence[str]
     # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
