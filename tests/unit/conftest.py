@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import domain, layout, network, network_filter, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, network, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
+from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import content_spec, dump, service_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import wanted_definition
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ContentSpec, ServiceSpec, content_spec, dump, service_spec
 
-MakeSpec = Callable[..., dict[str, Any]]
+MakeSpec = Callable[..., ServiceSpec]
+MakeContent = Callable[..., ContentSpec]
+Declared = Callable[..., Observed]
 INSTANCE = r"a\x2db"
 
 
@@ -20,7 +24,7 @@ INSTANCE = r"a\x2db"
 def service() -> MakeSpec:
     """A sandbox's service in its normal form: one unit and one interface unless said otherwise."""
 
-    def make(**options: Any) -> dict[str, Any]:
+    def make(**options: Any) -> ServiceSpec:
         declared = {"name": "web", "level": "s0:c1,c2", "units": ["httpd"], "network": [{"type": "dhcp"}]}
         return service_spec({**declared, **options})
 
@@ -28,10 +32,10 @@ def service() -> MakeSpec:
 
 
 @pytest.fixture(scope="session")
-def content() -> MakeSpec:
+def content() -> MakeContent:
     """A sandbox's content in its normal form."""
 
-    def make(**options: Any) -> dict[str, Any]:
+    def make(**options: Any) -> ContentSpec:
         return content_spec({"name": "web", "level": "s0:c1,c2", "private": ["/etc/httpd"], **options})
 
     return make
@@ -46,7 +50,6 @@ def host() -> Host:
             wants={"sysinit.target": ["systemd-journald.service", "systemd-udevd.service"], "getty.target": ["getty@tty1.service"]},
             unit_paths={name: f"/usr/lib/systemd/system/{name.replace(INSTANCE, '')}" for name in there},
         ),
-        helper_text=unit.HELPER,
         networks={
             "default": LibvirtNetwork("192.168.122.1", ("192.168.122.1/24",), (("192.168.122.2", "192.168.122.254"),)),
             "other": LibvirtNetwork("10.0.0.1", ("10.0.0.1/24",), (("10.0.0.2", "10.0.0.9"),)),
@@ -57,11 +60,11 @@ def host() -> Host:
 
 
 @pytest.fixture(scope="session")
-def declared(host: Host) -> Callable[..., Observed]:
+def declared(host: Host) -> Declared:
     """A sandbox exactly as its spec says, running or stopped; changes to that are named."""
 
-    def make(spec: dict[str, Any], /, running: bool = True, **changes: Any) -> Observed:
-        xml = domain.domain_xml(spec, host.followed)
+    def make(spec: ServiceSpec, /, running: bool = True, **changes: Any) -> Observed:
+        definition = wanted_definition(spec, host)
         files = unit.inside(spec, host.systemd, host.networks)
         state = {
             "spec_text": dump(spec),
@@ -71,12 +74,12 @@ def declared(host: Host) -> Callable[..., Observed]:
             "filter_text": network_filter.rules(spec, ()),
             "unit": {
                 "ActiveState": "active" if running else "inactive",
-                "UnitFileState": "enabled" if spec["autostart"] else "disabled",
+                "UnitFileState": "enabled" if spec.autostart else "disabled",
                 "NeedDaemonReload": "no",
             },
-            "inactive": xml,
-            "active": xml if running else None,
-            "content_context": layout.object_context(layout.ROOT_TYPE, spec["level"]),
+            "defined": definition,
+            "active": definition if running else None,
+            "content_context": str(Context.object(layout.ROOT_TYPE, spec.level)),
             "inside": {file.path: ("link", file.link) if file.link else ("text", file.text) for file in files},
         }
         return Observed(**{**state, **changes})
