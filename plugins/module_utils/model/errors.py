@@ -15,7 +15,8 @@ class OptionError(SandboxError):
     """
 
     def __init__(self, option: str, value: object, expected: str, advice: str = "") -> None:
-        given = "" if value is None or value == [] or value == () else f"{value!r} is invalid: "
+        value = list(value) if isinstance(value, tuple) else value  # as the user wrote it
+        given = "" if value is None or value == [] else f"{value!r} is invalid: "
         super().__init__(f"{option}: {given}expected {expected}" + (f". {advice}" if advice else ""))
         self.option = option
         self.value = value
