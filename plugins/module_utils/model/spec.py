@@ -516,7 +516,8 @@ def load(text: str, where: str) -> ServiceSpec:
             document = {"defaults": 1, "sandbox": format_1.to_today(document["sandbox"])}
         elif version != FORMAT:
             raise OptionError(where, version, f"a spec of format 1 or {FORMAT}", "A newer release of the collection wrote it.")
-        return dataclasses.replace(build(ServiceSpec, document["sandbox"]), defaults=document["defaults"])
+        defaults = int(document["defaults"])
+        return dataclasses.replace(build(ServiceSpec, document["sandbox"], generation=defaults), defaults=defaults)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OptionError(where, text[:40], f"a spec as sandbox_service writes it ({error})") from error
 
