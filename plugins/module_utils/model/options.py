@@ -106,7 +106,7 @@ def build(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", generat
 
 
 def _normal(known: Option, value: Any, name: str, generation: int) -> Any:
-    if value is None:
+    if value is None and not known.required:
         value = known.default_in(generation)
     if known.of and known.type == "dict":
         return build(known.of, value or {}, f"{name}.", generation)
