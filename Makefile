@@ -10,7 +10,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(STATE)/collections
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format sanity unit threats hosts hosts-more molecule molecule-one env soak bench clean
+.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format generate sanity unit threats hosts hosts-more molecule molecule-one env soak bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -48,6 +48,9 @@ lint: setup ## ruff, mypy, ansible-lint (production)
 format: setup ## put the Python files into the house's form
 	ruff check --fix
 	ruff format
+
+generate: setup ## write the modules' option documentation and the roles' argument specs from the definitions of options
+	PYTHONPATH=$(STATE)/collections python tests/tools/generate.py
 
 sanity: setup ## ansible-test sanity, with no ignore file
 	@tests/tools/sanity.sh $(STATE)

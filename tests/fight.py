@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Registry, Request
 from ansible_collections.virt.sandbox.plugins.module_utils.host.level_store import open_store
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, conflicting
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Registry
 
 AT_ONCE, EACH = 64, 3
 # where in its last transaction a victim dies: before it writes, when some is written, and when all is but nothing is committed

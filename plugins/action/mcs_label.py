@@ -10,25 +10,25 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run, listed
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import (
-    OWNER_OPTIONS,
-    REGISTRY_OPTIONS,
-    LevelStep,
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import (
+    OwnerOptions,
+    RegistryOptions,
     Request,
     host_of,
     requests_of,
 )
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, normalise
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import LevelStep
 from ansible_collections.virt.sandbox.plugins.plugin_utils.shared_labels import SharedLabels
 
 
 class ActionModule(SharedLabels):
-    keywords: ClassVar = listed.arguments(OWNER_OPTIONS, argument_spec(REGISTRY_OPTIONS))
+    keywords: ClassVar = listed.arguments((OwnerOptions,), (RegistryOptions,))
 
     def decide(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Decide in the shared registry, and have the host record the levels that its sandboxes have there."""
-        options, requests = normalise(REGISTRY_OPTIONS, arguments), requests_of(arguments)
+        options, requests = build(RegistryOptions, arguments), requests_of(listed.items(arguments))
         known = label_run.owned(options)
         in_use, _here, held = self.ask()
         ours = [self._shared(request, known, held) for request in requests]
@@ -42,11 +42,11 @@ class ActionModule(SharedLabels):
             return {**recorded, "changed": bool(decided.steps) and not self._task.check_mode, "steps": self._steps(decided.steps, {})}
         return {**recorded, **self._reported(arguments, decided.steps, recorded)}
 
-    def _shared(self, request: Request, known: Collection[str], held: Mapping[str, str]) -> Request:
+    def _shared(self, request: Request, known: Collection[str], held: Mapping[str, Level]) -> Request:
         """The request in the shared registry, which takes over what the host's own has given until then."""
         owner, level = self.owner(request.owner), request.level
         if request.present and level is None and owner not in known and request.owner in held:
-            level = Level.parse(held[request.owner])
+            level = held[request.owner]
         return dataclasses.replace(request, owner=owner, level=level)
 
     def _exact(self, request: Request, levels: Mapping[str, Level | None]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class ActionModule(SharedLabels):
             "diff": [diff for diff in diffs if diff.get("before") != diff.get("after")],
         }
         name = arguments.get("name")
-        return {**result, "level": recorded["labels"][name]} if name in recorded["labels"] else result
+        return {**result, "level": recorded["levels"][name]} if name in recorded["levels"] else result
 
     def _steps(self, steps: list[LevelStep], recorded: Mapping[str, list[str]]) -> dict[str, list[str]]:
         """What was done in the shared registry, then what the host recorded of it, by the names of its sandboxes."""

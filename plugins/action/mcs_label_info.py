@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import INFO_OPTIONS
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, normalise
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import InfoOptions
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec, build
 from ansible_collections.virt.sandbox.plugins.plugin_utils.shared_labels import SharedLabels
 
 
 class ActionModule(SharedLabels):
-    keywords: ClassVar = {"argument_spec": argument_spec(INFO_OPTIONS)}
+    keywords: ClassVar = {"argument_spec": argument_spec(InfoOptions)}
 
     def decide(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What the shared registry says, beside what this host carries."""
-        options = normalise(INFO_OPTIONS, arguments)
-        in_use, here, _held = self.ask([*label_run.resting(options, self.host), *options["search"]])
+        options = build(InfoOptions, arguments)
+        in_use, here, _held = self.ask([*label_run.resting(options, self.host), *options.search])
         return {**label_run.info(options, in_use, here, self.host), "in_use": list(map(label_run.shown, in_use)), "here": sorted(here)}

@@ -17,7 +17,7 @@ description:
     C(virt-sandbox) that the role P(virt.sandbox.host#role) installs there.
   - The host is reached by P(ansible.builtin.ssh#connection), whose options and variables all apply, such as
     C(ansible_user), C(ansible_port), C(ansible_ssh_private_key_file), C(ansible_ssh_common_args) or
-    C(ansible_ssh_pipelining). Without an address of a host the sandbox is one of this machine's, and entered by
+    C(ansible_ssh_pipelining). A sandbox of the controller itself has V(localhost) for its host, and is entered by
     P(ansible.builtin.local#connection).
 notes:
   - Inside, the user is root. A task with C(become) and another C(become_user) needs a become plugin whose program is
@@ -36,10 +36,8 @@ options:
       - name: ansible_sandbox_name
   sandbox_host:
     description:
-      - The address of the host of the sandbox, or its name in ssh's configuration. An empty one and V(localhost) are
-        this machine.
-      - A value of C(ansible_host) whose first part is the sandbox's own name in the inventory does not count, because
-        Ansible supplies such a one itself to a task with C(delegate_to).
+      - The address of the host of the sandbox, or its name in ssh's configuration. It is required.
+      - V(localhost), and nothing else, is the controller itself.
     type: str
     vars:
       - name: ansible_host
@@ -49,11 +47,6 @@ options:
     ini:
       - section: sandbox_connection
         key: host
-  inventory_name:
-    description: The name in the inventory up to its first dot. It is not meant to be set.
-    type: str
-    vars:
-      - name: inventory_hostname_short
   sandbox_sudo:
     description:
       - What is put in front of the command on the host to become root there, if the user is not root already.
@@ -126,6 +119,8 @@ PUT_BLOCK = 16 * 1024 * 1024
 FETCH_BLOCK = 4 * 1024 * 1024
 CANNOT_ENTER = 125
 NOT_FOUND = 127
+# bytes of an answer in which the reason of a failed entry is looked for: it is all that such an answer has
+REASON = 65536
 
 
 class Connection(ConnectionBase):
@@ -146,7 +141,7 @@ class Connection(ConnectionBase):
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
         super().set_options(task_keys=task_keys, var_options=var_options, direct=direct)
-        kind = "ansible.builtin.ssh" if self._address() else "ansible.builtin.local"
+        kind = "ansible.builtin.local" if self._is_local() else "ansible.builtin.ssh"
         if self.ssh_type_conn is None or self.ssh_type_conn.transport != kind.rpartition(".")[2]:
             arguments, keywords = self._arguments
             self.ssh_type_conn = connection_loader.get(kind, *arguments, **keywords)
@@ -154,8 +149,14 @@ class Connection(ConnectionBase):
 
     def _address(self) -> str:
         address = str(self.get_option("sandbox_host") or "")
-        local = address == "localhost" or address.partition(".")[0] == self.get_option("inventory_name")
-        return "" if local else address
+        if not address:
+            raise AnsibleError(
+                "ansible_sandbox_host: expected the address of the sandbox's host. Set it, or ansible_host; localhost is the controller."
+            )
+        return address
+
+    def _is_local(self) -> bool:
+        return self._address() == "localhost"
 
     def _name(self) -> str:
         name = self.get_option("sandbox_name")
@@ -168,7 +169,7 @@ class Connection(ConnectionBase):
         way = self.ssh_type_conn
         way.set_become_plugin(self.become)
         way._play_context = self._play_context
-        if self._address():
+        if not self._is_local():
             way.set_option("host", self._address())
         return way
 
@@ -194,22 +195,24 @@ class Connection(ConnectionBase):
 
     def _user(self) -> str:
         """The user on the host, as far as it is known."""
-        if not self._address():
+        if self._is_local():
             return "root" if os.geteuid() == 0 else "user"
         return str(self.ssh_type_conn.get_option("remote_user") or "")
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Run a command inside."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        display.vvv(f"EXEC in sandbox {self._name()}: {cmd}", host=self._shown())
+        display.vvv(f"EXEC in sandbox {self._name()}: {cmd}", host=self._address())
         code, output, errors = self._way().exec_command(self._wrapped(cmd), in_data=in_data, sudoable=sudoable)
         self._check(code, output, errors)
         return code, output, errors
 
     def _check(self, code: int, output: bytes, errors: bytes) -> None:
         """A failure on the way in is none of the command's: what could not be reached is unreachable."""
+        if code not in (1, CANNOT_ENTER, NOT_FOUND):
+            return
         # with a terminal, errors come with the output
-        lines = [*errors.decode(errors="replace").splitlines(), *output.decode(errors="replace").splitlines()]
+        lines = [line.rstrip() for text in (errors, output) for line in text[:REASON].decode(errors="replace").split("\n")]
         executable = self.get_option("sandbox_executable")
         said = [line for line in lines if line.startswith("virt-sandbox: ")]
         missing = [line for line in lines if f"{executable}: " in line]
@@ -222,13 +225,12 @@ class Connection(ConnectionBase):
             reason = f"{refused[0]} (the command to become root there is ansible_sandbox_sudo)"
         else:
             return
-        place = self._address() or "this machine"
-        raise AnsibleConnectionFailure(f"sandbox {self._name()} on {place} cannot be entered: {reason}")
+        raise AnsibleConnectionFailure(f"sandbox {self._name()} on {self._address()} cannot be entered: {reason}")
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file into the sandbox."""
         super().put_file(in_path, out_path)
-        display.vvv(f"PUT {in_path} TO {out_path} in sandbox {self._name()}", host=self._shown())
+        display.vvv(f"PUT {in_path} TO {out_path} in sandbox {self._name()}", host=self._address())
         if not os.path.exists(in_path):
             raise AnsibleFileNotFound(f"there is no file {in_path} to copy")
         target = shlex.quote(out_path)
@@ -244,7 +246,7 @@ class Connection(ConnectionBase):
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file out of the sandbox."""
         super().fetch_file(in_path, out_path)
-        display.vvv(f"FETCH {in_path} TO {out_path} from sandbox {self._name()}", host=self._shown())
+        display.vvv(f"FETCH {in_path} TO {out_path} from sandbox {self._name()}", host=self._address())
         number = 0
         with open(out_path, "wb") as file:
             while True:
@@ -264,9 +266,6 @@ class Connection(ConnectionBase):
             reason = errors.decode(errors="replace").strip()
             raise AnsibleError(f"sandbox {self._name()}: {what} failed: {reason or code}")
         return bytes(output)
-
-    def _shown(self) -> str:
-        return self._address() or "localhost"
 
     def reset(self) -> None:
         """Let the connection to the host be made anew."""

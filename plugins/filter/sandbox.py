@@ -68,12 +68,14 @@ def _joined(first: Sequence[Any], own: Sequence[Any]) -> list[Any]:
     return [entry for entry in first if not (isinstance(entry, Mapping) and entry["path"] in paths) and entry not in own] + list(own)
 
 
-def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], levels: Mapping[str, str]) -> list[dict[str, Any]]:
     """Each declared sandbox with the level that ``mcs_label`` returned for it."""
     for item in sandboxes:
-        if item.get("name") not in labels:
-            raise AnsibleFilterError(f"sandbox_levels: {item.get('name')!r} is invalid: expected one of {', '.join(labels) or 'no labels'}")
-    return [{**item, "level": labels[item["name"]]} for item in sandboxes]
+        if item.get("name") not in levels:
+            raise AnsibleFilterError(
+                f"sandbox_levels: {item.get('name')!r} is invalid: expected one of {', '.join(levels) or 'none, as there are no levels'}"
+            )
+    return [{**item, "level": levels[item["name"]]} for item in sandboxes]
 
 
 COLLECTION = "virt.sandbox"

@@ -45,9 +45,9 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Registry
 from ansible_collections.virt.sandbox.plugins.module_utils.host.level_file import FileStore
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Registry
 
 
 class LookupModule(LookupBase):

@@ -47,7 +47,7 @@ options:
   name:
     description:
       - Name of the sandbox that owns the level.
-      - Either this or O(sandboxes) is required.
+      - Mutually exclusive with O(sandboxes).
     type: str
   state:
     description:
@@ -61,13 +61,16 @@ options:
   level:
     description:
       - Exactly this level, such as V(s0:c1,c2), in any spelling that the kernel takes.
-      - A level without categories, with all of them, or with a pair of equal ones is refused, and so is a level that is
+      - A level without categories, with all of them, or with a pair of equal ones is rejected, and so is a level that is
         not separate from that of another owner or of something else on the host. The error names who is in the way.
-      - It may have another number of categories than O(categories), and need not be within O(range).
+      - It may have another number of categories than O(category_count), and need not be within O(category_range).
       - Without it, the owner keeps the level it has, or is given a free one.
     type: str
   sandboxes:
-    description: Many owners in one run, decided in one transaction.
+    description:
+      - Many sandboxes in one run, with the options above for each.
+      - An option that a sandbox does not set has the value that the same option has beside O(sandboxes).
+      - Mutually exclusive with O(name).
     type: list
     elements: dict
     suboptions:
@@ -81,29 +84,28 @@ options:
         choices:
           - present
           - absent
-        default: present
       level:
         description: See O(level).
         type: str
-  categories:
+  category_count:
     description:
-      - The number of categories of an allocated level, from 1 to 8. It is the same for all of a registry.
-      - Without it, what the registry has, and 2 for a registry that has allocated none yet.
+      - The number of categories of an allocated level, from 1 to 8. It is the same for all levels of a registry.
+      - Defaults to the number that the registry has, and to 2 for a registry that has allocated no level yet.
     type: int
-  range:
+  category_range:
     description:
       - The categories from which levels are allocated.
-      - It may be another one in a later run. Owners keep the levels they have.
+      - A later run may name another range. Owners keep the levels they have.
     type: str
     default: c0.c1023
   registry:
     description:
       - Where the levels are recorded, as a URL. V(sqlite:////var/lib/virt-sandbox/labels.db) is a file on the host.
-      - The file and its directory are created, the directories above it are not. One that other users than root can change or
-        replace is refused, and so is one that was truncated.
-      - V(yaml:////srv/infra/levels.lock.yml) is a file on the controller, and V(postgresql://levels@db.example.org/levels) a database that
-        the controller reaches, without a password. Hosts have these between them. Owners are C(HOST/NAME) there, with the name that the
-        inventory has for the host, and what is decided is recorded on the host as well, in its default registry.
+      - The file and its directory are created, the directories above it are not. A file that users other than root can change
+        or replace is rejected, and so is one that was truncated.
+      - V(yaml:////srv/infra/levels.lock.yml) is a file on the controller, and V(postgresql://levels@db.example.org/levels)
+        a database that the controller reaches, without a password. Several hosts can share these. Owners are C(HOST/NAME)
+        there, with the host's name in the inventory. What is decided is recorded on the host as well, in its default registry.
     type: str
     default: sqlite:////var/lib/virt-sandbox/labels.db
 seealso:
@@ -123,7 +125,7 @@ EXAMPLES = r"""
 
 - name: Many sandboxes at once
   virt.sandbox.mcs_label:
-    range: c100.c899
+    category_range: c100.c899
     sandboxes:
       - name: web1
       - name: web2
@@ -134,7 +136,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-labels:
+levels:
   description: The level of each owner that was asked to have one.
   returned: success
   type: dict
@@ -160,12 +162,11 @@ steps:
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.label_run import run_label
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import OWNER_OPTIONS, REGISTRY_OPTIONS
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import OwnerOptions, RegistryOptions
 
 
 def main() -> None:
-    run_module(listed.arguments(OWNER_OPTIONS, argument_spec(REGISTRY_OPTIONS)), run_label)
+    run_module(listed.arguments((OwnerOptions,), (RegistryOptions,)), run_label)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ requirements:
   - root on the sandbox host
   - python3-libvirt, where libvirt is installed
 options:
-  range:
+  category_range:
     description: The categories for which RV(free) is counted.
     type: str
     default: c0.c1023
@@ -58,7 +58,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-owners:
+levels:
   description: The level of each owner.
   returned: success
   type: dict
@@ -134,7 +134,7 @@ here:
   type: list
   elements: str
 free:
-  description: The number of levels of the range that nobody owns and that do not rest in quarantine.
+  description: The number of levels of O(category_range) that nobody owns and that do not rest in quarantine.
   returned: success
   type: int
   sample: 523776
@@ -142,12 +142,12 @@ free:
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.label_run import run_label_info
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.module import run_module
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import INFO_OPTIONS
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import InfoOptions
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import argument_spec
 
 
 def main() -> None:
-    run_module({"argument_spec": argument_spec(INFO_OPTIONS), "supports_check_mode": True}, run_label_info)
+    run_module({"argument_spec": argument_spec(InfoOptions), "supports_check_mode": True}, run_label_info)
 
 
 if __name__ == "__main__":

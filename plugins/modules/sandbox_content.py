@@ -22,26 +22,21 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - The sandbox. 1 to 50 lower-case letters, digits and inner dashes.
+      - The name of the sandbox, 1 to 50 lower-case letters, digits and inner dashes.
       - Mutually exclusive with O(sandboxes).
     type: str
-  state:
-    description:
-      - V(absent) removes the tree, if this collection made it and the sandbox is stopped.
-    type: str
-    choices: [present, absent]
-    default: present
   path:
     description:
-      - The directory in which the trees of the sandboxes are.
-      - A relabel of the host, such as C(restorecon -R) by a package, leaves alone what is in the default. For a tree in another
-        place a rule is added that has it left alone too, as with C(semanage fcontext); it goes with the content.
+      - The directory that holds the content of the sandboxes, each in a directory of its name.
+      - A relabel of the host, such as C(restorecon -R) by a package, leaves the default directory alone. For content in another
+        directory, M(virt.sandbox.sandbox_content) adds a file-context rule with the same effect. It removes the rule with
+        the content.
     type: path
     default: /var/lib/libvirt/filesystems
   level:
     description:
       - The MCS level of the sandbox, such as V(s0:c1,c2), in any spelling.
-      - By default the level that O(registry) has for it.
+      - Defaults to the level that O(registry) has for the sandbox.
     type: str
   file_type:
     description: The SELinux type of the content.
@@ -49,64 +44,33 @@ options:
     default: virt_sandbox_file_t
   private:
     description:
-      - Paths of the host below C(/etc), C(/var), C(/home), C(/root) or C(/srv) that the tree gets a copy of, with
-        owner, mode, attributes, access lists, hard links and holes.
-      - A path that is no longer named stays in the tree, for it is the sandbox's data by now.
+      - Paths of the host below C(/etc), C(/var), C(/home), C(/root) or C(/srv) that are copied into the content, with owner,
+        mode, extended attributes, access lists, hard links and holes.
+      - A path that is no longer named stays in the content, because it may hold the sandbox's data.
     type: list
     elements: str
     default: []
-  clone_of:
-    description:
-      - Another sandbox of this host. The tree is made as a copy of that one's instead of from the host's files, every
-        entry at the level of the new sandbox. What O(private) names and the other lacks is copied from the host.
-      - The other sandbox must be stopped, and all of its content at its own level.
-      - Left out is what one sandbox is known by. That is machine-id, host name, interfaces, journal, leases and random
-        seed, which M(virt.sandbox.sandbox_service) and the sandbox make anew. SSH host keys are replaced by new ones
-        of the same kinds. Nothing is replaced within files, and other keys and passwords, as a service's for TLS, are cloned
-        with the rest.
-      - Units, network and limits are not cloned, for M(virt.sandbox.sandbox_service) declares them. Domain UUID and
-        MAC addresses follow from the new name.
-      - Looked at only when the tree is made. One that is there is the sandbox's own.
-    type: str
-  method:
-    description:
-      - V(directory) has the tree in the file system of the host. V(image) has it in an ext4 file system of its own, in
-        the file C(NAME.img) beside where it is mounted by a unit of the host. It bounds the disk space of the sandbox.
-      - Content that is there does not change from one to the other. Make a sandbox with O(clone_of) that has the other
-        method.
-    type: str
-    choices: [directory, image]
-    default: directory
-  size:
-    description:
-      - The size of the image, such as V(512M), from 32M, for O(method=image). Required when the image is made. By
-        default it stays as it is.
-      - A larger size than it has grows it, while the sandbox runs or not. It is never made smaller. The file takes
-        space of the host as it is filled.
-      - A size that is too small for the content is an error before anything is made.
-    type: str
   units:
     description:
-      - Systemd units, from whose packages private paths are found beside those that O(private) names. These are the packages
-        that own the units and what these bring along, with the packages of the same source that they depend on.
-      - Of their files below C(/etc), C(/var) and the other private places the tree gets the topmost directories that are the
-        service's own, and single files of directories in which many packages have files. It also gets the paths that the
-        units themselves name, and what the users as whom they run own in the places for state.
-      - A unit that no package has, but an administrator in the host's C(/etc/systemd/system), is copied with what stands
-        beside it (C(.d), C(.wants), C(.requires)).
-        A unit may also be one of O(files), with its path there.
-      - What not everybody on the host may read, and no package brought as it is, stays outside, for it may be a secret of
-        the host, such as a key, a log or a database. RV(left_out) names it. What is to be copied nevertheless is named in
-        O(private).
+      - Systemd units whose private paths are found from their packages, in addition to O(private). The packages are those
+        that own the units and what the units require, and packages of the same source that these depend on.
+      - Of their files below C(/etc), C(/var) and the other private places, the content gets the topmost directories that
+        belong to the service alone, and single files of directories that many packages share. It also gets the paths that
+        the units name, and what the users of the units own among the places for state.
+      - A unit of the host's administrator in C(/etc/systemd/system) is copied with its C(.d), C(.wants) and C(.requires)
+        directories. A unit may also be one of O(files).
+      - 'A file that not everybody on the host may read, and that no package brought as it is, is left out, because it may
+        be a secret of the host: a key, a log or a database. RV(left_out) lists such files. Name them in O(private) to copy
+        them.'
       - A template, such as V(foo@), stands for the instance with the name of the sandbox.
     type: list
     elements: str
     default: []
   files:
     description:
-      - Files inside that are written as declared, owned by root. Later changes inside are undone by the next run.
+      - Files inside that are written as declared. Changes made inside are undone by the next run.
       - A file that is no longer declared is removed.
-      - Their content is no place for secrets, because it is shown in diffs.
+      - Do not put secrets into their content, because diffs show it.
     type: list
     elements: dict
     default: []
@@ -120,12 +84,64 @@ options:
         type: str
         default: ''
       mode:
-        description: The permissions, in octal digits and in quotes.
+        description: The permissions, as M(ansible.builtin.copy#module) takes them.
         type: raw
         default: '0644'
+      owner:
+        description: The owner, by the name or number that the sandbox has in its C(/etc/passwd).
+        type: str
+        default: root
+      group:
+        description: The group, by the name or number that the sandbox has in its C(/etc/group).
+        type: str
+        default: root
+  clone_of:
+    description:
+      - Another sandbox of this host. The content is made as a copy of that sandbox's content instead of from the host's files,
+        with every entry at the level of the new sandbox. Paths of O(private) that the other sandbox lacks are copied from
+        the host.
+      - The other sandbox must be stopped, and all of its content must be at its own level. It may stand before this one in
+        O(sandboxes).
+      - 'What identifies a sandbox is not cloned: machine-id, host name, interfaces, journal, leases and random seed. SSH
+        host keys are replaced by new ones of the same kinds. Other keys and passwords are cloned with the rest.'
+      - Units, network and limits are not cloned. Declare them with M(virt.sandbox.sandbox_service).
+      - Only used when the content is created; ignored afterwards.
+    type: str
+  method:
+    description:
+      - V(directory) keeps the content in the file system of the host. V(image) keeps it in an ext4 file system of its own,
+        in the file C(NAME.img) beside the directory on which a unit of the host mounts it. An image bounds the disk space
+        of the sandbox.
+      - Existing content cannot be converted. Clone it with O(clone_of) into a sandbox with the other method.
+    type: str
+    choices:
+      - directory
+      - image
+    default: directory
+  size:
+    description:
+      - The size of the image, such as V(512M); at least 32M. Required when an image is created, and only valid with O(method=image).
+        Defaults to the image's present size.
+      - A larger size grows the image, also while the sandbox runs. An image never shrinks. The file takes space of the host
+        as it is filled.
+      - A size that is too small for the content is rejected before anything is changed.
+    type: str
+  state:
+    description: V(absent) removes the content, if this collection made it and the sandbox is stopped.
+    type: str
+    choices:
+      - present
+      - absent
+    default: present
+  declaration:
+    description: The id of the run that declares the sandbox, the same in its tasks. M(virt.sandbox.sandbox_content) records
+      it, and M(virt.sandbox.sandbox_service) fails where another run has recorded its own since. The roles of this collection
+      set it.
+    type: str
   sandboxes:
     description:
       - Many sandboxes in one run, with the options above for each.
+      - An option that a sandbox does not set has the value that the same option has beside O(sandboxes).
       - Mutually exclusive with O(name).
     type: list
     elements: dict
@@ -134,71 +150,79 @@ options:
         description: See O(name).
         type: str
         required: true
-      state:
-        description: See O(state).
-        type: str
-        choices: [present, absent]
-        default: present
       path:
         description: See O(path).
         type: path
-        default: /var/lib/libvirt/filesystems
       level:
         description: See O(level).
         type: str
       file_type:
         description: See O(file_type).
         type: str
-        default: virt_sandbox_file_t
       private:
         description: See O(private).
         type: list
         elements: str
-        default: []
       units:
         description: See O(units).
         type: list
         elements: str
-        default: []
       files:
         description: See O(files).
         type: list
         elements: dict
-        default: []
         suboptions: *files
       clone_of:
-        description: See O(clone_of). The other may be one that stands before it in this list.
+        description: See O(clone_of).
         type: str
       method:
         description: See O(method).
         type: str
-        choices: [directory, image]
-        default: directory
+        choices:
+          - directory
+          - image
       size:
         description: See O(size).
         type: str
+      state:
+        description: See O(state).
+        type: str
+        choices:
+          - present
+          - absent
+      declaration:
+        description: See O(declaration).
+        type: str
   update:
     description:
-      - What to do about files of C(/etc) that the host has otherwise than they were when they were copied from it,
-        because a package was updated or because somebody edited them. They are returned in RV(outdated).
-      - V(report) warns and changes nothing. V(take) brings in those that the sandbox has as they were copied, removes
-        those that the host removed, and reports those that were changed on both sides. V(keep) leaves all as it is in
-        the sandbox, and reports a file again only when the host's changes again. Use it after merging by hand.
-      - A service that runs reads a new file when it is reloaded or restarted.
-      - New system accounts of the host are added in any case, without a password. An account that was removed in the
-        sandbox stays removed. CA certificates and alternatives are the host's own, the linker's cache as of the
-        sandbox's last start.
+      - What to do about files of C(/etc) that have changed on the host since they were copied from it, because a package
+        was updated or because somebody edited them. They are returned in RV(outdated).
+      - V(report) warns and changes nothing. V(take) updates the files that the sandbox has not changed, removes those that
+        the host has removed, and reports those that were changed on both sides. V(keep) keeps the sandbox's files, and reports
+        a file again only when it changes on the host again. Use it after merging by hand.
+      - A running service reads a new file when it is reloaded or restarted.
+      - New system accounts of the host are always added, without a password. An account that was removed in the sandbox stays
+        removed. CA certificates and alternatives are the host's own. The linker's cache is that of the sandbox's last start.
     type: str
-    choices: [report, take, keep]
+    choices:
+      - report
+      - take
+      - keep
     default: report
   foreign:
     description:
-      - What to do about entries that carry the categories of another level. The sandbox cannot use them.
-      - V(report) warns and names them, with the sandbox whose level it is. V(keep) does not warn. V(fix) gives them the
-        level of the sandbox. V(fail) fails before anything is changed.
-      - Entries without categories, or of another type, are given their label in any case.
+      - What to do about entries that carry categories which are not the sandbox's. They are returned in RV(foreign), with
+        the owner of their level.
+      - V(report) warns and leaves them. V(fix) relabels them. V(fail) fails before anything is changed. V(keep) leaves them
+        silently.
+      - Entries that carry another type, or no category, are always relabelled. So are all entries when the sandbox's level
+        has changed.
     type: str
-    choices: [report, fix, fail, keep]
+    choices:
+      - report
+      - fix
+      - fail
+      - keep
     default: report
 seealso:
   - module: virt.sandbox.mcs_label
@@ -256,7 +280,7 @@ steps:
   description: The names of the steps that were carried out, or would be, by sandbox.
   type: dict
   returned: always
-  sample: {"container1": ["record the content as ours", "build the content"]}
+  sample: {"container1": ["write the record of the content", "build the content"]}
 foreign:
   description:
     - Entries at another level, by sandbox, with path, context, level and the owner of that level.

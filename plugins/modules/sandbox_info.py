@@ -14,14 +14,15 @@ description:
   - Shows what each sandbox of a host is declared to be, and what it is. Changes nothing.
 options:
   name:
-    description: One sandbox. All of the host's by default.
+    description: The sandbox to show. Defaults to all sandboxes of the host.
     type: str
   denials:
-    description: From how many hours back what SELinux denied is looked for, at most ten years. V(0) leaves it out, which is quicker.
+    description: How many hours back to look for what SELinux denied, at most ten years. V(0) leaves denials out, which is
+      quicker.
     type: float
     default: 24
   registry:
-    description: The label registry that says whose a level is which no sandbox of the host declares.
+    description: The label registry that names the owners of levels which no sandbox of the host declares.
     type: str
     default: sqlite:////var/lib/virt-sandbox/labels.db
 attributes:
@@ -73,7 +74,9 @@ sandboxes:
       description: Whether it starts when the host boots.
       type: bool
     units:
-      description: The state of each declared unit inside, for a sandbox that runs.
+      description:
+        - The state of each declared unit inside, for a sandbox that runs. The states are those of
+          RV(virt.sandbox.sandbox_service#module:sandboxes.units).
       type: dict
       sample: {"apache2.service": "active"}
     exit_code:
@@ -81,7 +84,7 @@ sandboxes:
       type: int
       sample: 0
     addresses:
-      description: Its IPv4 addresses.
+      description: Its IPv4 and IPv6 addresses. Link-local addresses are left out unless they are declared.
       type: list
       elements: str
     processes:

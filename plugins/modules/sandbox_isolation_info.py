@@ -20,35 +20,35 @@ description:
   - Labels are asked about, not files. What carries a label that it should not have is reported by M(virt.sandbox.sandbox_content).
 options:
   name:
-    description: One sandbox, with every other one. All pairs by default.
+    description: One sandbox, which is compared with every other one. Defaults to all pairs.
     type: str
   policy:
     description:
-      - The file of a compiled policy that is asked in place of the kernel, such as a copy of
-        C(/etc/selinux/default/policy/policy.33) of a host that the role P(virt.sandbox.host#role) has prepared.
-      - Its booleans are as the file has them, and a type that was made permissive is not seen.
+      - The file of a compiled policy to ask instead of the kernel, such as a copy of C(/etc/selinux/default/policy/policy.33)
+        of a host that the role P(virt.sandbox.host#role) has prepared.
+      - Booleans have the values that the file gives them. Types that were made permissive are not known.
     type: path
   sandboxes:
     description:
-      - The sandboxes that are asked about, which need not be there. Those that the host has by default.
+      - The sandboxes to ask about. They need not exist. Defaults to the sandboxes of the host.
       - The filter P(virt.sandbox.sandbox_options#filter) with V(isolation) makes them from those that an inventory declares.
     type: list
     elements: dict
     suboptions:
       name:
-        description: The sandbox's name, or C(HOST/NAME) as a registry for several hosts has it.
+        description: The name of the sandbox, or HOST/NAME.
         type: str
         required: true
       level:
-        description: Its level.
+        description: The MCS level of the sandbox.
         type: str
         required: true
       process_type:
-        description: The type of its processes.
+        description: The SELinux type of the processes.
         type: str
         default: virt_sandbox_t
       file_type:
-        description: The type of its content.
+        description: The SELinux type of the content.
         type: str
         default: virt_sandbox_file_t
 attributes:

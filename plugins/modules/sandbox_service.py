@@ -22,341 +22,361 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - The sandbox. 1 to 50 lower-case letters, digits and inner dashes.
+      - The name of the sandbox, 1 to 50 lower-case letters, digits and inner dashes.
       - Mutually exclusive with O(sandboxes).
     type: str
-  state:
-    description:
-      - V(present) defines the sandbox and leaves it running or stopped as it is. A running one that differs from what
-        is declared is not restarted.
-      - V(started) starts it, and restarts it if only a restart brings in a change. Units that have ended or failed in one
-        that runs are started in it.
-      - V(stopped) stops it, and the services inside are told to stop. V(restarted) always restarts it.
-      - V(reloaded) reloads the units inside, and starts a sandbox that is stopped.
-      - V(absent) stops and removes it. Its content stays until M(virt.sandbox.sandbox_content) removes it, and its
-        level until M(virt.sandbox.mcs_label) releases it.
-    type: str
-    choices: [present, started, stopped, restarted, reloaded, absent]
-    default: started
   path:
-    description: The directory in which the trees of the sandboxes are.
+    description:
+      - The directory that holds the content of the sandboxes, each in a directory of its name.
+      - A relabel of the host, such as C(restorecon -R) by a package, leaves the default directory alone. For content in another
+        directory, M(virt.sandbox.sandbox_content) adds a file-context rule with the same effect. It removes the rule with
+        the content.
     type: path
     default: /var/lib/libvirt/filesystems
   level:
     description:
       - The MCS level of the sandbox, such as V(s0:c1,c2), in any spelling.
-      - By default the level that O(registry) has for it.
+      - Defaults to the level that O(registry) has for the sandbox.
     type: str
   file_type:
     description: The SELinux type of the content.
     type: str
     default: virt_sandbox_file_t
-  process_type:
-    description: The SELinux type of the processes.
-    type: str
-    default: virt_sandbox_t
   units:
     description:
-      - The systemd units to run, from the host's C(/usr/lib/systemd/system), or else from the sandbox's own
-        C(/etc/systemd/system), where M(virt.sandbox.sandbox_content) has put the host administrator's or one of its
-        O(virt.sandbox.sandbox_content#module:files). At least one, unless there is a O(command).
-      - A template, such as V(foo@), runs as the instance with the name of the sandbox. Instances, such as V(foo@bar), stay
-        as they are named. C(.service) may be left out.
-      - What the units require or want runs too, where there is such a unit. A unit with C(DynamicUser=) runs as a user
-        of that name that the sandbox has for good.
-      - A unit that is nowhere, or whose program neither C(/usr) nor the content has, is refused too. Check mode warns, for a task
-        before this one may have announced to bring it.
-      - A unit that is masked on the host, or that needs what no sandbox has, such as a device, a kernel module, a mount or a
-        capability, is refused with the reason. A drop-in in the sandbox's own C(/etc/systemd/system) may take that need away.
+      - The systemd units to run. They are in the host's C(/usr/lib/systemd/system) or in the sandbox's own C(/etc/systemd/system),
+        where M(virt.sandbox.sandbox_content) puts units of the host's administrator and its O(virt.sandbox.sandbox_content#module:files).
+        At least one is required, unless O(command) is set.
+      - A template, such as V(foo@), runs as the instance with the name of the sandbox. Instances, such as V(foo@bar), keep
+        their names. C(.service) may be left out.
+      - Units that these require or want run too, where they exist. A unit with C(DynamicUser=) runs as a permanent user of
+        that name.
+      - A unit that does not exist, or whose program is neither in C(/usr) nor in the content, is rejected. Check mode warns
+        instead, because an earlier task may bring it.
+      - A unit that is masked on the host, or that needs what no sandbox has, such as a device, a kernel module, a mount or
+        a capability, is rejected with the reason. A drop-in in the sandbox's own C(/etc/systemd/system) can remove that need.
     type: list
     elements: str
     default: []
   command:
     description:
-      - A command to run instead of O(units), as a list of words that no shell looks at. The first is an absolute path.
-      - No systemd runs inside. A small first process runs the command, passes C(SIGTERM) and C(SIGHUP) on to it, and ends as
-        it ends. What it writes is in the journal of the unit C(NAME_sandbox.service).
-      - The unit follows the command. It is active while the command runs, inactive after it ended with code 0, and failed
-        after another code, which C(systemctl status) and M(virt.sandbox.sandbox_info) show. A command that ended is started
-        again by O(state=started).
-      - To stop it, the command gets C(SIGTERM), and is killed if it has not ended after half a minute. To reload it, it gets
-        C(SIGHUP).
+      - A command to run instead of O(units), as a list of words. No shell interprets them. The first word is an absolute
+        path.
+      - No systemd runs inside. A small first process runs the command, passes C(SIGTERM) and C(SIGHUP) on to it, and ends
+        when it ends. Its output is in the journal of the unit C(NAME_sandbox.service).
+      - The unit is active while the command runs, inactive after it ended with code 0, and failed after any other code, which
+        C(systemctl status) and M(virt.sandbox.sandbox_info) show. O(state=started) starts a command that has ended again.
+      - To stop the sandbox, the command gets C(SIGTERM), and is killed if it has not ended after half a minute. To reload
+        it, it gets C(SIGHUP).
     type: list
     elements: str
     default: []
   user:
-    description:
-      - The user as whom O(command) runs, by name or number, with that user's groups. A name must be in the sandbox's own
-        C(/etc/passwd).
-      - The default is V(root).
+    description: The user that runs O(command), by name or number. A name must be in the sandbox's own C(/etc/passwd). Defaults
+      to V(root).
     type: str
   group:
-    description: The group as which O(command) runs, by name or number. By default that of O(user).
+    description: The group that runs O(command), by name or number. Defaults to the group of O(user).
     type: str
   home:
-    description:
-      - The directory in which O(command) is started, and its C(HOME). By default that of O(user), or C(/) if there is none.
+    description: The directory in which O(command) starts, and its C(HOME). Defaults to the home of O(user), or C(/) if there
+      is none.
     type: path
-  environment:
+  env:
     description:
-      - Variables that the services inside get, as C(DefaultEnvironment=) of the systemd inside, or that O(command) gets.
-      - Values are texts of one line. What is true or false for YAML needs quotes.
-      - Commands that are run inside by M(virt.sandbox.sandbox_exec) or C(virt-sandbox connect) have an environment of their own.
-      - Not for secrets. They would be in the spec file, in the libvirt domain or in C(/etc) inside, and in differences shown.
+      - Environment variables of the services inside (C(DefaultEnvironment=) of the systemd inside), or of O(command).
+      - Values are single lines of text. Quote V(true) and V(false).
+      - M(virt.sandbox.sandbox_exec) and C(virt-sandbox connect) do not use them.
+      - Do not put secrets here. They would be in the spec file, in the definition of the sandbox or in C(/etc) inside, and
+        in diffs.
     type: dict
     default: {}
-  capabilities:
-    description:
-      - Which of the kernel's capabilities the processes inside may have. Names are those of capabilities(7) in lower case, with
-        or without C(cap_).
-      - By default libvirt takes C(sys_module), C(sys_time), C(mknod), C(audit_control) and C(mac_admin) from a sandbox, and the
-        SELinux type V(virt_sandbox_t) denies more, above all C(sys_admin).
-      - What is kept is what both leave. No option gives what the SELinux policy denies.
-    type: dict
-    default: {}
-    suboptions: &capabilities
-      keep:
-        description:
-          - The only capabilities that the sandbox keeps.
-          - Refused are such as the loaded policy denies O(process_type), for they would not be there, and a list that lacks
-            what the systemd inside, its network or the change to O(user) needs.
-          - All that libvirt keeps by default.
-        type: list
-        elements: str
-      drop:
-        description:
-          - Capabilities that the sandbox loses. Mutually exclusive with O(capabilities.keep).
-          - Refused are such as the systemd inside, its network or the change to O(user) needs.
-        type: list
-        elements: str
-        default: []
-  idmap:
-    description:
-      - A user namespace, in which root inside is another user on the host. There is none, and every value is refused.
-      - libvirt can make one for a container, but the policy denies it (C(virtd_lxc_t) may not C(create) a C(user_namespace)).
-        All capabilities inside would be of another SELinux class, C(cap_userns), which sandboxes are not given either, because
-        user namespaces open the commonest ways to kernel bugs. And the owners of the whole content would have to be shifted.
-    type: dict
-  mounts:
-    description:
-      - What the sandbox sees beside C(/usr) and its own content. Their order is of no account.
-      - Places inside that are missing are made, as root's empty directories or files. They stay when a mount is removed.
-      - Mounts need a restart. At every start the places are checked, and one that became a link fails the start.
-    type: list
-    elements: dict
-    default: []
-    suboptions: &mounts
-      type:
-        description:
-          - V(bind) shows a directory or a file of the host.
-          - V(image) mounts the ext4 file system in a file of the host. Everything in it has the label of the sandbox, whatever
-            labels it has itself, and none of its set-user-ID bits and devices count.
-          - V(ram) is memory, empty at each start. It counts as the sandbox's.
-        type: str
-        choices: [bind, image, ram]
-        default: bind
-      source:
-        description:
-          - The directory, file or image of the host, for O(mounts[].type=bind) and O(mounts[].type=image). No part of the path may
-            be a symbolic link, and it may not be above or below C(/proc), C(/sys), C(/dev), the content of sandboxes, or what
-            this collection keeps of them.
-          - The label of a directory or file to be bound must let the sandbox use it, which the kernel is asked. A source for
-            one sandbox has that sandbox's own type and level, which O(mounts[].relabel) gives. One that several are to read has
-            a type of C(/usr), such as C(usr_t).
-          - An image can be in one sandbox only, unless all have it read-only. Its file needs a label that C(mount) may use, such as
-            C(mount_loopback_t) (C(chcon -t mount_loopback_t), and for good C(semanage fcontext)).
-        type: str
-      target:
-        description:
-          - The path inside, C(/mnt), C(/media), C(/opt), C(/home), C(/root), C(/srv) or below one of them, C(/etc) or C(/var).
-          - Refused are paths that cover, or are below, what this collection puts into C(/etc) and C(/var) itself, and mounts in
-            each other.
-        type: str
-        required: true
-      read_only:
-        description: Whether nothing can be written, for O(mounts[].type=bind) and O(mounts[].type=image).
-        type: bool
-        default: false
-      relabel:
-        description:
-          - Whether all that is in the directory O(mounts[].source) gets the label of the sandbox, and is kept so by later runs.
-            It is given for good, and taken from whoever could use the directory by another label.
-          - Without it no label outside of the sandbox's own content is ever changed.
-        type: bool
-        default: false
-      size:
-        description: The most that memory of O(mounts[].type=ram) holds, such as V(64M). Required for it.
-        type: str
-      mode:
-        description: The mode of the directory of O(mounts[].type=ram), in octal digits and in quotes. It is root's. The default is
-          V(0755).
-        type: raw
+  process_type:
+    description: The SELinux type of the processes.
+    type: str
+    default: virt_sandbox_t
   network:
     description:
-      - The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback.
-      - The name of the sandbox stands for its address on the host (in C(/etc/hosts)) and in the libvirt network.
+      - The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback interface.
+      - The name of the sandbox resolves to its address on the host (C(/etc/hosts)) and in its libvirt network.
     type: list
     elements: dict
     default: []
     suboptions: &network
       type:
         description:
-          - Whether the address comes by DHCP, or from O(network[].addresses).
-          - In a libvirt network an address is reserved for the sandbox before it starts, the same for as long as it is there.
+          - Whether the interface gets its address by DHCP or has the O(network[].addresses) that are declared.
+          - In a libvirt network, the collection reserves an address before the sandbox starts. The sandbox keeps it until
+            it is removed.
         type: str
-        choices: [dhcp, static]
+        choices:
+          - dhcp
+          - static
         default: dhcp
       source:
         description:
-          - The libvirt network. The default is V(default).
+          - The libvirt network. Defaults to V(default).
           - Mutually exclusive with O(network[].bridge).
         type: str
       bridge:
-        description: A bridge of the host that is there already, instead of a libvirt network.
+        description: An existing bridge of the host, to be used instead of a libvirt network.
         type: str
       mac:
-        description: The MAC address. By default one that follows from the name.
+        description: The MAC address. By default it is derived from the sandbox's name.
         type: str
       lease:
         description:
-          - The IPv4 address that libvirt's DHCP server gives, for O(network[].type=dhcp) in a libvirt network.
-          - By default a free one of the network's range that follows from the MAC address.
+          - The IPv4 address that libvirt's DHCP server gives the interface. Only valid with O(network[].type=dhcp) in a libvirt
+            network.
+          - By default it is a free address of the network's DHCP range, derived from the MAC address.
         type: str
       addresses:
-        description: Addresses with their prefix, such as V(192.168.122.10/24), for O(network[].type=static).
+        description: Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and
+          only valid with it.
         type: list
         elements: str
         default: []
       gateway:
-        description: The default route, for O(network[].type=static).
+        description: The router of the default route. Only valid with O(network[].type=static).
         type: str
       routes:
-        description: Further routes.
+        description: Routes beside the default one.
         type: list
         elements: dict
         default: []
         suboptions:
           to:
-            description: The network to which it leads, such as V(10.0.0.0/8).
+            description: The network that the route leads to, such as V(10.0.0.0/8).
             type: str
             required: true
           via:
-            description: The address of the router, which the interface reaches.
+            description: The address of the router. The interface must reach it.
             type: str
             required: true
       nameservers:
-        description:
-          - The servers to ask for names. By default the host's own in the libvirt network, which also knows the other sandboxes
-            in it.
+        description: The name servers. Defaults to the libvirt network's own, which also knows the names of the other sandboxes
+          in it.
         type: list
         elements: str
         default: []
       filter:
         description:
-          - Whether the host drops what the sandbox sends under another MAC or IP address than its own, and what only servers of
-            addresses and routes send (DHCP, router advertisements). The host needs nftables for it.
-          - It can be changed while the sandbox runs.
-          - Where DHCP on a O(network[].bridge) gives the address, only the MAC address is known.
+          - Whether the host drops frames that the sandbox sends with a MAC or IP address that is not its own, and messages
+            that only DHCP servers and routers send. The host needs nftables for it.
+          - A change takes effect while the sandbox runs.
+          - Only the MAC address is known, and checked, where a DHCP server on a O(network[].bridge) gives the address.
         type: bool
         default: true
       ports:
         description:
-          - TCP ports of the host whose connections are handed on to the sandbox while it runs. A change does not restart it.
-          - The service inside sees the host's address as that of its client. Where it must know the client, use a bridge.
+          - TCP ports of the host that are forwarded to the sandbox while it runs. A change does not restart the sandbox.
+          - The service inside sees the host's address as the client's. Use a bridge where the service must see the client's
+            own address.
         type: list
         elements: dict
         default: []
         suboptions:
-          host:
-            description: The port of the host, which nothing else has.
+          host_port:
+            description: The port of the host. Nothing else may listen on it.
             type: int
             required: true
-          port:
-            description: The port inside. By default that of the host.
+          sandbox_port:
+            description: The port inside the sandbox. Defaults to O(network[].ports[].host_port).
             type: int
           address:
-            description: The address of the host at which it is published. By default all.
+            description: The address of the host on which the port is published. Defaults to all addresses.
             type: str
   memory:
-    description: The most memory that the sandbox may use, such as V(512M). No limit by default.
+    description: Maximum memory of the sandbox, such as V(512M). Defaults to no limit.
     type: str
   cpus:
-    description: The most processor time, in processors, such as V(0.5). No limit by default.
+    description: Maximum processor time, in processors, such as V(0.5). Defaults to no limit.
     type: float
-  cpu_shares:
+  cpu_weight:
     description:
-      - The sandbox's share of the processors while there are not enough for all, from V(1) to V(10000). It is the weight
-        that cgroups of version 2 and the C(CPUWeight=) of systemd mean. Every other sandbox and service has V(100)
-        unless it is said.
-      - The default is V(100), which is the kernel's.
+      - The sandbox's share of the processors while these are busy, from V(1) to V(10000), as C(CPUWeight=) of systemd.
+      - Defaults to the kernel's default, V(100), which every other sandbox and service of the host has too.
+    type: int
+  tasks_max:
+    description: Maximum number of processes and threads. Defaults to the C(DefaultTasksMax) of the host's systemd.
     type: int
   io:
     description:
-      - Limits of what is read from and written to disks. By default there are none.
-      - The kernel counts what reaches a disk. What is read from the page cache is free, and what is written is charged when
-        the kernel writes it out.
+      - Limits of what is read from and written to disks. Defaults to no limits.
+      - The kernel counts what reaches a disk. A read from the page cache is free, and a write is counted when the kernel
+        writes it out.
     type: dict
     default: {}
     suboptions: &io
       weight:
         description:
-          - The sandbox's share of a busy disk, from V(1) to V(10000). The default is V(100).
-          - Refused on a host whose kernel has neither C(io.cost) nor a disk with the scheduler C(bfq), for it would do nothing.
+          - The sandbox's share of a busy disk, from V(1) to V(10000). The kernel's default is V(100).
+          - Rejected on a host whose kernel has neither C(io.cost) nor a disk with the scheduler C(bfq), because it would
+            have no effect.
         type: int
       devices:
-        description: What may be read from and written to a disk each second.
+        description: Limits for single disks.
         type: list
         elements: dict
         default: []
         suboptions:
           device:
             description:
-              - A block device of the host such as V(/dev/vda), or a file or directory of the host that is on one. It is the
-                whole disk that is limited, below partitions and mapped devices.
-              - Refused where there is no one disk below it, as for C(tmpfs).
+              - A block device of the host such as V(/dev/vda), or a file or directory on one. The limit applies to the whole
+                disk below partitions and mapped devices.
+              - A path without exactly one disk below it, such as one on C(tmpfs), is rejected.
             type: str
             required: true
           read_bandwidth:
-            description: Bytes read in a second, such as V(10M) (units K, M, G, T of 1024).
+            description: Maximum bytes read per second, such as V(10M) (units K, M, G, T of 1024).
             type: str
           write_bandwidth:
-            description: Bytes written in a second, such as V(10M).
+            description: Maximum bytes written per second, such as V(10M).
             type: str
           read_operations:
-            description: Operations of reading in a second.
+            description: Maximum read operations per second.
             type: int
           write_operations:
-            description: Operations of writing in a second.
+            description: Maximum write operations per second.
             type: int
-  tasks_max:
-    description: The most processes and threads. The default of the host's systemd by default.
-    type: int
+  capabilities:
+    description:
+      - Which of the kernel's capabilities the processes inside may have. Names are those of capabilities(7) in lower case,
+        with or without C(cap_).
+      - By default libvirt takes C(sys_module), C(sys_time), C(mknod), C(audit_control) and C(mac_admin) from a sandbox, and
+        the SELinux type V(virt_sandbox_t) denies more, above all C(sys_admin).
+      - The effective set is the intersection of both. No option grants what the SELinux policy denies.
+    type: dict
+    default: {}
+    suboptions: &capabilities
+      keep:
+        description:
+          - The only capabilities that the sandbox keeps. Defaults to those that libvirt keeps.
+          - Capabilities that the loaded policy denies to O(process_type) are rejected, and so is a list that lacks what the
+            systemd inside, its network or the change to O(user) needs.
+        type: list
+        elements: str
+      drop:
+        description:
+          - Capabilities that the sandbox loses. Mutually exclusive with O(capabilities.keep).
+          - Capabilities that the systemd inside, its network or the change to O(user) needs are rejected.
+        type: list
+        elements: str
+        default: []
+  mounts:
+    description:
+      - What is mounted inside the sandbox in addition to C(/usr) and its own content. The order has no effect.
+      - Missing mount points are created as empty directories or files of root. They stay when the mount is removed.
+      - A change needs a restart. The mount points are checked at every start. One that became a link makes the start fail.
+    type: list
+    elements: dict
+    default: []
+    suboptions: &mounts
+      type:
+        description:
+          - V(bind) shows a directory or file of the host.
+          - V(image) mounts the ext4 file system in a file of the host. Everything in it has the sandbox's label, whatever
+            labels it has itself. Its set-user-ID bits and device files have no effect.
+          - V(ram) is memory that is empty at each start. It counts as the sandbox's memory.
+        type: str
+        choices:
+          - bind
+          - image
+          - ram
+        default: bind
+      source:
+        description:
+          - The directory, file or image of the host. Required with O(mounts[].type=bind) and O(mounts[].type=image).
+          - No component of the path may be a symbolic link. The path must not be above or below C(/proc), C(/sys), C(/dev),
+            the content of sandboxes, or the collection's own files.
+          - The label of a directory or file must let the sandbox use it; the kernel is asked. A source for one sandbox needs
+            that sandbox's own type and level, which O(mounts[].relabel) gives it. A source that several sandboxes read needs
+            a type that all of them may read, such as C(usr_t).
+          - Only one sandbox can have an image, unless all have it read-only. Its file needs a label that C(mount) may read,
+            such as C(mount_loopback_t).
+        type: str
+      target:
+        description:
+          - 'The path inside: C(/mnt), C(/media), C(/opt), C(/home), C(/root), C(/srv), or a path below one of these, C(/etc)
+            or C(/var).'
+          - It must not cover, or be below, a path that the collection itself manages, or the target of another mount.
+        type: str
+        required: true
+      read_only:
+        description: Whether the sandbox can only read it. Valid with O(mounts[].type=bind) and O(mounts[].type=image).
+        type: bool
+        default: false
+      relabel:
+        description:
+          - Whether everything in the directory O(mounts[].source) gets the sandbox's label, and is kept so by later runs.
+            The change is permanent, and whoever could use the directory by its former label no longer can.
+          - Without it, no label outside the sandbox's own content is changed.
+        type: bool
+        default: false
+      size:
+        description: The maximum size of a mount of O(mounts[].type=ram), such as V(64M). Required for it.
+        type: str
+      mode:
+        description: The mode of the directory of O(mounts[].type=ram), in octal digits and in quotes. Defaults to V(0755).
+          The owner is root.
+        type: raw
   autostart:
     description: Whether the sandbox starts when the host boots.
     type: bool
     default: true
+  state:
+    description:
+      - V(present) defines the sandbox and leaves it running or stopped as it is. A running sandbox that differs from what
+        is declared is not restarted.
+      - V(started) starts it, and restarts it where a change needs a restart. Units that have ended or failed in a running
+        sandbox are started.
+      - V(stopped) stops it, and tells the services inside to stop. V(restarted) always restarts it.
+      - V(reloaded) reloads the units inside, and starts a sandbox that is stopped.
+      - V(absent) stops and removes it. Its content stays until M(virt.sandbox.sandbox_content) removes it, and its level
+        until M(virt.sandbox.mcs_label) releases it.
+    type: str
+    choices:
+      - present
+      - started
+      - stopped
+      - restarted
+      - reloaded
+      - absent
+    default: started
   stale:
     description:
-      - What to do about a sandbox in which a process still runs a program or library of which the host's C(/usr) has
-        another by now, because a package was updated. With V(restart), O(state=started) and O(state=reloaded) restart
-        it. Sandboxes that run what the host has are left alone.
+      - What to do about a sandbox in which a process still uses a file under C(/usr) that has since been replaced, because
+        a package was updated. With V(restart), O(state=started) and O(state=reloaded) restart such a sandbox, and no other.
       - M(virt.sandbox.sandbox_info) shows what is stale.
     type: str
-    choices: [ignore, restart]
+    choices:
+      - ignore
+      - restart
     default: ignore
   wait:
-    description: What must be true, beside active units and an address by DHCP, before a sandbox counts as started.
+    description: What must be true, beside active units and addresses, before a sandbox counts as started.
     type: dict
     default: {}
     suboptions: &wait
       ports:
-        description: TCP ports on which something inside must listen.
+        description: TCP ports on which a process inside must listen.
         type: list
         elements: int
         default: []
+  upgrade_defaults:
+    description: Whether options that the play does not set get today's defaults. An existing sandbox otherwise keeps the
+      defaults that it was made with. M(virt.sandbox.sandbox_info) lists the options that have an older default.
+    type: bool
+    default: false
+  declaration:
+    description: The id of the run that declares the sandbox, the same in its tasks. M(virt.sandbox.sandbox_content) records
+      it, and M(virt.sandbox.sandbox_service) fails where another run has recorded its own since. The roles of this collection
+      set it.
+    type: str
   sandboxes:
     description:
       - Many sandboxes in one run, with the options above for each.
+      - An option that a sandbox does not set has the value that the same option has beside O(sandboxes).
       - Mutually exclusive with O(name).
     type: list
     elements: dict
@@ -365,36 +385,23 @@ options:
         description: See O(name).
         type: str
         required: true
-      state:
-        description: See O(state).
-        type: str
-        choices: [present, started, stopped, restarted, reloaded, absent]
-        default: started
       path:
         description: See O(path).
         type: path
-        default: /var/lib/libvirt/filesystems
       level:
         description: See O(level).
         type: str
       file_type:
         description: See O(file_type).
         type: str
-        default: virt_sandbox_file_t
-      process_type:
-        description: See O(process_type).
-        type: str
-        default: virt_sandbox_t
       units:
         description: See O(units).
         type: list
         elements: str
-        default: []
       command:
         description: See O(command).
         type: list
         elements: str
-        default: []
       user:
         description: See O(user).
         type: str
@@ -404,29 +411,16 @@ options:
       home:
         description: See O(home).
         type: path
-      environment:
-        description: See O(environment).
+      env:
+        description: See O(env).
         type: dict
-        default: {}
-      capabilities:
-        description: See O(capabilities).
-        type: dict
-        default: {}
-        suboptions: *capabilities
-      idmap:
-        description: See O(idmap).
-        type: dict
-      mounts:
-        description: See O(mounts).
-        type: list
-        elements: dict
-        default: []
-        suboptions: *mounts
+      process_type:
+        description: See O(process_type).
+        type: str
       network:
         description: See O(network).
         type: list
         elements: dict
-        default: []
         suboptions: *network
       memory:
         description: See O(memory).
@@ -434,33 +428,57 @@ options:
       cpus:
         description: See O(cpus).
         type: float
-      cpu_shares:
-        description: See O(cpu_shares).
+      cpu_weight:
+        description: See O(cpu_weight).
+        type: int
+      tasks_max:
+        description: See O(tasks_max).
         type: int
       io:
         description: See O(io).
         type: dict
-        default: {}
         suboptions: *io
-      tasks_max:
-        description: See O(tasks_max).
-        type: int
+      capabilities:
+        description: See O(capabilities).
+        type: dict
+        suboptions: *capabilities
+      mounts:
+        description: See O(mounts).
+        type: list
+        elements: dict
+        suboptions: *mounts
       autostart:
         description: See O(autostart).
         type: bool
-        default: true
+      state:
+        description: See O(state).
+        type: str
+        choices:
+          - present
+          - started
+          - stopped
+          - restarted
+          - reloaded
+          - absent
       stale:
         description: See O(stale).
         type: str
-        choices: [ignore, restart]
-        default: ignore
+        choices:
+          - ignore
+          - restart
       wait:
         description: See O(wait).
         type: dict
-        default: {}
         suboptions: *wait
+      upgrade_defaults:
+        description: See O(upgrade_defaults).
+        type: bool
+      declaration:
+        description: See O(declaration).
+        type: str
   timeout:
-    description: How many seconds to wait until the units inside are active and a DHCP interface has its address.
+    description: How many seconds each sandbox may take, from the beginning of its own start, until its units are active and
+      its interfaces have their addresses.
     type: int
     default: 300
 seealso:
@@ -539,7 +557,7 @@ steps:
   description: The names of the steps that were carried out, or would be, by sandbox.
   type: dict
   returned: always
-  sample: {"container1": ["write the unit", "reload systemd", "define the domain", "start"]}
+  sample: {"container1": ["write the unit", "reload systemd", "define the sandbox", "start"]}
 sandboxes:
   description: Each sandbox that runs, by name.
   type: dict
@@ -550,10 +568,17 @@ sandboxes:
       type: str
       sample: s0:c1,c2
     addresses:
-      description: Its IPv4 addresses.
+      description: Its IPv4 and IPv6 addresses. Link-local addresses are left out unless they are declared.
       type: list
       elements: str
       sample: [192.168.122.51]
+    units:
+      description:
+        - The state of each declared unit inside, as C(systemctl is-active) shows it, with two exceptions.
+        - V(done) is a unit with C(Type=oneshot) that has run with success. V(skipped) is a unit that systemd did not start because
+          a condition of it, such as C(ConditionPathExists=), is not met. Neither is started again.
+      type: dict
+      sample: {"apache2.service": "active"}
     macs:
       description: The MAC addresses of its interfaces.
       type: list

@@ -18,7 +18,6 @@ class SharedLabels(ActionBase):
     """An action that asks the module of its name on the host, unless the registry is one that only the controller reaches."""
 
     _supports_check_mode = True
-    _supports_diff = True
     _supports_async = True
     # the arguments of AnsibleModule by which the module of this name checks its options
     keywords: ClassVar[Mapping[str, Any]]
@@ -31,7 +30,7 @@ class SharedLabels(ActionBase):
                 in_background = bool(self._task.async_val) and not self._connection.has_native_async
                 return self._execute_module(task_vars=task_vars, wrap_async=in_background)
             if self._task.async_val:
-                raise SandboxError("async: it is decided on the controller in a registry that hosts share; leave async out")
+                raise SandboxError("async: the controller decides in a registry that hosts share. Leave async out.")
             return self.decide(self._arguments())
         except SandboxError as error:
             return {"failed": True, "msg": str(error)}
@@ -54,7 +53,7 @@ class SharedLabels(ActionBase):
         """A sandbox of this host in a registry that knows other hosts too."""
         return f"{self.host}/{name}"
 
-    def ask(self, search: Collection[Level] = ()) -> tuple[list[InUse], set[str], dict[str, str]]:
+    def ask(self, search: Collection[Level] = ()) -> tuple[list[InUse], set[str], dict[str, Level]]:
         """What carries a level on the host, its sandboxes, and the levels that its own registry gives them."""
         said = self.module("virt.sandbox.mcs_label_info", {"search": [str(level) for level in search]})
         if said.get("failed"):
@@ -63,15 +62,14 @@ class SharedLabels(ActionBase):
         try:
             in_use = [InUse(Level.parse(use["level"]), use["kind"], self.owner(use["holder"])) for use in said["in_use"]]
             # what its own registry still records is the sandbox's, whatever became of that
-            in_use += [InUse(Level.parse(text), "content", self.owner(name)) for name, text in said["owners"].items()]
+            recorded = {name: Level.parse(text) for name, text in said["levels"].items()}
+            in_use += [InUse(level, "content", self.owner(name)) for name, level in recorded.items()]
             # and what rests there, and is still carried, is nobody else's
             resting = [one for one in said["quarantine"] if one["carried_by"]]
             in_use += [InUse(Level.parse(one["level"]), "content", self.owner(one["owner"])) for one in resting]
         except LevelError as error:
-            raise SandboxError(
-                f"{self.host}: what it says is in use there is no level ({error}); see mcs_label_info on that host"
-            ) from error
-        return in_use, {self.owner(name) for name in said["here"]}, said["owners"]
+            raise SandboxError(f"{self.host}: mcs_label_info returned a level in use that is invalid: expected {error}") from error
+        return in_use, {self.owner(name) for name in said["here"]}, recorded
 
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Run a module on the host with its own registry."""

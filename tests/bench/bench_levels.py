@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 from typing import Callable
 
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Registry, Request
 from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Registry
 
 FULLNESS = (0, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999)
 

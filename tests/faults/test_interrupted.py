@@ -77,10 +77,9 @@ PIECES = (
     Piece("the slice is deleted", f"rm {SLICE_PATH}", ("write the slice", "reload systemd")),
     Piece("a limit is set by hand", f"echo 1G >/sys/fs/cgroup/machine.slice/{SLICE}/memory.max", ("apply the limits",)),
     Piece("the unit is disabled", f"systemctl disable {UNIT}", ("enable the unit",)),
-    Piece("the domain is undefined", f"{VIRSH} undefine {NAME}", ("define the domain",)),
+    Piece("the domain is undefined", f"{VIRSH} undefine {NAME}", ("define the sandbox",)),
     Piece("a file inside is deleted", f"rm {TREES}/{NAME}/etc/systemd/system/default.target", ("write the files inside",)),
     Piece("the spec is deleted", f"rm /etc/libvirt-sandbox/services/{NAME}.sandbox", ("write the spec",), shows=False),
-    Piece("the unit's helper is deleted", "rm /usr/local/libexec/virt-sandbox-unit", ("write the unit's helper",)),
 )
 
 

@@ -173,7 +173,7 @@ def test_it_answers_a_client(played: Played, host: str, one: Case) -> None:
 @each
 def test_its_processes_are_in_the_sandbox(played: Played, host: str, one: Case) -> None:
     contexts = {process["context"].split(":", 2)[2] for process in played.on(host)["started"].result["sandboxes"][one.name]["processes"]}
-    level = played.on(host)["levels"].result["labels"][one.name]
+    level = played.on(host)["levels"].result["levels"][one.name]
     assert contexts == {f"virt_sandbox_t:{level}"}
 
 

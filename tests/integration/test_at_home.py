@@ -26,7 +26,7 @@ ADDRESS = "192.168.122.86"
 OPTIONS: dict[str, Any] = {
     "name": NAME,
     "units": ["apache2.service"],
-    "network": [{"lease": ADDRESS, "ports": [{"host": 18086, "port": 80}]}],
+    "network": [{"lease": ADDRESS, "ports": [{"host_port": 18086, "sandbox_port": 80}]}],
 }
 CODE = f"curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://{ADDRESS}/"
 

@@ -192,7 +192,7 @@ def test_what_the_host_changed_is_reported(played: Played, host: str) -> None:
 
 def test_what_the_host_changed_is_taken_and_nothing_is_lost(played: Played, host: str) -> None:
     outcomes = played.on(host)
-    assert outcomes["take in check mode"].steps(NAME) == outcomes["take"].steps(NAME) == ["take what the host has newer"]
+    assert outcomes["take in check mode"].steps(NAME) == outcomes["take"].steps(NAME) == ["update files from the host"]
     after = outcomes["after take"].stdout.splitlines()
     assert {"host second host", "both own both", "new first new", "sandbox own sandbox", "same first same"} <= set(after)
     assert not any(line.startswith("gone ") for line in after)
@@ -203,7 +203,7 @@ def test_what_the_host_changed_is_taken_and_nothing_is_lost(played: Played, host
 
 def test_what_was_merged_by_hand_is_reported_no_more(played: Played, host: str) -> None:
     outcomes = played.on(host)
-    assert outcomes["keep"].steps(NAME) == ["keep what the sandbox has"]
+    assert outcomes["keep"].steps(NAME) == ["keep the sandbox's own files"]
     assert not outcomes["after keep"].changed
     assert outcomes["after keep"].result["outdated"] == {}
     assert not outcomes["restarted"].failed, outcomes["restarted"].message

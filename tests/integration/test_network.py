@@ -67,21 +67,21 @@ BRIDGED: dict[str, Any] = {
     "filter": False,
 }
 BOTH = {"type": "static", "addresses": ["192.168.122.79/24", f"{IPV6}/64"]}
-NAMED = ("give the addresses back", "reserve the addresses", "name it on the host")
+NAMED = ("release the addresses", "reserve the addresses", "update /etc/hosts")
 AGAIN = ("stop for its new interfaces", "restart")
-CHANGE = ("write the files inside", *NAMED, "write the filter", "define the domain", "write the spec", *AGAIN)
+CHANGE = ("write the files inside", *NAMED, "write the filter", "define the sandbox", "write the spec", *AGAIN)
 PORTS = ("write it-net_sandbox-18080.socket", "write it-net_sandbox-18080.service")
 OPEN = {"named": "1", "asked": "1", "http": "200"}
 
 STAGES = (
     Stage(
         "create", {**UNITS, "network": [{}]},
-        ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "name it on the host",
-         "write the filter", "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
+        ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "update /etc/hosts",
+         "write the filter", "define the sandbox", "enable the unit", "link the journal", "write the spec", "start"),
         True, {**OPEN, "reserved": "1", "servers": "192.168.122.1", "port": "000 000"},
     ),
     Stage(
-        "a lease", {**UNITS, "network": [{"lease": "192.168.122.77"}]}, (*NAMED, "write the filter", "define the domain", "write the spec", *AGAIN),
+        "a lease", {**UNITS, "network": [{"lease": "192.168.122.77"}]}, (*NAMED, "write the filter", "define the sandbox", "write the spec", *AGAIN),
         True, {**OPEN, "eth0": "192.168.122.77/24", "routes": "default 192.168.122.1", "reserved": "1", "filter": "192.168.122.77"},
     ),
     Stage(
@@ -90,33 +90,33 @@ STAGES = (
          "filter": "192.168.122.78 10.79.0.15"},
     ),
     Stage(
-        "a port", {**UNITS, "network": [{**STATIC, "ports": [{"host": 18080, "port": 80}]}, OTHER]},
-        (*PORTS, "reload systemd", "define the domain", "write the spec", "publish ports"), False, {**OPEN, "port": "200 000"},
+        "a port", {**UNITS, "network": [{**STATIC, "ports": [{"host_port": 18080, "sandbox_port": 80}]}, OTHER]},
+        (*PORTS, "reload systemd", "define the sandbox", "write the spec", "publish ports"), False, {**OPEN, "port": "200 000"},
     ),
     Stage(
-        "another port", {**UNITS, "network": [{**STATIC, "ports": [{"host": 18081, "port": 80, "address": "127.0.0.1"}]}, OTHER]},
+        "another port", {**UNITS, "network": [{**STATIC, "ports": [{"host_port": 18081, "sandbox_port": 80, "address": "127.0.0.1"}]}, OTHER]},
         ("close ports", "remove it-net_sandbox-18080.service", "remove it-net_sandbox-18080.socket",
          "write it-net_sandbox-18081-127.0.0.1.socket", "write it-net_sandbox-18081-127.0.0.1.service",
-         "reload systemd", "define the domain", "write the spec", "publish ports"),
+         "reload systemd", "define the sandbox", "write the spec", "publish ports"),
         False, {**OPEN, "port": "000 200"},
     ),
     Stage(
         "a bridge", {**UNITS, "network": [BRIDGED]},
         ("write the files inside", "close ports", "remove it-net_sandbox-18081-127.0.0.1.service", "remove it-net_sandbox-18081-127.0.0.1.socket",
-         "write the unit", "reload systemd", "give the addresses back", "name it on the host", "filter no more", "remove the filter",
-         "define the domain", "write the spec", *AGAIN),
+         "write the unit", "reload systemd", "release the addresses", "update /etc/hosts", "remove the nftables rules", "remove the filter",
+         "define the sandbox", "write the spec", *AGAIN),
         True,
         {"eth0": "10.78.0.2/24", "eth1": "", "routes": "", "servers": "10.78.0.1", "named": "1", "reserved": "0", "http": "200", "filter": "",
          "port": "000 000"},
     ),
     Stage(
-        "no network", UNITS, ("write the files inside", "name it on the host", "define the domain", "write the spec", *AGAIN),
+        "no network", UNITS, ("write the files inside", "update /etc/hosts", "define the sandbox", "write the spec", *AGAIN),
         True, {"eth0": "", "servers": "", "http": "", "named": "0", "filter": ""},
     ),
     Stage(
         "again as created", {**UNITS, "network": [{}]},
-        ("write the files inside", "write the unit", "reload systemd", "reserve the addresses", "name it on the host", "write the filter",
-         "define the domain", "write the spec", *AGAIN),
+        ("write the files inside", "write the unit", "reload systemd", "reserve the addresses", "update /etc/hosts", "write the filter",
+         "define the sandbox", "write the spec", *AGAIN),
         True, {**OPEN, "reserved": "1"},
     ),
 )  # fmt: skip
@@ -147,7 +147,7 @@ def attack(name: str) -> Task:
 
 def port_tasks() -> Iterator[Task]:
     """What becomes of a port when the sandbox stops and starts; and ports that others have."""
-    published = {"network": [{"ports": [{"host": 18080, "port": 80}]}]}
+    published = {"network": [{"ports": [{"host_port": 18080, "sandbox_port": 80}]}]}
     yield {"name": "published", **service(**published)}
     code = "curl -s -o /dev/null -m 20 -w '%{http_code}' http://127.0.0.1:18080/"
     stop_and_start = f"""
@@ -158,8 +158,8 @@ def port_tasks() -> Iterator[Task]:
     yield {"name": "info", INFO: {"name": NAME}}
     yield snapshot_task("before what is refused")
     for title, options in (
-        ("a port of another sandbox", {"name": PEER, "network": [{"ports": [{"host": 18080}]}]}),
-        ("a port of the host", {"name": PEER, "network": [{"ports": [{"host": 22}]}]}),
+        ("a port of another sandbox", {"name": PEER, "network": [{"ports": [{"host_port": 18080}]}]}),
+        ("a port of the host", {"name": PEER, "network": [{"ports": [{"host_port": 22}]}]}),
         ("an address of another sandbox", {"name": NAME, "network": [{"lease": PEER_ADDRESS}]}),
         ("a network that is not there", {"name": NAME, "network": [{"source": "nowhere"}]}),
         ("a bridge that is not there", {"name": NAME, "network": [{"bridge": "br-none"}]}),

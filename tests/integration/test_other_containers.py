@@ -27,7 +27,7 @@ def played(lab: Lab) -> Iterator[Played]:
         shell_task("create", CREATE),
         {"name": "info", "virt.sandbox.mcs_label_info": {}},
         {"name": "the same", LABEL: {"name": NAME, "level": THEIRS}},
-        {"name": "any of three", LABEL: {"name": NAME, "range": "c961.c963"}},
+        {"name": "any of three", LABEL: {"name": NAME, "category_range": "c961.c963"}},
         shell_task("remove", "podman rm -f it-podman"),
         {"name": "the same when it is gone", LABEL: {"name": f"{NAME}-2", "level": THEIRS}},
         {"name": "give it back", LABEL: {"name": f"{NAME}-2", "state": "absent"}},

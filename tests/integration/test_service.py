@@ -40,24 +40,24 @@ NO_LIMIT = {"memory": "max", "cpu": "max 100000", "http": "200"}
 STAGES = (
     Stage(
         "create", {"units": UNITS, "network": DHCP},
-        ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "name it on the host",
-         "write the filter", "define the domain", "enable the unit", "link the journal", "write the spec", "start"),
+        ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "update /etc/hosts",
+         "write the filter", "define the sandbox", "enable the unit", "link the journal", "write the spec", "start"),
         True, NO_LIMIT,
     ),
     Stage(
         "change limits", {"units": UNITS, "network": DHCP, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
-        ("write the slice", "reload systemd", "apply the limits", "define the domain", "write the spec"),
+        ("write the slice", "reload systemd", "apply the limits", "define the sandbox", "write the spec"),
         False, {"memory": str(300 * MB), "tasks": "200", "cpu": "50000 100000", "http": "200"},
     ),
     Stage(
         "change the network", {"units": UNITS, "network": STATIC, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
-        ("write the files inside", "give the addresses back", "reserve the addresses", "name it on the host", "write the filter",
-         "define the domain", "write the spec", "stop for its new interfaces", "restart"),
+        ("write the files inside", "release the addresses", "reserve the addresses", "update /etc/hosts", "write the filter",
+         "define the sandbox", "write the spec", "stop for its new interfaces", "restart"),
         True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/24", "http": "200"},
     ),
     Stage(
         "remove limits", {"units": UNITS, "network": STATIC},
-        ("write the slice", "reload systemd", "apply the limits", "define the domain", "write the spec"),
+        ("write the slice", "reload systemd", "apply the limits", "define the sandbox", "write the spec"),
         False, {**NO_LIMIT, "tasks": "max", "addresses": f"{ADDRESS}/24"},
     ),
 )  # fmt: skip
@@ -133,7 +133,7 @@ class TestLife(CycleTests):
 def test_content_is_predicted_made_and_left_alone(played: Played, host: str) -> None:
     outcomes = played.on(host)
     predicted, real, again = (outcomes[f"content: {way}"] for way in ("in check mode", "for real", "again"))
-    assert predicted.steps(NAME) == real.steps(NAME) == ["record the content as ours", "build the content"]
+    assert predicted.steps(NAME) == real.steps(NAME) == ["write the record of the content", "build the content"]
     assert not again.failed, again.message
     assert not again.changed, again.result["steps"]
     assert TREE not in str(outcomes["content: snapshot after check mode"].snapshot["entries"].keys())
@@ -175,7 +175,7 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
     outcomes = played.on(host)
     predicted, real = outcomes["absent: in check mode"], outcomes["absent: for real"]
     steps = [
-        "disable the unit", "undefine the domain", "give the addresses back", "name it on the host", "filter no more", "remove the filter",
+        "disable the unit", "undefine the sandbox", "release the addresses", "update /etc/hosts", "remove the nftables rules", "remove the filter",
         "remove the link to the journal", "remove the unit", "remove the slice", "remove the spec", "reload systemd",
     ]  # fmt: skip
     assert predicted.steps(NAME) == real.steps(NAME) == steps
@@ -193,7 +193,7 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
 HOST_WIDE = {
     "networks default",
     "entries /etc/libvirt-sandbox", "entries /etc/libvirt-sandbox/services", "entries /var/lib/virt-sandbox/content",
-    "entries /var/lib/libvirt/filesystems", "entries /usr/local/libexec/virt-sandbox-unit",
+    "entries /var/lib/libvirt/filesystems",
     "filters",
     "registry quarantine", "registry owner", "registry setting", "registry free", "registry pool",
 }  # fmt: skip
@@ -202,7 +202,7 @@ HOST_WIDE = {
 def test_content_absent_leaves_nothing(played: Played, host: str) -> None:
     outcomes = played.on(host)
     predicted, real = outcomes["content absent: in check mode"], outcomes["content absent: for real"]
-    assert predicted.steps(NAME) == real.steps(NAME) == ["remove the content", "forget the content"]
+    assert predicted.steps(NAME) == real.steps(NAME) == ["remove the content", "remove the record of the content"]
     assert not outcomes["content absent: again"].changed
     assert not outcomes["label absent"].failed
     before, after = (without_quarantine(outcomes[f"{when}: snapshot"].snapshot) for when in ("beginning", "end"))
@@ -217,7 +217,7 @@ def test_three_sandboxes_in_one_task(played: Played, host: str) -> None:
         assert not outcomes[task].failed, outcomes[task].message
     assert set(outcomes["three: started"].result["sandboxes"]) == set(TRIO)
     assert not outcomes["three: again"].changed, outcomes["three: again"].result["steps"]
-    levels = outcomes["three: labels"].result["labels"]
+    levels = outcomes["three: labels"].result["levels"]
     assert len(set(levels.values())) == 3
     assert outcomes["three: look"].stdout.split() == [f"system_u:system_r:virt_sandbox_t:{levels[name]}" for name in TRIO]
     assert {outcomes["three: info"].result["sandboxes"][name]["state"] for name in TRIO} == {"running"}

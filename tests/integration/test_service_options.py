@@ -55,10 +55,10 @@ echo "home=$(tr '\\0' '\\n' </proc/$(pgrep -n -P $pid sleep)/environ | grep ^HOM
 
 UNITS = {"units": ["systemd-tmpfiles-clean.timer"]}
 LIMITS: dict[str, Any] = {
-    "cpu_shares": 50,
+    "cpu_weight": 50,
     "io": {"devices": [{"device": "/srv", "write_bandwidth": "1M", "read_operations": 500}]},
 }
-OTHER_LIMITS: dict[str, Any] = {"cpu_shares": 200, "io": {"devices": [{"device": "/var/lib", "read_bandwidth": "2M"}]}}
+OTHER_LIMITS: dict[str, Any] = {"cpu_weight": 200, "io": {"devices": [{"device": "/var/lib", "read_bandwidth": "2M"}]}}
 BIND: dict[str, Any] = {"source": PAGES, "target": "/srv/pages", "relabel": True}
 DISK = {"type": "image", "source": IMAGE, "target": "/opt/disk"}
 RAM = {"type": "ram", "target": "/var/cache/quick", "size": "8M"}
@@ -87,14 +87,14 @@ SLEEP: dict[str, Any] = {
 }
 OTHER_SLEEP: dict[str, Any] = {"command": ["/usr/bin/sleep", "86401"]}
 
-LIVE = ("write the slice", "reload systemd", "apply the limits", "define the domain", "write the spec")
+LIVE = ("write the slice", "reload systemd", "apply the limits", "define the sandbox", "write the spec")
 NOTHING = {"weight": "100", "io": "", "environment": "", "lost": "", "entered": "1"}
 ABSENT = {"page": "cat: /srv/pages/file: No such file or directory", "image": "cat: /opt/disk/hello: No such file or directory"}
 OURS = f"system_u:object_r:virt_sandbox_file_t:{LEVEL}"
 STAGES = (
     Stage(
         "create", UNITS,
-        ("write the files inside", "write the slice", "write the unit", "reload systemd", "define the domain", "enable the unit", "link the journal",
+        ("write the files inside", "write the slice", "write the unit", "reload systemd", "define the sandbox", "enable the unit", "link the journal",
          "write the spec", "start"),
         True, {**NOTHING, **ABSENT},
     ),
@@ -103,7 +103,7 @@ STAGES = (
     Stage("no limits", UNITS, LIVE, False, NOTHING),
     Stage(
         "extras", EXTRAS,
-        ("write the files inside", "make the mount points", f"label {PAGES}", "write the unit", "reload systemd", "define the domain",
+        ("write the files inside", "make the mount points", f"label {PAGES}", "write the unit", "reload systemd", "define the sandbox",
          "write the spec", "restart"),
         True,
         {
@@ -114,26 +114,26 @@ STAGES = (
         },
     ),
     Stage(
-        "other extras", OTHER_EXTRAS, ("write the files inside", "write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
+        "other extras", OTHER_EXTRAS, ("write the files inside", "write the unit", "reload systemd", "define the sandbox", "write the spec", "restart"), True,
         {
             "environment": "IT_TEXT=other", "lost": "sys_ptrace", "entered": "1", "page": "of the host", "page_write": "yes", "page_label": OURS,
             "image": "of the image", "image_write": "yes", "ram": "tmpfs 16M", "ram_write": "1777",
         },
     ),
     Stage(
-        "no extras", UNITS, ("write the files inside", "write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
+        "no extras", UNITS, ("write the files inside", "write the unit", "reload systemd", "define the sandbox", "write the spec", "restart"), True,
         {**NOTHING, **ABSENT},
     ),
     Stage(
-        "a command", SLEEP, ("write the files inside", "write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
+        "a command", SLEEP, ("write the files inside", "write the unit", "reload systemd", "define the sandbox", "write the spec", "restart"), True,
         {"environment": "IT_TEXT=a <b> & 'c'", "process": "www-data games /usr/bin/sleep 86400", "home": "HOME=/srv /srv", "lost": "", "entered": "1"},
     ),
     Stage(
-        "another command", OTHER_SLEEP, ("define the domain", "write the spec", "restart"), True,
+        "another command", OTHER_SLEEP, ("define the sandbox", "write the spec", "restart"), True,
         {"environment": "", "process": "root root /usr/bin/sleep 86401", "home": "HOME=/root /root"},
     ),
     Stage(
-        "units again", UNITS, ("write the files inside", "write the unit", "reload systemd", "define the domain", "write the spec", "restart"), True,
+        "units again", UNITS, ("write the files inside", "write the unit", "reload systemd", "define the sandbox", "write the spec", "restart"), True,
         {**NOTHING, "process": ""},
     ),
 )  # fmt: skip

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, LABEL
 from ansible_collections.virt.sandbox.tests.fight import fight, opened
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, sandboxes_gone, shell_task
@@ -117,20 +117,20 @@ def test_check_mode_foresees_and_a_second_run_changes_nothing(played: Played, ho
 
 @pytest.mark.parametrize("kind", ["file", "database"])
 def test_no_level_is_given_on_two_hosts_and_each_host_knows_its_own(played: Played, kind: str) -> None:
-    given = {host: outcomes[f"{kind}: both"].result["labels"] for host, outcomes in played.outcomes.items()}
+    given = {host: outcomes[f"{kind}: both"].result["levels"] for host, outcomes in played.outcomes.items()}
     every = [level for of_host in given.values() for level in of_host.values()]
     assert len(every) == len(set(every)) == 2 * len(played.outcomes)
     for host, outcomes in played.outcomes.items():
-        assert given[host].items() <= outcomes[f"{kind}: what the host knows"].result["owners"].items()
+        assert given[host].items() <= outcomes[f"{kind}: what the host knows"].result["levels"].items()
         assert {f"{host}/{name}": level for name, level in given[host].items()}.items() <= outcomes[f"{kind}: what all know"].result[
-            "owners"
+            "levels"
         ].items()
         assert outcomes[f"{kind}: its label"].stdout.endswith(f":{given[host][NAMES[0]]}")
 
 
 def test_moving_to_another_registry_keeps_every_level(played: Played, host: str) -> None:
     outcomes = played.on(host)
-    assert outcomes["database: both"].result["labels"] == outcomes["file: both"].result["labels"]
+    assert outcomes["database: both"].result["levels"] == outcomes["file: both"].result["levels"]
     assert outcomes["database: one"].steps(NAMES[0]) == ["assign"]
     assert not outcomes["database: content"].changed
 

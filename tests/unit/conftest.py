@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, layout, network, network_filter, unit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, layout, network, network_filter, scripts, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
@@ -52,6 +52,7 @@ def host() -> Host:
             wants={"sysinit.target": ["systemd-journald.service", "systemd-udevd.service"], "getty.target": ["getty@tty1.service"]},
             unit_paths={name: f"/usr/lib/systemd/system/{name.replace(INSTANCE, '')}" for name in there},
         ),
+        scripts=scripts.EXPECTED,
         networks={
             "default": LibvirtNetwork("192.168.122.1", ("192.168.122.1/24",), (("192.168.122.2", "192.168.122.254"),)),
             "other": LibvirtNetwork("10.0.0.1", ("10.0.0.1/24",), (("10.0.0.2", "10.0.0.9"),)),

@@ -48,6 +48,7 @@ def test_nobody_waits_for_input() -> None:
         pytest.param(["sh", "-c", "echo what; exit 3"], {}, "sh -c echo what; exit 3: what", id="said on stdout"),
         pytest.param(["sh", "-c", "exit 3"], {}, "sh -c exit 3: ended with code 3", id="said nothing"),
         pytest.param(["sh", "-c", "exit 3"], {"accept": (0, 1)}, "sh -c exit 3: ended with code 3", id="another code accepted"),
+        pytest.param(["/etc/passwd"], {}, "/etc/passwd cannot be run: Permission denied", id="no program"),
         pytest.param(["sleep", "9"], {"timeout": 0.05}, "sleep 9: no answer within 0.05 s", id="hangs"),
     ],
 )

@@ -89,7 +89,6 @@ def way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
 OPTIONS = {
     "sandbox_name": "container1",
     "sandbox_host": "lab12",
-    "inventory_name": "container1",
     "sandbox_sudo": "sudo -n",
     "sandbox_executable": PLACE,
 }
@@ -134,7 +133,7 @@ def test_who_enters(way: Way, monkeypatch: pytest.MonkeyPatch, case: Sudo) -> No
 @pytest.mark.parametrize(("uid", "begins"), [(0, PLACE), (1000, f"sudo -n {PLACE}")])
 def test_who_enters_from_this_machine(way: Way, monkeypatch: pytest.MonkeyPatch, uid: int, begins: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    assert connection(way, monkeypatch, sandbox_host=None)._wrapped("id").startswith(begins)
+    assert connection(way, monkeypatch, sandbox_host="localhost")._wrapped("id").startswith(begins)
 
 
 @pytest.mark.parametrize(
@@ -242,11 +241,20 @@ def test_files_that_are_not_there(inside: sandbox.Connection, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "address"),
-    [(None, ""), ("", ""), ("localhost", ""), ("container1", ""), ("container1.lab12", ""), ("lab12", "lab12"), ("10.0.0.1", "10.0.0.1")],
+    ("host", "local"),
+    [("localhost", True), ("container1", False), ("container1.example.com", False), ("lab12", False), ("127.0.0.1", False)],
 )
-def test_where_the_sandbox_is(way: Way, monkeypatch: pytest.MonkeyPatch, given: str | None, address: str) -> None:
-    assert connection(way, monkeypatch, sandbox_host=given)._address() == address
+def test_only_localhost_is_the_controller(way: Way, monkeypatch: pytest.MonkeyPatch, host: str, local: bool) -> None:
+    """A host with the name of its sandbox is another machine, as any other is."""
+    made = connection(way, monkeypatch, sandbox_host=host)
+    assert (made._address(), made._is_local()) == (host, local)
+
+
+@pytest.mark.parametrize("host", [None, ""])
+def test_a_sandbox_without_a_host_is_not_looked_for_on_the_controller(way: Way, monkeypatch: pytest.MonkeyPatch, host: str | None) -> None:
+    with pytest.raises(AnsibleError, match=r"^ansible_sandbox_host: expected the address of the sandbox's host"):
+        connection(way, monkeypatch, sandbox_host=host).exec_command("true")
+    assert not way.commands
 
 
 # What ssh is asked, and then done here: the last argument is the command.
@@ -261,7 +269,8 @@ os.execv("/bin/sh", ["/bin/sh", "-c", sys.argv[-1]])
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory from which Ansible runs, with hosts that are scripts."""
-    here = {"ansible_connection": "virt.sandbox.sandbox", "ansible_sandbox_executable": str(script(tmp_path / "virt-sandbox", FAKE))}
+    here = {"ansible_sandbox_host": "localhost"}
+    way = {"ansible_connection": "virt.sandbox.sandbox", "ansible_sandbox_executable": str(script(tmp_path / "virt-sandbox", FAKE))}
     remote = {
         "ansible_ssh_executable": str(script(tmp_path / "ssh", SSH.format(python=sys.executable))),
         "ansible_host": "lab12.example",
@@ -273,13 +282,16 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script(tmp_path / "sudo", SUDO)
     (tmp_path / "ansible.cfg").touch()
     hosts = {
-        "local1": {},
-        "local2": {},
+        "local1": here,
+        "local2": here,
         "container1.lab12": remote,
+        # a sandbox with the name of its host
+        "web": {**remote, "ansible_host": "web.example"},
+        "nowhere": {},
         "other": {**remote, "ansible_sandbox_name": "container2", "ansible_pipelining": False, "ansible_user": "root"},
-        "missing": {},
+        "missing": here,
     }
-    common = {**here, "ansible_python_interpreter": sys.executable, "ansible_remote_tmp": str(tmp_path / "tmp")}
+    common = {**way, "ansible_python_interpreter": sys.executable, "ansible_remote_tmp": str(tmp_path / "tmp")}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"vars": common, "hosts": hosts}}))
     for name, value in {
         "PATH": f"{tmp_path}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -301,32 +313,46 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_ansible_reaches_sandboxes_here_and_through_ssh(control: Path) -> None:
     (control / "page").write_bytes(bytes(range(256)))
-    done = run("ansible", "all:!missing", "-m", "copy", "-a", f"src={control}/page dest={control}/{{{{ inventory_hostname }}}} mode=0600")
+    done = run(
+        "ansible", "all:!missing:!nowhere", "-m", "copy", "-a", f"src={control}/page dest={control}/{{{{ inventory_hostname }}}} mode=0600"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("local1", "local2", "container1.lab12", "other"):
+    for name in ("local1", "local2", "container1.lab12", "web", "other"):
         assert (control / name).read_bytes() == bytes(range(256))
     local = "direct" if os.geteuid() == 0 else "sudo"
     entered = set((control / "log").read_text().splitlines())
-    assert entered == {f"local1 {local}", f"local2 {local}", "container1 sudo", "container2 direct"}
-    for words in map(json.loads, (control / "asked").read_text().splitlines()):
-        assert words[-2] == "lab12.example"
+    assert entered == {f"local1 {local}", f"local2 {local}", "container1 sudo", "web sudo", "container2 direct"}
+    asked = [json.loads(line) for line in (control / "asked").read_text().splitlines()]
+    assert {words[-2] for words in asked} == {"lab12.example", "web.example"}
+    for words in asked:
         assert "Port=2222" in words
         assert "ProxyJump=gate" in words
         assert ('User="alice"' in words) is words[-1].startswith("sudo -n ")
 
 
 def test_a_task_that_is_delegated_goes_to_the_other_sandbox(control: Path) -> None:
-    tasks = [{"ping": {}, "delegate_to": name} for name in ("container1.lab12", "other", "local2")]
+    tasks = [{"ping": {}, "delegate_to": name} for name in ("container1.lab12", "other", "local2", "web")]
     play = [{"hosts": "local1", "gather_facts": False, "tasks": tasks}]
     (control / "play.json").write_text(json.dumps(play))
     done = run("ansible-playbook", f"{control}/play.json")
     assert done.returncode == 0, done.stdout + done.stderr
     entered = {line.split()[0] for line in (control / "log").read_text().splitlines()}
-    assert entered == {"container1", "container2", "local2"}
+    assert entered == {"container1", "container2", "local2", "web"}
+
+
+def test_a_sandbox_without_a_host_is_never_entered(control: Path) -> None:
+    play = [{"hosts": "local1", "gather_facts": False, "tasks": [{"ping": {}, "delegate_to": "nowhere"}]}]
+    (control / "play.json").write_text(json.dumps(play))
+    for done in (
+        run("ansible", "nowhere", "-m", "ping"),
+        run("ansible-playbook", f"{control}/play.json", "-e", "ansible_ssh_executable=/bin/false"),
+    ):
+        assert done.returncode != 0
+    assert not (control / "log").exists()
 
 
 def test_a_sandbox_that_does_not_run_is_unreachable(control: Path) -> None:
     done = run("ansible", "missing", "-m", "ping")
     assert done.returncode == 4
     assert "missing | UNREACHABLE!" in done.stdout
-    assert "sandbox missing on this machine cannot be entered: sandbox missing is not running" in done.stdout
+    assert "sandbox missing on localhost cannot be entered: sandbox missing is not running" in done.stdout

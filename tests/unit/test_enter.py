@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import io
 import os
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.host import enter
@@ -108,8 +109,13 @@ def test_input_can_be_opened_again_and_late(nowhere: Nowhere) -> None:
 
 
 def test_a_command_that_floods_its_caller_is_ended(nowhere: Nowhere) -> None:
-    with pytest.raises(enter.EnterError, match="wrote more than 1000 bytes"):
-        enter.run("container1", ["/bin/sh", "-c", "yes"], timeout=20, most=1000)
+    """What was read is kept, of output and errors together."""
+    with pytest.raises(enter.EnterOverflow, match="wrote more than 1000 bytes and was killed") as caught:
+        enter.run("container1", ["/bin/sh", "-c", "echo $$; echo err >&2; yes"], timeout=20, most=1000)
+    assert len(caught.value.output) + len(caught.value.errors) == 1000
+    assert ends(int(caught.value.output.split()[0]))
+    exactly = enter.run("container1", ["/bin/sh", "-c", "printf 123456; printf 1234 >&2"], timeout=20, most=10)
+    assert (exactly.output, exactly.errors) == (b"123456", b"1234")
 
 
 def test_input_that_nobody_reads_is_dropped(nowhere: Nowhere) -> None:
@@ -167,6 +173,23 @@ def test_a_command_that_runs_too_long_is_killed_with_its_children(nowhere: Nowhe
     assert ends(pid)
 
 
+def test_what_is_frozen_after_it_was_entered_holds_nobody_up(nowhere: Nowhere) -> None:
+    """As root inside can do with the cgroup, in which is also what waits for the command."""
+    began = time.monotonic()
+    with pytest.raises(enter.EnterTimeout) as caught:
+        shell("kill -STOP $PPID; echo $$; exec sleep 30", timeout=0.5)
+    assert time.monotonic() - began < 10
+    assert ends(int(caught.value.output))
+
+
+def test_what_is_frozen_on_its_way_in_holds_nobody_up(nowhere: Nowhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "setsid", lambda: time.sleep(30))
+    began = time.monotonic()
+    with pytest.raises(enter.EnterError, match="container1 cannot be entered: it does not answer"):
+        shell("true", timeout=0.3)
+    assert time.monotonic() - began < 10
+
+
 def ends(pid: int) -> bool:
     for _attempt in range(50):
         with contextlib.suppress(FileNotFoundError):
@@ -209,6 +232,27 @@ def test_without_a_run_directory_nothing_is_entered(nowhere: Nowhere, tmp_path: 
     (tmp_path / "container1").rmdir()
     with pytest.raises(enter.EnterError, match="cannot be entered"):
         shell("true")
+
+
+def test_root_inside_names_the_cgroup_of_the_first_process(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, cgroups = open, host / "cgroups"
+    group = os.fsencode(cgroups / "a") + b"\xff\x85b"
+    os.makedirs(group)
+    (host / "cgroup").write_bytes(b"0::/a\xff\x85b\n")
+    monkeypatch.setattr(enter, "CGROUPS", str(cgroups))
+    monkeypatch.setattr(enter, "leader", lambda _name: os.getpid())
+    monkeypatch.setattr(enter, "NAMESPACES", ())
+    monkeypatch.setattr(os, "chdir", lambda _path: None)
+
+    def open_file(path: Any, *arguments: Any, **keywords: Any) -> Any:
+        return real(host / "cgroup" if path == f"/proc/{os.getpid()}/cgroup" else path, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "open", open_file)
+    with contextlib.closing(enter.Entry("container1")) as entry:
+        entry.context = ""
+        entry._drop = lambda _kept: None
+        entry.go()
+    assert Path(os.fsdecode(group + b"/cgroup.procs")).read_text() == "0"
 
 
 @pytest.fixture

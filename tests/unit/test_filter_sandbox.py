@@ -62,16 +62,16 @@ def test_each_sandbox_has_the_level_that_it_was_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "labels", "message"),
+    ("item", "levels", "message"),
     [
         pytest.param({"name": "db"}, {"web": "s0:c1,c2"}, "sandbox_levels: 'db' is invalid: expected one of web", id="no level"),
-        pytest.param({"name": "db"}, {}, "sandbox_levels: 'db' is invalid: expected one of no labels", id="no levels at all"),
+        pytest.param({"name": "db"}, {}, "sandbox_levels: 'db' is invalid: expected one of none", id="no levels at all"),
         pytest.param({"units": ["x"]}, {"web": "s0:c1,c2"}, "sandbox_levels: None is invalid: expected one of web", id="no name"),
     ],
 )
-def test_a_sandbox_without_a_level_is_named(item: dict[str, Any], labels: dict[str, str], message: str) -> None:
+def test_a_sandbox_without_a_level_is_named(item: dict[str, Any], levels: dict[str, str], message: str) -> None:
     with pytest.raises(AnsibleFilterError, match=message):
-        FILTERS["sandbox_levels"]([item], labels)
+        FILTERS["sandbox_levels"]([item], levels)
 
 
 def test_a_role_adds_to_what_a_sandbox_declares_and_hands_no_secret_on() -> None:

@@ -36,6 +36,7 @@ class Rule(NamedTuple):
 IO_OF_THE_LANGUAGE = ("os", "shutil", "pathlib", "tempfile", "glob", "io", "fcntl", "ctypes", "pwd", "grp")
 RULES = (
     Rule("module_utils/model", (f"{UTILS}.host", f"{UTILS}.engine", *FOR_HOST_ONLY, *IO_OF_THE_LANGUAGE)),
+    Rule("module_utils/host", (f"{UTILS}.engine",)),
     Rule("module_utils/engine", FOR_HOST_ONLY),
     Rule("modules", FOR_HOST_ONLY),
     Rule("action", FOR_HOST_ONLY),
@@ -109,6 +110,19 @@ def test_imports_stay_within_the_layer(rule: Rule) -> None:
 )
 def test_the_rule_for_model_sees(source: str, breaks: bool) -> None:
     assert any(RULES[0].breaks(name) for _line, name in imports(source, f"{UTILS}.model")) is breaks
+
+
+@pytest.mark.parametrize(
+    ("source", "breaks"),
+    [
+        ("from ..engine.registry import Store", True),
+        ("from .. import engine", True),
+        (f"def late():\n    from {UTILS}.engine import tree", True),
+        ("import os\nfrom ..model.registry import Store\nfrom .binding import required", False),
+    ],
+)
+def test_the_rule_for_host_sees(source: str, breaks: bool) -> None:
+    assert any(RULES[1].breaks(name) for _line, name in imports(source, f"{UTILS}.host")) is breaks
 
 
 def test_functions_are_short_enough_to_read_at_once() -> None:

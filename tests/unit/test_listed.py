@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import listed
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Registry, Request
 from ansible_collections.virt.sandbox.plugins.module_utils.host import level_store
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, InUse, Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option
+from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Registry
 
 Give = Callable[..., str]
 

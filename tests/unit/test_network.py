@@ -9,7 +9,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.engine import hosts_file
 from ansible_collections.virt.sandbox.plugins.module_utils.host import sockets
 from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_networks import entry_xml
 from ansible_collections.virt.sandbox.plugins.module_utils.model import addresses, network, network_filter, ports
@@ -362,17 +361,6 @@ def test_rules_that_somebody_flushed_are_loaded_again(service: MakeSpec, host: H
     flushed = dataclasses.replace(known, filtered=())
     assert plan_service(service(), "started", as_seen(service(), known, declared), flushed).summary()["web"] == ["load the nftables rules"]
     assert plan_service(service(), "stopped", as_seen(service(), known, declared, running=False), flushed).summary() == {}
-
-
-def test_names_on_the_host_are_ours_alone_to_change(tmp_path: Any) -> None:
-    path, lock = tmp_path / "hosts", str(tmp_path / "run" / "lock")
-    path.write_bytes(b"127.0.0.1\tlocalhost # web\n10.0.0.9 web\n# caf\xe9\n")
-    hosts_file.write("web", ["10.0.0.1", "fd00::1"], str(path), lock)
-    hosts_file.write("db", ["10.0.0.2"], str(path), lock)
-    assert hosts_file.read(str(path)) == {"web": ["10.0.0.1", "fd00::1"], "db": ["10.0.0.2"]}
-    hosts_file.write("web", [], str(path), lock)
-    hosts_file.write("db", [], str(path), lock)
-    assert path.read_bytes() == b"127.0.0.1\tlocalhost # web\n10.0.0.9 web\n# caf\xe9\n"
 
 
 def test_what_listens_is_read_as_the_kernel_writes_it() -> None:

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import outdated as engine
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.outdated import (
     BOTH,
     GONE,
@@ -85,3 +90,42 @@ def test_lines_that_are_none_are_left_alone() -> None:
     text = "root:x:0:0::/:/bin/sh\n+::::::\n# note\n"
     assert system_names(text) == []
     assert with_accounts(text, []) == text
+
+
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "", "-5"])
+def test_a_number_that_is_none_is_root_insides_to_write(number: str) -> None:
+    inside = f"{PASSWD}x:x:{number}:1::/:/bin/sh\n"
+    assert new_accounts(Copied(), (HOST_PASSWD, HOST_GROUP), (inside, GROUP)).taken == []
+    assert system_names(inside) == ["www"]
+
+
+LATIN = b"db:x:102:103:Caf\xe9 \x85 \xc2\x85,,,:/var/lib/db:/bin/false\n"
+
+
+@pytest.fixture
+def host_passwd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host whose /etc/passwd is older than UTF-8."""
+    (tmp_path / "passwd").write_bytes(PASSWD.encode() + LATIN)
+    (tmp_path / "group").write_text(GROUP + "db:x:103:\n")
+    monkeypatch.setattr(engine, "_read", lambda path, real=engine._read: real(str(tmp_path / os.path.basename(path))))
+
+
+@pytest.mark.usefixtures("host_passwd")
+def test_accounts_whose_bytes_are_no_text_come_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, written = tmp_path / "root", {}
+    (root / "etc").mkdir(parents=True)
+    (root / "etc" / "passwd").write_bytes(PASSWD.encode() + b"own:x:1:1:\xe9\x85:/:/bin/sh\n")
+    (root / "etc" / "group").write_text(GROUP)
+    monkeypatch.setattr(engine.tree, "write_file", lambda _top, path, data, **_attributes: written.update({path: data}))
+    _files, accounts = engine.observe(str(root), [], Copied({}, ["www"], ["ssl", "www"]))
+    engine.add_accounts(str(root), lambda *_ignored: "", accounts.users, accounts.groups, accounts.members)
+    assert written["etc/passwd"] == (root / "etc" / "passwd").read_bytes() + LATIN
+    assert written["etc/group"] == GROUP.encode() + b"db:x:103:\n"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"files": {}}'])
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "copied").write_text(text)
+    with pytest.raises(SandboxError, match="copied is damaged"):
+        engine.copied(str(tmp_path / "copied"))
+    assert engine.copied(str(tmp_path / "none")) == Copied()

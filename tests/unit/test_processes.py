@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import io
+import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -136,75 +141,157 @@ def test_processes_of_a_sandbox_are_those_that_have_a_pid_inside(proc: Proc, tmp
     (inner / "cgroup.procs").write_text("103\n102\n101\n104\n")
     proc.add(100, "NSpid:\t100", "libvirt_lxc")
     proc.add(101, "NSpid:\t101\t1", "systemd")
-    proc.add(103, "NSpid:\t103\t30\t2", "httpd")
+    proc.add(103, "NSpid:\t103\t30\t2", "ht\x1btpd\udcff")
     proc.add(104, "State:\tZ (zombie)", "old kernel")
     # 102 ended meanwhile
-    assert processes.of_sandbox("web", str(tmp_path)) == [
+    assert processes.of_sandbox(str(tmp_path)) == [
         {"pid": 101, "inside": 1, "command": "systemd", "context": "context of 101"},
-        {"pid": 103, "inside": 30, "command": "httpd", "context": "context of 103"},
+        {"pid": 103, "inside": 30, "command": "ht\\x1btpd\\udcff", "context": "context of 103"},
     ]
 
 
 def test_a_sandbox_without_a_cgroup_has_no_processes(tmp_path: Path) -> None:
-    assert processes.of_sandbox("web", str(tmp_path / "none")) == []
+    assert processes.of_sandbox(str(tmp_path / "none")) == []
 
 
-FIB_TRIE = """\
-Main:
-  +-- 0.0.0.0/0 3 0 5
-     |-- 0.0.0.0
-        /0 universe UNICAST
-     +-- 192.168.122.0/24 2 0 2
-        |-- 192.168.122.0
-           /24 link UNICAST
-        |-- 192.168.122.51
-           /32 host LOCAL
-        |-- 192.168.122.255
-           /32 link BROADCAST
-Local:
-  +-- 127.0.0.0/8 2 0 2
-     |-- 127.0.0.0
-        /8 host LOCAL
-     |-- 127.0.0.1
-        /32 host LOCAL
-     |-- 127.255.255.255
-        /32 link BROADCAST
-  +-- 10.0.0.0/24 2 0 2
-     |-- 10.0.0.2
-        /32 host LOCAL
-     |-- 192.168.122.51
-        /32 host LOCAL
-"""
+ADDRESSES = [
+    {"ifname": "lo", "addr_info": [{"local": "127.0.0.1", "scope": "host"}, {"local": "::1", "scope": "host"}, {}]},
+    {
+        "ifname": "eth0",
+        "addr_info": [
+            {"local": "192.168.122.51", "prefixlen": 24, "scope": "global", "dynamic": True},
+            {"local": "fd00:0:0::51", "prefixlen": 64, "scope": "global"},
+            {"local": "fd00::52", "prefixlen": 64, "scope": "global", "tentative": True},
+            {"local": "fd00::53", "prefixlen": 64, "scope": "global", "dadfailed": True, "tentative": True},
+            {"local": "fe80::51", "prefixlen": 64, "scope": "link"},
+            {"local": "fe80::52", "prefixlen": 64, "scope": "link"},
+        ],
+    },
+    {"ifname": "odd"},
+]
 
 
-def test_addresses_are_the_local_ones_but_for_the_loopback(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enter, "leader", lambda name: 101)
-    proc.files["/proc/101/net/fib_trie"] = FIB_TRIE
-    assert processes.addresses("web") == ["192.168.122.51", "10.0.0.2"]
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The questions about the network of a sandbox, which this test stands in for."""
+    questions: list[Sequence[str]] = []
+
+    def lines(arguments: Sequence[str], **_limits: Any) -> list[str]:
+        questions.append(arguments)
+        return [json.dumps(ADDRESSES)]
+
+    monkeypatch.setattr(enter, "leader", lambda _name: os.getpid())
+    monkeypatch.setattr(processes, "lines", lines)
+    return questions
+
+
+def test_addresses_are_those_that_can_be_used(asked: list[Sequence[str]]) -> None:
+    assert processes.addresses("web") == ["192.168.122.51", "fd00::51"]
+    assert processes.addresses("web", ["fe80::52"]) == ["192.168.122.51", "fd00::51", "fe80::52"]
+    assert asked[0][0] == "nsenter"
+    assert asked[0][2:] == ["--", "ip", "--json", "address", "show"]
+
+
+@pytest.mark.parametrize("answer", ["[", "{}]", "3", '[{"addr_info": [{"local": "x"}]}]', '["x"]'])
+def test_addresses_that_cannot_be_read_are_an_error(asked: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr(processes, "lines", lambda *_ignored, **_limits: [answer])
+    with pytest.raises(SandboxError, match=r"^web: its addresses cannot be read: "):
+        processes.addresses("web")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root, and ip")
+def test_addresses_are_read_in_the_network_of_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "ip link set lo up && ip address add 10.9.9.9/24 dev lo && ip address add fd00::9/64 dev lo && echo up && exec sleep 30"
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as inside:
+        assert inside.stdout
+        up = inside.stdout.readline() == b"up\n"
+        monkeypatch.setattr(enter, "leader", lambda _name: inside.pid)
+        try:
+            if not up:
+                pytest.skip("no network of its own can be made here")
+            assert processes.addresses("web") == ["10.9.9.9", "fd00::9"]
+        finally:
+            inside.kill()
 
 
 def not_running(*_arguments: object, **_keywords: object) -> int:
     raise enter.EnterError("web is not running")
 
 
-def test_a_sandbox_that_does_not_run_has_no_address(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_that_does_not_run_has_no_address(asked: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = iter([os.getpid(), 1])
+    monkeypatch.setattr(enter, "leader", lambda _name: next(numbers))
+    assert processes.addresses("web") == [], "it ended between the two questions"
     monkeypatch.setattr(enter, "leader", not_running)
     assert processes.addresses("web") == []
-    monkeypatch.setattr(enter, "leader", lambda name: 101)
-    assert processes.addresses("web") == [], "it ended between the two questions"
+    assert not asked
 
 
 def answer(code: int, output: bytes, errors: bytes = b"") -> Any:
     def run(name: str, command: Sequence[str], timeout: float, most: int) -> enter.Outcome:
-        assert list(command)[:3] == ["/usr/bin/systemctl", "is-active", "--"]
+        assert list(command)[:2] == ["/usr/bin/systemctl", "show"]
         return enter.Outcome(code=code, output=output, errors=errors, context="")
 
     return run
 
 
+def shown(**properties: object) -> bytes:
+    """A unit as systemctl shows it; one that was never started unless said otherwise."""
+    inactive = {"Type": "oneshot", "ActiveState": "inactive", "Result": "success", "ConditionResult": "no"}
+    times = {"InactiveExitTimestampMonotonic": 0, "ConditionTimestampMonotonic": 0}
+    return "".join(f"{key}={value}\n" for key, value in {**inactive, **times, **properties}.items()).encode()
+
+
+STARTED = {"ConditionResult": "yes", "ConditionTimestampMonotonic": 5, "InactiveExitTimestampMonotonic": 6}
+
+
+@pytest.mark.parametrize(
+    ("properties", "state"),
+    [
+        pytest.param({"ActiveState": "active", "Type": "simple", **STARTED}, "active", id="active"),
+        pytest.param({"ActiveState": "activating", **STARTED}, "activating", id="activating"),
+        pytest.param({"ActiveState": "failed", "Result": "exit-code", **STARTED}, "failed", id="failed"),
+        pytest.param({}, "inactive", id="never started"),
+        pytest.param(STARTED, "done", id="ran and ended in success"),
+        pytest.param({**STARTED, "Result": "exit-code"}, "inactive", id="ended without success"),
+        pytest.param({**STARTED, "Type": "simple"}, "inactive", id="a daemon that ended"),
+        pytest.param({"ConditionTimestampMonotonic": 5}, "skipped", id="a condition is not met"),
+        pytest.param({"Type": "simple", "ConditionTimestampMonotonic": 5}, "skipped", id="a condition of a daemon is not met"),
+        pytest.param({**STARTED, "ConditionResult": "no"}, "skipped", id="a condition is not met any more"),
+    ],
+)
+def test_a_unit_whose_start_was_a_success_is_not_down(monkeypatch: pytest.MonkeyPatch, properties: dict[str, object], state: str) -> None:
+    monkeypatch.setattr(enter, "run", answer(0, shown(**properties)))
+    assert processes.units_inside("web", ["a.service"]) == {"a.service": state}
+    assert (state in processes.UP) is (state in ("active", "done", "skipped"))
+
+
 def test_the_state_of_units_is_what_the_systemd_inside_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enter, "run", answer(3, b"active\nfailed\n"))
+    monkeypatch.setattr(enter, "run", answer(0, shown(ActiveState="active") + b"\n" + shown(ActiveState="failed")))
     assert processes.units_inside("web", ["a.service", "b.service"]) == {"a.service": "active", "b.service": "failed"}
+
+
+def test_what_a_unit_said_is_cut_to_what_a_message_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b"a\x1b[2Jb\n\n" + b"x" * 5000
+    monkeypatch.setattr(enter, "run", lambda *_ignored, **_limits: enter.Outcome(0, said, b"", ""))
+    words = processes.last_words("web", "a.service")
+    assert words.startswith("a\\x1b[2Jb / xxx")
+    assert len(words) < 1100
+
+
+def test_a_sandbox_makes_cgroups_as_deep_as_it_likes(tmp_path: Path) -> None:
+    place = tmp_path
+    for _level in range(200):
+        place /= "a"
+        place.mkdir()
+    (place / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        assert list(processes._pids(str(tmp_path))) == [os.getpid()]
+        assert "tasks_refused" not in cgroup.usage(str(tmp_path))
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +300,8 @@ def test_the_state_of_units_is_what_the_systemd_inside_says(monkeypatch: pytest.
         pytest.param(
             answer(1, b"", b"Failed to connect to bus: \xff\n"), "its systemd does not answer yet \\(Failed to connect", id="no bus"
         ),
-        pytest.param(answer(0, b"active\n"), "its systemd does not answer yet \\(active\\)", id="too few answers"),
-        pytest.param(not_running, "web: /usr/bin/systemctl is-active -- a b: web is not running", id="not running"),
+        pytest.param(answer(0, shown()), "its systemd does not answer yet \\(Type=oneshot / ", id="too few answers"),
+        pytest.param(not_running, "web: /usr/bin/systemctl show .* -- a b: web is not running", id="not running"),
     ],
 )
 def test_no_answer_is_said_so(monkeypatch: pytest.MonkeyPatch, run: Any, message: str) -> None:

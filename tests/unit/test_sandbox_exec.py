@@ -23,13 +23,17 @@ class Here:
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.most: list[int] = []
         self.problem: Exception | None = None
         self.users = {"alice": "alice:x:1000:1001::/home/alice:/bin/sh"}
 
-    def run(self, name: str, command: list[str], stdin: bytes, environment: dict[str, str] | None, timeout: float | None) -> enter.Outcome:
+    def run(
+        self, name: str, command: list[str], stdin: bytes, environment: dict[str, str] | None, timeout: float | None, most: int
+    ) -> enter.Outcome:
         if self.problem is not None:
             raise self.problem  # pylint: disable=raising-bad-type
         self.calls.append(command)
+        self.most.append(most)
         script = command[2] if command[:2] == ["/bin/sh", "-c"] else ""
         words = list(command)
         if script == sandbox_exec.LOOK:
@@ -37,6 +41,8 @@ class Here:
             words[2] = f"getent() {{ printf '%s\\n' '{entry}'; }}\n{script}"
         variables = {**enter.ENVIRONMENT, **(environment or {})}
         done = subprocess.run(words, input=stdin, env=variables, capture_output=True, check=False)
+        if len(done.stdout) > most:
+            raise enter.EnterOverflow(most, done.stdout[:most], done.stderr)
         return enter.Outcome(done.returncode, done.stdout, done.stderr, CONTEXT)
 
 
@@ -76,6 +82,24 @@ def test_a_directory(here: Here, capsys: pytest.CaptureFixture[str], tmp_path: P
     place = tmp_path / "a b"
     place.mkdir()
     assert call(capsys, argv=["pwd"], chdir=str(place))["stdout"] == str(place)
+
+
+def test_a_command_that_writes_too_much_fails_with_what_it_wrote(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(capsys, cmd="printf 12345; echo bad >&2", max_output="4")
+    assert (result["failed"], result["step"], result["truncated"], result["changed"]) == (True, "run", True, True)
+    assert result["reason"] == "the command wrote more than 4 bytes and was killed; raise max_output to let it write more"
+    assert (result["stdout"], result["stderr"]) == ("1234", "bad")
+    assert call(capsys, cmd="printf 12345", max_output="5")["truncated"] is False
+    assert call(capsys, argv=["true"])["rc"] == 0
+    assert here.most == [4, 5, 16 << 20]
+
+
+def test_what_looking_around_finds_is_bounded(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    here.users["alice"] = "x" * 70000
+    result = call(capsys, argv=["true"], user="alice", max_output="1G")
+    assert (result["failed"], result["step"]) == (True, "enter")
+    assert result["reason"] == "looking around inside: the command wrote more than 65536 bytes and was killed"
+    assert len(here.calls) == 1
 
 
 class Condition(NamedTuple):
@@ -177,6 +201,7 @@ class Bad(NamedTuple):
         Bad({"user": "-f"}, "options", "user: '-f' is invalid: expected the name or the number"),
         Bad({"user": "a\nb"}, "options", "user: "),
         Bad({"timeout": 0}, "options", "timeout: 0.0 is invalid: expected seconds, more than 0"),
+        Bad({"max_output": "much"}, "options", "max_output: 'much' is invalid: expected a size"),
         Bad({"environment": {"A=B": "x"}}, "options", "names without '='"),
         Bad({"environment": {"A": ["x"]}}, "options", "and texts"),
         Bad({"user": "nobody-there"}, "user", "there is no user nobody-there inside"),

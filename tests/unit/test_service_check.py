@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
 from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file
-from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceRequest, ServiceSpec
 
@@ -69,6 +69,14 @@ def checked(service: MakeSpec, facts: Host, declared: Declared, checks: Checks) 
 
 def test_what_works_is_not_refused(checked: Check) -> None:
     assert checked({"own_units": OWN}) == ({}, [])
+
+
+def test_a_name_that_the_host_has_for_another_address_ends_the_run(
+    service: MakeSpec, host: Host, declared: Callable[..., Observed]
+) -> None:
+    facts = dataclasses.replace(host, resolved={"web": [["192.168.122.10"]]}, named_otherwise={"web": ["10.0.0.5"]})
+    with pytest.raises(ConflictError, match=r"web is already the name of 10\.0\.0\.5 in the host"):
+        service_run._check([service()], {"web": declared(service())}, facts, {"name": None}, False)
 
 
 @pytest.mark.parametrize("seen", [GONE, NO_PROGRAM, {"own_units": WRECKED}], ids=["unit", "program", "wrecked"])

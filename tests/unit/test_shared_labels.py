@@ -16,15 +16,15 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.virt.sandbox.plugins.action import mcs_label, mcs_label_info
 from ansible_collections.virt.sandbox.plugins.lookup import mcs_levels
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.registry import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.host import levels_in_use
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, InUse, Level
 
 MODULES = {"virt.sandbox.mcs_label": label_run.run_label, "virt.sandbox.mcs_label_info": label_run.run_label_info}
 ACTIONS = {"mcs_label": mcs_label.ActionModule, "mcs_label_info": mcs_label_info.ActionModule}
 CONNECTION = SimpleNamespace(has_native_async=False, _shell=SimpleNamespace(tmpdir=None))
-DEFAULTS = {"range": "c0.c1023", "state": "present"}
+DEFAULTS = {"category_range": "c0.c1023", "state": "present"}
 
 
 class Task:
@@ -82,9 +82,9 @@ def act(tmp_path: Path, lock_file: Path, monkeypatch: pytest.MonkeyPatch) -> Act
 
 def test_hosts_have_no_level_between_them_twice_and_each_records_its_own(act: Act, lock_file: Path) -> None:
     assert act("one", name="web")["level"] == "s0:c0,c1"
-    assert act("two", sandboxes=[{"name": "web"}, {"name": "db"}])["labels"] == {"web": "s0:c0,c2", "db": "s0:c1,c2"}
+    assert act("two", sandboxes=[{"name": "web"}, {"name": "db"}])["levels"] == {"web": "s0:c0,c2", "db": "s0:c1,c2"}
     assert yaml.safe_load(lock_file.read_text())["levels"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
-    assert act("two", "mcs_label_info")["owners"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
+    assert act("two", "mcs_label_info")["levels"] == {"one/web": "s0:c0,c1", "two/web": "s0:c0,c2", "two/db": "s0:c1,c2"}
 
 
 def test_check_mode_foresees_it_and_a_second_run_changes_nothing(act: Act, lock_file: Path) -> None:
@@ -102,7 +102,7 @@ def test_check_mode_foresees_it_and_a_second_run_changes_nothing(act: Act, lock_
 def recorded(tmp_path: Path, host: str, request: Request) -> None:
     """What a host's own registry has from another time."""
     (tmp_path / host).mkdir(exist_ok=True)
-    options = {"registry": f"sqlite:///{tmp_path}/{host}/labels.db", "categories": None, "range": POLICY_RANGE}
+    options = {"registry": f"sqlite:///{tmp_path}/{host}/labels.db", "category_count": None, "category_range": POLICY_RANGE}
     label_run.decide(options, [request], lambda search: [], False)
 
 
@@ -122,7 +122,10 @@ def test_a_level_that_only_the_content_carries_is_kept(act: Act) -> None:
 def test_a_level_that_no_policy_has_is_an_error_that_names_the_host(act: Act) -> None:
     refused = act("one", name="web", in_use=(InUse(Level.of([5000]), "process", "x"),))
     assert refused["failed"]
-    assert "one: what it says is in use there is no level (c5000 is not one of" in refused["msg"]
+    assert (
+        "one: mcs_label_info returned a level in use that is invalid: expected categories of the policy, c0 to c1023, which has no c5000"
+        in refused["msg"]
+    )
 
 
 def test_what_was_edited_in_the_file_holds_on_the_host(act: Act, lock_file: Path) -> None:
@@ -203,7 +206,7 @@ def test_a_link_to_the_file_stays_one_and_its_mode_too(act: Act, lock_file: Path
         ("postgresql://levels:secret@db/levels", "without a password"),
         ("postgresql://db/levels?password=secret", "without a password"),
         ("postgres://levels:secret@db/levels", "without a password"),
-        ("postgresql://[::1/levels", "a registry is the URL"),
+        ("postgresql://[::1/levels", "expected the URL"),
     ],
 )
 def test_a_url_that_cannot_be_is_refused_and_no_password_shown(act: Act, registry: str, says: str) -> None:
@@ -225,7 +228,7 @@ BAD_FILES = [
     ),
     ("levels: {one/a: 's0:c2000'}", "one/a: 's0:c2000'"),
     ("levels: {one/a: s0}", "one/a: 's0'"),
-    ("levels: {one/a: 's0:c1,c1'}", "its categories are all the same"),
+    ("levels: {one/a: 's0:c1,c1'}", "expected different categories"),
     ("levels: {one/a: 5}", "one/a: '5'"),
     ("levels: {one/a: [5]}", "levels is a mapping of texts"),
     ("levels: {[one, a]: 's0:c1,c2'}", "unhashable"),
@@ -293,3 +296,93 @@ def test_a_check_of_a_file_that_is_not_there_fails(tmp_path: Path) -> None:
 def test_a_directory_is_no_lock_file(act: Act, lock_file: Path) -> None:
     lock_file.mkdir()
     assert "it is no regular file" in act("one", name="web")["msg"]
+
+
+COMMENTED = """\
+# Our levels.
+
+format: 1   # of mcs_label
+categories: 2
+# all of them
+levels:   # by host
+  # the oldest
+  one/web: s0:c3,c2   # as in 2019
+
+  # in the cellar
+  two/db:  's0:c8,c9'  # never change
+  one/app: s0:c4,c5
+# what was
+quarantine:
+  # was moved
+  s0:c7,c6: one/old   # until May
+# the end
+"""
+
+
+def test_what_a_person_wrote_in_a_lock_file_stays_in_its_place(act: Act, lock_file: Path) -> None:
+    lock_file.write_text(COMMENTED)
+    carried = (InUse(Level.parse("s0:c6,c7"), "file", "/srv/x"),)
+    act("one", name="web", in_use=carried)
+    assert lock_file.read_text() == COMMENTED
+    act("one", name="new", in_use=carried)
+    act("one", name="zoo", level="s0:c20,c21", in_use=carried)
+    added = COMMENTED.replace("  one/app: s0:c4,c5\n", "  one/app: s0:c4,c5\n  one/new: s0:c0,c1\n  one/zoo: s0:c20,c21\n")
+    assert lock_file.read_text() == added
+    act("one", name="zoo", state="absent", in_use=carried)
+    act("one", name="new", state="absent", in_use=carried)
+    resting = COMMENTED.replace("quarantine:\n", "quarantine:\n  s0:c0,c1: one/new\n  s0:c20,c21: one/zoo\n")
+    assert lock_file.read_text() == resting
+    act("one", name="app", level="s0:c30,c31", in_use=carried)
+    assert "\n  one/app: s0:c30,c31\n# what was\n" in lock_file.read_text()
+    for name in ("web", "app"):
+        act("one", name=name, state="absent", in_use=carried)
+    act("two", name="db", state="absent", in_use=carried)
+    emptied = lock_file.read_text()
+    assert "\nlevels: {}   # by host\n  # the oldest\n\n  # in the cellar\n# what was\n" in emptied
+    act("two", name="db", in_use=carried)
+    assert lock_file.read_text().splitlines()[5:8] == ["levels:   # by host", "  two/db: s0:c8,c9", "  # the oldest"]
+    assert all(line in emptied.splitlines() for line in COMMENTED.splitlines() if "#" in line and "/" not in line and "levels:" not in line)
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("levels: {} # none\n", "categories: 2\nlevels: # none\n  one/a: s0:c0,c1\n"),
+        ("levels:\n    one/b: s0:c8,c9", "categories: 2\nlevels:\n    one/a: s0:c0,c1\n    one/b: s0:c8,c9\n"),
+        ("levels: {one/b: 's0:c9,c8'}  # one\n", "categories: 2\nlevels: {one/b: 's0:c8,c9', one/a: 's0:c0,c1'}  # one\n"),
+        (
+            "# x\r\nlevels:\r\n  one/b: s0:c8,c9 # y\r\n",
+            "# x\r\ncategories: 2\r\nlevels:\r\n  one/a: s0:c0,c1\r\n  one/b: s0:c8,c9 # y\r\n",
+        ),
+        ("categories:\nlevels: {}\nquarantine:\n", "categories: 2\nlevels:\n  one/a: s0:c0,c1\nquarantine:\n"),
+        ('"levels" :\n  ? one/b\n  : s0:c8,c9\n', 'categories: 2\n"levels" :\n  one/a: s0:c0,c1\n  ? one/b\n  : s0:c8,c9\n'),
+    ],
+)
+def test_a_lock_file_that_a_person_made_keeps_its_form(act: Act, lock_file: Path, text: str, after: str) -> None:
+    lock_file.write_bytes(text.encode())
+    assert act("one", name="a")["changed"]
+    assert lock_file.read_bytes().decode() == after
+    act("one", name="a", state="absent")
+    assert "quarantine:\n  s0:c0,c1: one/a\n" in lock_file.read_text()
+    assert all(line in lock_file.read_text() for line in text.splitlines() if "one/b" in line and "{" not in line)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{levels: {one/a: 's0:c8,c9'}}\n", "each level in a line of its own"),
+        ("categories: 2\nlevels: {one/b: 's0:c8,c9',  # b\n  one/c: 's0:c5,c6'}\n", "each level in a line of its own"),
+        ("categories: 2\nlevels:\n  one/a: s0:c5,c6\n...\n", "each level in a line of its own"),
+    ],
+)
+def test_a_lock_file_that_cannot_be_changed_in_place_is_left_alone(act: Act, lock_file: Path, text: str, says: str) -> None:
+    lock_file.write_text(text)
+    assert says in act("one", name="a", level="s0:c1,c2")["msg"]
+    assert lock_file.read_text() == text
+
+
+def test_an_owner_of_a_long_name_is_written_and_read(act: Act, lock_file: Path) -> None:
+    host = "h" * 150
+    act(host, name="web")
+    act(host, name="db")
+    assert read_by_a_check(lock_file) == [{f"{host}/web": "s0:c0,c1", f"{host}/db": "s0:c0,c2"}]

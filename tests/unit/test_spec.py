@@ -152,7 +152,7 @@ SIZE = "a size above 0 such as 512M or 1G (units K, M, G, T of 1024)"
 CPUS = "a number of processors from 0.01 to 10000"
 TASKS = "a number of tasks from 1 to 4194304"
 WEIGHT = "a weight from 1 to 10000"
-A_LEVEL = "a level is s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
+A_LEVEL = "s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
 A_TYPE = "an SELinux type, such as virt_sandbox_t"
 
 
@@ -188,23 +188,19 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("path", "/srv/%n", BELOW, id="path with a specifier"),
         pytest.param("path", "/srv/\\x2f", BELOW, id="path with an escape"),
         pytest.param("path", '/srv/"a', BELOW, id="path with a quote"),
-        pytest.param(
-            "level", "s0", "a sandbox's level has categories, such as s0:c1,c2: s0 alone is dominated by every level", id="no category"
-        ),
-        pytest.param(
-            "level", "s0:c1,c1", "its categories are all the same, which makes it s0:c1; name different ones", id="a pair of equals"
-        ),
+        pytest.param("level", "s0", "categories, such as s0:c1,c2; every level dominates s0 alone", id="no category"),
+        pytest.param("level", "s0:c1,c1", "different categories; one category that is named twice is s0:c1", id="a pair of equals"),
         pytest.param(
             "level",
             "s0:c0.c1023",
-            "it has all categories of c0.c1023, and dominates the level of every other sandbox",
+            "not all categories of c0.c1023, which would dominate every other sandbox",
             id="all categories",
         ),
-        pytest.param("level", "s1:c1,c2", f"the only sensitivity is s0; {A_LEVEL}", id="unknown sensitivity"),
+        pytest.param("level", "s1:c1,c2", f"sensitivity s0, the only one: {A_LEVEL}", id="unknown sensitivity"),
         pytest.param("level", "c1,c2", A_LEVEL, id="no sensitivity"),
-        pytest.param("level", "s0:c1,c1024", "c1024 is not one of the policy's categories, c0 to c1023", id="unknown category"),
-        pytest.param("level", "s0-s0:c1,c2", f"it is a range of two levels, and one level is wanted; {A_LEVEL}", id="range"),
-        pytest.param("level", "s0:c1,c2\n", f"'c2\\n' is not a category; {A_LEVEL}", id="level ends in a newline"),
+        pytest.param("level", "s0:c1,c1024", "categories of the policy, c0 to c1023, which has no c1024", id="unknown category"),
+        pytest.param("level", "s0-s0:c1,c2", f"one level and no range of two: {A_LEVEL}", id="range"),
+        pytest.param("level", "s0:c1,c2\n", f"{A_LEVEL}; 'c2\\n' is no category", id="level ends in a newline"),
         pytest.param("file_type", "etc_t:s0", A_TYPE, id="type with a level"),
         pytest.param("file_type", "object_r", A_TYPE, id="a role"),
         pytest.param("file_type", 'x" y_t', A_TYPE, id="type with a quote"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.host import systemd
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 
 ANSWER = """\
 Id=web_sandbox.service
@@ -121,3 +122,41 @@ def test_a_file_that_is_not_there_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("text")
     assert systemd.read(str(tmp_path / "there")) == "text"
     assert systemd.read(str(tmp_path / "gone")) is None
+
+
+def test_a_file_of_the_host_may_have_any_bytes(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_bytes(b"caf\xe9\n")
+    text = systemd.read(str(tmp_path / "passwd"))
+    assert text.encode("utf-8", "surrogateescape") == b"caf\xe9\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda path: systemd.read(str(path)), "{} cannot be read: Is a directory", id="a directory"),
+        pytest.param(lambda path: systemd.read(f"{path}/file/x"), "{}/file/x cannot be read: Not a directory", id="below a file"),
+        pytest.param(
+            lambda path: systemd.names(str(path / ("x" * 300))), f"{{}}/{'x' * 300} cannot be read: File name too long", id="names"
+        ),
+        pytest.param(lambda path: systemd.read_record(str(path / "file")), "{}/file is damaged: ", id="no JSON"),
+        pytest.param(lambda path: systemd.read_record(str(path / "list")), "{}/list is damaged: expected an object", id="another JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, call: Callable[[Path], object], message: str) -> None:
+    (tmp_path / "file").write_bytes(b'{"a": \xff')
+    (tmp_path / "list").write_text("[]")
+    with pytest.raises(SandboxError) as caught:
+        call(tmp_path)
+    assert str(caught.value).startswith(message.format(tmp_path))
+
+
+def test_a_record_that_is_not_there_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "record").write_text('{"a": 1}')
+    assert systemd.read_record(str(tmp_path / "record")) == {"a": 1}
+    assert systemd.read_record(str(tmp_path / "none")) is None
+
+
+def test_an_answer_about_other_units_is_not_taken(commands: list[list[str]]) -> None:
+    with pytest.raises(SandboxError, match="expected the state of 1 units, got 2"):
+        systemd.show(["web_sandbox.service"])
+    assert len(commands) == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd's files: what systemd itself reads of them, and the script that the unit runs."""
+"""systemd's files: what systemd itself reads of them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,6 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec
 
 from .conftest import MakeSpec
-
-
-@pytest.fixture
-def helper(tmp_path: Path) -> Path:
-    path = tmp_path / "virt-sandbox-unit"
-    path.write_text(unit.HELPER)
-    path.chmod(0o755)
-    return path
-
-
-def test_the_helper_is_a_shell_script(helper: Path) -> None:
-    subprocess.run(["sh", "-n", helper], check=True)
-
-
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
-def test_the_helper_passes_shellcheck(helper: Path) -> None:
-    done = subprocess.run(["shellcheck", "--shell=sh", helper], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")

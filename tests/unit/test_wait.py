@@ -38,7 +38,14 @@ Wait = Callable[..., list[str]]
 def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
     clock = [0.0]
 
-    def run(*, ports: tuple[int, ...] = (), timeout: float = 60, options: dict[str, Any] | None = None, **columns: list[Any]) -> list[str]:
+    def run(
+        *,
+        ports: tuple[int, ...] = (),
+        timeout: float = 60,
+        options: dict[str, Any] | None = None,
+        resolved: Any = (("10.0.0.2",),),
+        **columns: list[Any],
+    ) -> list[str]:
         seen = Seen(
             **{
                 "unit": [ACTIVE],
@@ -54,13 +61,13 @@ def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
         monkeypatch.setattr(service_run.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 1)))
         monkeypatch.setattr(service_run.systemd, "show", lambda units: {unit: seen.next("unit") for unit in units})
         monkeypatch.setattr(service_run.processes, "units_inside", lambda *_ignored: seen.next("inside"))
-        monkeypatch.setattr(service_run.processes, "addresses", lambda _name: seen.next("address"))
+        monkeypatch.setattr(service_run.processes, "addresses", lambda _name, _declared: seen.next("address"))
         monkeypatch.setattr(service_run.processes, "not_listening", lambda _name, _ports: seen.next("closed"))
         monkeypatch.setattr(service_run.processes, "at_rest", lambda _name: seen.next("rest"))
         monkeypatch.setattr(service_run.processes, "failed_units", lambda _name: seen.next("failed"))
         monkeypatch.setattr(service_run.processes, "last_words", lambda *_ignored: "port 80 is taken")
         monkeypatch.setattr(service_run.processes, "is_up", lambda _name: True)
-        one = service_run._Wait(service(**(options or {})), [["10.0.0.2"]], ports)
+        one = service_run._Wait(service(**(options or {})), resolved, ports)
         return [str(failure) for failure in service_run.wait_until_up([one], timeout)]
 
     return run
@@ -105,6 +112,42 @@ def test_a_unit_whose_need_failed_is_not_waited_for(wait: Wait) -> None:
     assert wait(inside=[{"httpd.service": "inactive"}], failed=[[]]) == ["web: wait: httpd.service has ended inside: port 80 is taken"]
 
 
+@pytest.mark.parametrize(("state", "down"), [("done", False), ("skipped", False), ("active", False), ("inactive", True), ("failed", True)])
+def test_only_a_unit_that_is_down_is_started(monkeypatch: pytest.MonkeyPatch, service: MakeSpec, state: str, down: bool) -> None:
+    monkeypatch.setattr(service_run.processes, "units_inside", lambda _name, units: dict.fromkeys(units, state))
+    assert service_run.down(service()) == ({"httpd.service": state} if down else {})
+
+
+def test_a_run_reports_the_units_and_addresses(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> None:
+    asked = []
+    monkeypatch.setattr(service_run.observe.processes, "addresses", lambda _name, declared: asked.extend(declared) or ["fe80::2"])
+    spec = service(network=[{"type": "static", "addresses": ["fe80::2/64"]}])
+    found = service_run.report(spec, {"httpd.service": "skipped"})
+    assert (found["units"], found["addresses"], asked) == ({"httpd.service": "skipped"}, ["fe80::2"], ["fe80::2"])
+    monkeypatch.setattr(service_run.observe.processes, "addresses", not_asked)
+    assert service_run.report(spec, {})["addresses"] == []
+
+
+def not_asked(*_ignored: object) -> list[str]:
+    raise SandboxError("ip is not installed")
+
+
+@pytest.mark.parametrize("state", ["done", "skipped"])
+def test_a_unit_that_need_not_run_any_more_is_up(wait: Wait, state: str) -> None:
+    assert wait(inside=[{"httpd.service": state}]) == []
+
+
+def test_addresses_of_ipv6_are_waited_for(wait: Wait) -> None:
+    both = (("10.0.0.2", "fd00::2"),)
+    assert wait(resolved=both, address=[["10.0.0.2"], ["10.0.0.2", "fd00::2"]]) == []
+    assert wait(resolved=both) == ["web: wait: not up after 60 s: it has no address yet (fd00::2)"]
+
+
+def test_what_dhcp_gives_is_of_ipv4(wait: Wait) -> None:
+    assert wait(resolved=((),), address=[["fd00::2"], ["10.0.0.7"]]) == []
+    assert wait(resolved=((),), address=[["fd00::2"]]) == ["web: wait: not up after 60 s: it has no address yet"]
+
+
 def test_a_unit_that_is_still_to_be_started_is_waited_for(wait: Wait) -> None:
     down, up = {"httpd.service": "inactive"}, {"httpd.service": "active"}
     assert wait(inside=[down] * 20 + [up], rest=[False], failed=[[]]) == []
@@ -126,6 +169,7 @@ def test_a_sandbox_whose_own_unit_failed_is_not_waited_for(wait: Wait) -> None:
         pytest.param({"inside": [{"httpd.service": "activating"}]}, "httpd.service is activating", id="unit inside"),
         pytest.param({"inside": [SandboxError("no answer")]}, "its systemd is silent (no answer)", id="systemd inside"),
         pytest.param({"address": [[]]}, "it has no address yet (10.0.0.2)", id="address"),
+        pytest.param({"address": [SandboxError("ip is not installed")]}, "ip is not installed", id="unknown addresses"),
         pytest.param({"closed": [[80, 443]]}, "nothing listens on port 80, 443", id="ports"),
     ],
 )

@@ -49,7 +49,7 @@ def _all(steps: Sequence[Step], hands: Any, failed: dict[str, StepError]) -> Non
         between(step, done=False)
     try:
         steps[0].apply_all(steps, hands)
-    except (SandboxError, OSError):
+    except Exception:
         for step in steps:
             _single(step, hands, failed)
     else:

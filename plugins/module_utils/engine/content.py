@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -93,11 +92,7 @@ def expected(spec: ContentSpec) -> Callable[[str, int], str]:
 
 def record(paths: layout.Layout) -> dict[str, Any] | None:
     """What was recorded of a tree when it was made; nothing where none is ours."""
-    text = systemd.read(paths.manifest)
-    try:
-        return dict(json.loads(text)) if text is not None else None
-    except (ValueError, TypeError) as error:
-        raise SandboxError(f"{paths.manifest} is damaged ({error}). Restore it from a backup.") from error
+    return systemd.read_record(paths.manifest)
 
 
 def _to_be_built(spec: ContentSpec, seen: Observed) -> Observed:
@@ -136,8 +131,7 @@ def observe_source(name: str, running: bool, owners: Mapping[Level, str]) -> Sou
     """The content that is to be cloned, by the name of its sandbox."""
     suffix = ".json"
     known = [entry[: -len(suffix)] for entry in systemd.names(layout.CONTENT) if entry.endswith(suffix) and entry.count(".") == 1]
-    manifest = record(layout.Layout(name, layout.FILESYSTEMS))
-    root = manifest["path"] if manifest else None
+    root = (record(layout.Layout(name, layout.FILESYSTEMS)) or {}).get("path")
     if root is None or not os.path.isdir(root):
         return Source(name, known=known)
     level = level_of(content_context(root))
@@ -242,9 +236,8 @@ def _skeleton(top: int, expected: Any) -> None:
 def _shadow(top: int, expected: Any) -> None:
     """Accounts without the host's passwords: none can log in with one until the sandbox sets it."""
     passwd = tree.read_file(top, "etc/passwd", 1 << 20) or b""
-    lines = [f"{line.split(':')[0]}:{outdated.NO_PASSWORD}" for line in passwd.decode("utf-8", "replace").splitlines() if ":" in line]
-    text = "".join(line + "\n" for line in lines)
-    tree.write_file(top, "etc/shadow", text.encode(), mode=0o640, uid=0, gid=0, context=expected("etc/shadow", 0))
+    lines = [b"%s:%s\n" % (line.split(b":")[0], outdated.NO_PASSWORD.encode()) for line in passwd.split(b"\n") if b":" in line]
+    tree.write_file(top, "etc/shadow", b"".join(lines), mode=0o640, uid=0, gid=0, context=expected("etc/shadow", 0))
 
 
 def _mount_point(top: int, source: str, expected: Any) -> None:

@@ -43,9 +43,12 @@ def _hours(value: float) -> float:
 class Run:
     """What ``sandbox_info`` is asked."""
 
-    name: str | None = option()
-    denials: float = option(24, type="float", normal=_hours)
-    registry: str = option(REGISTRY)
+    name: str | None = option(help="The sandbox to show. Defaults to all sandboxes of the host.")
+    denials: float = option(
+        24, type="float", normal=_hours,
+        help="How many hours back to look for what SELinux denied, at most ten years. V(0) leaves denials out, which is quicker.",
+    )  # fmt: skip
+    registry: str = option(REGISTRY, help="The label registry that names the owners of levels which no sandbox of the host declares.")
 
 
 def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _with_addresses(facts: Host, specs: Mapping[str, ServiceSpec]) -> Host:
 
 
 def _shown(spec: ServiceSpec, seen: Observed, facts: Host) -> dict[str, Any]:
-    name, paths = spec.name, spec.paths
+    paths = spec.paths
     running = seen.active is not None
     return {
         "spec": plain(spec),
@@ -113,8 +116,8 @@ def _shown(spec: ServiceSpec, seen: Observed, facts: Host) -> dict[str, Any]:
         "enabled": seen.enabled,
         "units": _units(spec) if running and spec.units else {},
         "exit_code": _exit_code(spec, seen),
-        "addresses": processes.addresses(name) if running else [],
-        "processes": processes.of_sandbox(name, paths.cgroup) if running else [],
+        "addresses": observe.addresses(spec) if running else [],
+        "processes": processes.of_sandbox(paths.cgroup) if running else [],
         "stale": processes.stale(paths.cgroup) if running else [],
         "resources": cgroup.usage(paths.cgroup) if running else {},
         "drift": _drift(spec, seen, facts),

@@ -26,9 +26,24 @@ from .declared import declared
 class Run:
     """What ``sandbox_isolation_info`` is asked."""
 
-    name: str | None = option()
-    policy: str | None = option(type="path")
-    sandboxes: tuple[Separation, ...] | None = option(type="list", elements="dict", of=Separation)
+    name: str | None = option(help="One sandbox, which is compared with every other one. Defaults to all pairs.")
+    policy: str | None = option(
+        type="path",
+        help="""
+            The file of a compiled policy to ask instead of the kernel, such as a copy of
+            C(/etc/selinux/default/policy/policy.33) of a host that the role P(virt.sandbox.host#role) has prepared.
+
+            Booleans have the values that the file gives them. Types that were made permissive are not known.
+            """,
+    )  # fmt: skip
+    sandboxes: tuple[Separation, ...] | None = option(
+        type="list", elements="dict", of=Separation,
+        help="""
+            The sandboxes to ask about. They need not exist. Defaults to the sandboxes of the host.
+
+            The filter P(virt.sandbox.sandbox_options#filter) with V(isolation) makes them from those that an inventory declares.
+            """,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,11 +13,14 @@ from typing import Any
 
 from ..host import level_store, levels_in_use
 from ..model.errors import SandboxError
+from ..model.level_conflicts import conflicts
+from ..model.level_request import InfoOptions, RegistryOptions, Request, host_of, requests_of
 from ..model.mcs import InUse, Level
-from ..model.options import normalise
+from ..model.options import build
+from ..model.registry import LevelStep, Registry
+from . import listed
 from .apply import require_root
 from .leftovers import leftovers
-from .registry import INFO_OPTIONS, REGISTRY_OPTIONS, LevelStep, Registry, Request, conflicts, host_of, requests_of
 
 # levels to look for in all content -> what carries any level on the host
 Observe = Callable[[Collection[Level]], list[InUse]]
@@ -32,23 +35,23 @@ class Decided:
     in_use: list[InUse]
 
 
-def decide(options: Mapping[str, Any], requests: list[Request], observe: Observe, check_mode: bool, host: str = "") -> Decided:
+def decide(options: RegistryOptions, requests: list[Request], observe: Observe, check_mode: bool, host: str = "") -> Decided:
     """Plan, and unless in check mode write, what the requests ask of a registry; ``host``: the one that is observed."""
-    with level_store.open_store(options["registry"], create=False) as store:
-        registry = Registry(store, options["categories"], options["range"])
+    with level_store.open_store(options.registry, create=False) as store:
+        registry = Registry(store, options.category_count, options.category_range)
         to_search = registry.to_search(requests, host)
         in_use = observe(to_search)
         steps = registry.plan(requests, in_use, to_search)
         owners = registry.owners()
     if steps and not check_mode:
-        with level_store.open_store(options["registry"], create=True) as store:
-            registry = Registry(store, options["categories"], options["range"])
+        with level_store.open_store(options.registry, create=True) as store:
+            registry = Registry(store, options.category_count, options.category_range)
             steps = registry.apply(requests, in_use, to_search)
             owners = registry.owners()
     levels = {**owners, **{step.owner: step.after for step in steps if step.action != "free"}}
     for request in requests:
         if request.present and levels.get(request.owner) is None:
-            raise SandboxError(f"{request.owner}: another run released its level at the same time; run again")
+            raise SandboxError(f"{request.owner}: another run released its level at the same time. Run again.")
     return Decided(steps, levels, in_use)
 
 
@@ -60,13 +63,13 @@ def observe(search: Iterable[Level]) -> list[InUse]:
 def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``mcs_label`` returns."""
     require_root()
-    options = normalise(REGISTRY_OPTIONS, parameters)
-    requests = requests_of(parameters)
+    options = build(RegistryOptions, parameters)
+    requests = requests_of(listed.items(parameters))
     decided = decide(options, requests, observe, check_mode)
     wanted = {name: decided.levels[name] for name in (request.owner for request in requests if request.present)}
     result: dict[str, Any] = {
         "changed": bool(decided.steps),
-        "labels": _texts(wanted),
+        "levels": _texts(wanted),
         "steps": actions(decided.steps),
         "diff": diff(decided.steps),
         # A spec or domain that still has the old level is what the next task of the play is about to mend.
@@ -75,15 +78,15 @@ def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]
         ],
     }
     if parameters.get("name") in wanted:
-        result["level"] = result["labels"][parameters["name"]]
+        result["level"] = result["levels"][parameters["name"]]
     return result
 
 
 def run_label_info(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     """What ``mcs_label_info`` returns."""
     require_root()
-    options = normalise(INFO_OPTIONS, parameters)
-    in_use = observe({*resting(options), *options["search"]})
+    options = build(InfoOptions, parameters)
+    in_use = observe({*resting(options), *options.search})
     here = levels_in_use.declared() | {use.holder for use in in_use if use.kind == "domain"}
     return {**info(options, in_use, here), "in_use": [shown(use) for use in in_use], "here": sorted(here)}
 
@@ -93,27 +96,27 @@ def shown(use: InUse) -> dict[str, str]:
     return {"level": str(use.level), "kind": use.kind, "holder": use.holder}
 
 
-def owned(options: Mapping[str, Any]) -> dict[str, Level]:
+def owned(options: RegistryOptions) -> dict[str, Level]:
     """The levels that a registry has given."""
-    with level_store.open_store(options["registry"], create=False) as store:
+    with level_store.open_store(options.registry, create=False) as store:
         return Registry(store).owners()
 
 
-def resting(options: Mapping[str, Any], host: str = "") -> list[Level]:
+def resting(options: InfoOptions, host: str = "") -> list[Level]:
     """The levels in a registry's quarantine, of the owners on this host."""
-    with level_store.open_store(options["registry"], create=False) as store:
+    with level_store.open_store(options.registry, create=False) as store:
         return [level for level, owner in Registry(store).quarantine().items() if host_of(owner) == host]
 
 
-def info(options: Mapping[str, Any], in_use: list[InUse], here: Collection[str], host: str = "") -> dict[str, Any]:
+def info(options: InfoOptions, in_use: list[InUse], here: Collection[str], host: str = "") -> dict[str, Any]:
     """What a registry says beside what was observed on one of its hosts."""
-    with level_store.open_store(options["registry"], create=False) as store:
-        registry = Registry(store, None, options["range"])
+    with level_store.open_store(options.registry, create=False) as store:
+        registry = Registry(store, None, options.category_range)
         owners, quarantine, free = registry.owners(), registry.quarantine(), registry.free_count()
     ours = {owner: level for owner, level in owners.items() if host_of(owner) == host}
     return {
         "changed": False,
-        "owners": _texts(owners),
+        "levels": _texts(owners),
         "conflicts": [
             {
                 "owner": found.owner,
@@ -158,15 +161,15 @@ def actions(steps: Iterable[LevelStep]) -> dict[str, list[str]]:
 
 def diff(steps: Iterable[LevelStep]) -> dict[str, Any]:
     """The levels of the owners that change, and of the quarantine what comes and goes."""
-    before: dict[str, Any] = {"labels": {}, "quarantine": {}}
-    after: dict[str, Any] = {"labels": {}, "quarantine": {}}
+    before: dict[str, Any] = {"levels": {}, "quarantine": {}}
+    after: dict[str, Any] = {"levels": {}, "quarantine": {}}
     for step in steps:
         if step.action == "free":
             before["quarantine"][str(step.before)] = step.owner
             continue
         for side, level in ((before, step.before), (after, step.after)):
             if level is not None:
-                side["labels"][step.owner] = str(level)
+                side["levels"][step.owner] = str(level)
         if step.before is not None:
             after["quarantine"][str(step.before)] = step.owner
     return {"before": before, "after": after}

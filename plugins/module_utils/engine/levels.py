@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from ..host import level_store, levels_in_use
 from ..model.errors import ConflictError, OptionError, SandboxError
+from ..model.level_conflicts import conflicts, in_the_way
 from ..model.mcs import POLICY_RANGE, Level, disturbing
+from ..model.registry import Registry
 from ..model.spec import Identity, ServiceSpec
-from .registry import Registry, conflicts, in_the_way
 
 Spec = TypeVar("Spec", bound=Identity)
 

@@ -67,7 +67,7 @@ def _kind(path: str) -> str:
 
 def _context(path: str) -> str:
     try:
-        return os.getxattr(path, "security.selinux").rstrip(b"\0").decode()
+        return os.fsdecode(os.getxattr(path, "security.selinux").rstrip(b"\0"))
     except OSError:
         return ""
 

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
-from ..model import capabilities, layout, limits, unit
+from ..model import capabilities, layout, limits, network, scripts, unit
+from ..model import hosts_file as hosts
 from ..model.context import Context
 from ..model.definition import Known
 from ..model.errors import SandboxError, StepError
@@ -24,9 +25,11 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
     """What of the host the sandboxes depend on."""
     specs = list(specs)
     units = {name for spec in specs for name in spec.units} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
+    names = hosts_file.read()
     limited = {device.device for spec in specs for device in spec.io.devices}
     return Host(
         systemd=systemd.host_systemd(units),
+        scripts={path: scripts.version(systemd.read(path)) for path in scripts.EXPECTED},
         networks=host.running_networks,
         followed=followed(),
         keeps_journal=os.path.isdir(layout.JOURNALS),
@@ -34,7 +37,8 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
         io_weights=block.has_weights(),
         bridges=sockets.bridges(),
         filtered=nftables.filtered(),
-        named=hosts_file.read(),
+        named=hosts.of_sandboxes(names),
+        named_otherwise=hosts.of_others(names),
         granted={spec.process_type: granted(spec) for spec in specs if spec.capabilities.keep},
     )
 
@@ -165,10 +169,18 @@ def numbers_in(top: int) -> dict[str, Mapping[str, str]]:
 def _numbers(top: int, path: str) -> dict[str, str]:
     """The names and numbers of a sandbox's users or groups."""
     try:
-        text = (tree.read_file(top, path, 1 << 20) or b"").decode("utf-8", "replace")
+        text = (tree.read_file(top, path, 1 << 20) or b"").decode("utf-8", "surrogateescape")
     except tree.TreeError:
         return {}  # root inside may have put anything there
-    return {fields[0]: fields[2] for fields in (line.split(":") for line in text.splitlines()) if len(fields) > 2}
+    return {fields[0]: fields[2] for fields in (line.split(":") for line in text.split("\n")) if len(fields) > 2}
+
+
+def addresses(spec: ServiceSpec) -> list[str]:
+    """Those that a running sandbox has; none where they cannot be read, which a run says that waits for them."""
+    try:
+        return processes.addresses(spec.name, [text for interface in spec.network for text in network.fixed(interface)])
+    except SandboxError:
+        return []
 
 
 def content_context(root: str) -> str | None:

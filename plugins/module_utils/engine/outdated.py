@@ -16,6 +16,7 @@ from ..model.errors import SandboxError
 from ..model.outdated import Accounts, Copied, Outdated, compare, new_accounts, system_names, with_accounts
 from ..model.private_paths import below
 from ..model.spec import FileEntry
+from ..model.values import printable
 from . import tree
 from .observe import followed
 
@@ -69,6 +70,8 @@ def _of_host(path: str) -> str | None:
             return _file(file.read())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SandboxError(f"{printable(path)} cannot be read: {error.strerror}") from error
 
 
 def _of_tree(top: tree.Top, path: str) -> str | None:
@@ -94,11 +97,13 @@ def _file(data: bytes) -> str:
 
 def copied(path: str) -> Copied:
     """What was recorded; of a tree that an earlier version built, nothing."""
-    text = systemd.read(path)
-    if text is None:
+    known = systemd.read_record(path)
+    if known is None:
         return Copied()
-    known = json.loads(text)
-    return Copied(known["files"], known["users"], known["groups"])
+    try:
+        return Copied(known["files"], known["users"], known["groups"])
+    except KeyError as error:
+        raise SandboxError(f"{path} is damaged: it has no {error}. Restore it from a backup.") from error
 
 
 def dump(known: Copied) -> str:
@@ -151,7 +156,7 @@ def _read(path: str) -> str:
 
 
 def _text(top: tree.Top, path: str) -> str:
-    return (tree.read_file(top, path, _LARGEST) or b"").decode("utf-8", "replace")
+    return (tree.read_file(top, path, _LARGEST) or b"").decode("utf-8", "surrogateescape")
 
 
 def take(root: str, copied_path: str, expected: Any, files: Iterable[Outdated]) -> Copied:
@@ -202,6 +207,6 @@ def add_accounts(root: str, expected: Any, accounts: Accounts) -> None:
             if text != own:
                 status = tree.lstat(top, path)
                 uid, gid = (status.st_uid, status.st_gid) if status else (0, 0)
-                tree.write_file(top, path, text.encode(), mode=mode, uid=uid, gid=gid, context=expected(path, 0))
+                tree.write_file(top, path, text.encode("utf-8", "surrogateescape"), mode=mode, uid=uid, gid=gid, context=expected(path, 0))
     finally:
         os.close(top)

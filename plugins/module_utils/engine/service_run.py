@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..host import declarations, processes, selinux, sockets, systemd
-from ..model import addresses, layout, network, ports
+from ..host import declarations, processes, selinux, sockets
+from ..model import addresses, network, ports, scripts
 from ..model.errors import MissingError, OptionError, SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.options import build, option
@@ -20,11 +20,7 @@ from . import levels, listed, observe
 from .apply import apply, report_failures, require_root
 from .hands import ServiceHands
 from .host import SandboxHost, opened
-
-# seconds for which a unit inside must have been down to be taken for one that will not run
-LASTING = 3
-# seconds for which a command must have run to be taken for one that does not end at once
-BRIEF = 1
+from .wait import Wait, down, wait_until_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +105,7 @@ class ServiceRun:
         return dataclasses.replace(facts, resolved=addresses.resolve(self.present, others, facts.networks, before))
 
     def carried_out(self) -> dict[str, Any]:
+        self._check_scripts()
         self._observe()
         self._check()
         plan = self._plan()
@@ -119,11 +116,17 @@ class ServiceRun:
         self.failures += apply(plan.in_phases(), ServiceHands(self.host))
         broken = {failure.sandbox for failure in self.failures}
         up = [one for one in self.wanted if one.request.state in UP and one.name not in broken]
-        waits = [_Wait(one.spec, self.facts.addresses(one.name), one.request.wait.ports) for one in up]
+        waits = [Wait(one.spec, self.facts.addresses(one.name), one.request.wait.ports) for one in up]
         self.failures += wait_until_up(waits, self.settings.timeout)
-        result["sandboxes"] = {one.name: report(one.spec) for one in up}
+        result["sandboxes"] = {wait.spec.name: report(wait.spec, wait.units) for wait in waits}
         self.failures += wrong_labels([one.spec for one in up], result["sandboxes"])
         return report_failures(result, self.failures)
+
+    def _check_scripts(self) -> None:
+        lacking = scripts.missing(self.present, self.facts.scripts)
+        if lacking and not self.check_mode:
+            raise SandboxError(lacking)
+        self.warnings += [listed.not_yet(lacking)] if lacking else []
 
     def _observe(self) -> None:
         stale = {one.name for one in self.wanted if one.request.stale == "restart"}
@@ -199,130 +202,13 @@ def _is_of_the_content(spec: ServiceSpec, seen: Observed, facts: Host, error: Op
     return True
 
 
-def down(spec: ServiceSpec) -> dict[str, str]:
-    """The units of a running sandbox that neither are active nor will be; none where it does not answer yet."""
-    try:
-        states = processes.units_inside(spec.name, spec.units)
-    except SandboxError:
-        return {}
-    return {unit: state for unit, state in states.items() if state in ("inactive", "failed")}
-
-
-def wait_until_up(waiting_for: Sequence[_Wait], timeout: float) -> list[StepError]:
-    """Until every sandbox's unit and the units inside are active and its ports open, or say what is not."""
-    deadline = time.monotonic() + timeout
-    waiting = {one.spec.name: one for one in waiting_for}
-    failures: list[StepError] = []
-    while waiting:
-        began = time.monotonic()
-        shown = systemd.show([one.spec.paths.unit for one in waiting.values()])
-        for name, one in list(waiting.items()):
-            failure = one.look(shown[one.spec.paths.unit])
-            failures += [failure] if failure else []
-            if failure or one.up:
-                del waiting[name]
-        now = time.monotonic()
-        if waiting and now > deadline:
-            return failures + [StepError(name, "wait", f"not up after {timeout:g} s: {one.missing}") for name, one in waiting.items()]
-        if waiting:
-            # what is asked inside costs processor time that the sandboxes need to start
-            time.sleep(max(0.25, 2 * (now - began)))
-    return failures
-
-
-class _Wait:
-    """One sandbox that is waited for."""
-
-    def __init__(self, spec: ServiceSpec, resolved: addresses.Resolved, listening: Sequence[int]) -> None:
-        self.spec = spec
-        self._sockets = [unit for unit in ports.units(spec, resolved) if unit.endswith(".socket")]
-        self._addresses = [text for one in resolved for text in one if ":" not in text]
-        self._unknown = sum(not one for one in resolved)
-        self.up = False
-        self.missing = ""
-        self._ports = listening
-        self._down_since: dict[str, float] = {}
-        self._ran_since: float | None = None
-
-    def look(self, unit: Mapping[str, str]) -> StepError | None:
-        """What is missing now; a failure that will not mend itself is returned."""
-        name = self.spec.name
-        if unit["ActiveState"] == "failed":
-            return StepError(name, "start", f"its unit failed ({_why(unit)}); see journalctl -u {self.spec.paths.unit}")
-        if self.spec.command and _ended(unit, self.spec.paths):
-            self.up = True
-            return None
-        states = self._states() if unit["ActiveState"] == "active" else {self.spec.paths.unit: unit["ActiveState"]}
-        down = {one: state for one, state in states.items() if state != "active"}
-        self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet() or self._brief()
-        self.up = not self.missing
-        if self.up:
-            return self._unpublished()
-        return self._failure([one for one, state in down.items() if state in ("failed", "inactive")])
-
-    def _brief(self) -> str:
-        """Why a command that has only just begun does not count as up: it may end at once."""
-        now = time.monotonic()
-        self._ran_since = now if self._ran_since is None else self._ran_since
-        return "its command has only begun" if self.spec.command and now - self._ran_since < BRIEF else ""
-
-    def _unpublished(self) -> StepError | None:
-        """A port of the host that it does not have: something else was quicker."""
-        failed = [unit for unit, shown in systemd.show(self._sockets).items() if shown["ActiveState"] == "failed"]
-        reason = f"{', '.join(failed)} failed; something else may listen there, see journalctl -u {failed[0]}" if failed else ""
-        return StepError(self.spec.name, "publish ports", reason) if failed else None
-
-    def _states(self) -> dict[str, str]:
-        """Of the units inside; a sandbox that is starting cannot be entered."""
-        name = self.spec.name
-        if self.spec.command:
-            return {"its first process": "active" if processes.is_up(name) else "missing"}
-        try:
-            return processes.units_inside(name, self.spec.units)
-        except SandboxError as error:
-            return {"its systemd": f"silent ({error})"}
-
-    def _not_yet(self) -> str:
-        name = self.spec.name
-        there = processes.addresses(name)
-        missing = [text for text in self._addresses if text not in there]
-        if missing or len(there) < len(self._addresses) + self._unknown:
-            return f"it has no address yet{' (' + ', '.join(missing) + ')' if missing else ''}"
-        closed = processes.not_listening(name, self._ports)
-        return f"nothing listens on port {', '.join(map(str, closed))}" if closed else ""
-
-    def _failure(self, down: Sequence[str]) -> StepError | None:
-        """A unit that stays down while nothing inside is about to start it; it, or what it needs, has failed."""
-        now, name = time.monotonic(), self.spec.name
-        self._down_since = {unit: self._down_since.get(unit, now) for unit in down}
-        lasting = [unit for unit, since in self._down_since.items() if now - since > LASTING]
-        try:
-            if not lasting or not processes.at_rest(name):
-                return None
-            failed = processes.failed_units(name)
-        except SandboxError:
-            return None
-        unit = lasting[0] if lasting[0] in failed or not failed else failed[0]
-        said = processes.last_words(name, unit) or "it said nothing"
-        return StepError(name, "wait", f"{unit} {'failed' if failed else 'has ended'} inside: {said}")
-
-
-def _why(unit: Mapping[str, str]) -> str:
-    code = f", code {unit['ExecMainStatus']}" if unit.get("Result") == "exit-code" else ""
-    return unit["Result"] + code
-
-
-def _ended(unit: Mapping[str, str], paths: layout.Layout) -> bool:
-    """Whether a command has ended in success, as opposed to one that was not started: the unit's helper has noted its code."""
-    return unit["ActiveState"] == "inactive" and unit.get("Job", "0") in ("", "0") and systemd.read(paths.code) is not None
-
-
-def report(spec: ServiceSpec) -> dict[str, Any]:
+def report(spec: ServiceSpec, units: Mapping[str, str]) -> dict[str, Any]:
     """What a user wants to know of a running sandbox."""
     return {
         "level": str(spec.level),
-        "addresses": processes.addresses(spec.name),
-        "processes": processes.of_sandbox(spec.name, spec.paths.cgroup),
+        "addresses": observe.addresses(spec),
+        "units": dict(units),
+        "processes": processes.of_sandbox(spec.paths.cgroup),
         "macs": [network.mac_of(spec.name, number, one) for number, one in enumerate(spec.network)],
     }
 
@@ -335,7 +221,7 @@ def wrong_labels(specs: Sequence[ServiceSpec], reports: Mapping[str, Mapping[str
         if wrong:
             # one of libvirt's may be on its way in: it gets its label when it executes the sandbox's first program
             time.sleep(1)
-            lasting = _mislabelled(spec, processes.of_sandbox(spec.name, spec.paths.cgroup))
+            lasting = _mislabelled(spec, processes.of_sandbox(spec.paths.cgroup))
             failures += [StepError(spec.name, "verify labels", lasting[pid]) for pid in wrong if pid in lasting][:1]
     return failures
 

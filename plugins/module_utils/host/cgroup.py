@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from ..model.errors import SandboxError
 
 # key -> (file, word in it; the file's one number where there is none)
 _FIGURES = {
@@ -17,6 +20,16 @@ _FIGURES = {
 _SECONDS = {"cpu_seconds": "usage_usec", "cpu_throttled_seconds": "throttled_usec"}
 # of all devices together
 _TRAFFIC = {"read_bytes": "rbytes=", "written_bytes": "wbytes=", "read_operations": "rios=", "write_operations": "wios="}
+
+
+def groups(path: str) -> Iterator[str]:
+    """A cgroup and all below it, which root inside makes as deep as he likes: too deep for ``os.walk``."""
+    waiting = [path]
+    while waiting:
+        place = waiting.pop()
+        yield place
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            waiting.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
 
 
 def usage(path: str) -> dict[str, Any]:
@@ -44,7 +57,7 @@ def _refused(path: str) -> int | None:
     """How many tasks the limit refused. Kernels before 6.11 count each where the task was, and not where its limit is."""
     if os.path.exists(os.path.join(path, "pids.events.local")):
         return _number(_read(path, "pids.events"), "max")
-    counts = [_number(_read(directory, "pids.events"), "max") for directory, _names, _files in os.walk(path)]
+    counts = [_number(_read(directory, "pids.events"), "max") for directory in groups(path)]
     return sum(count or 0 for count in counts) if any(count is not None for count in counts) else None
 
 
@@ -58,8 +71,11 @@ def limit(path: str, values: Mapping[str, str]) -> None:
     """Write them; a file that takes one device at a time gets a line at a time."""
     for name, text in values.items():
         for line in text.splitlines():
-            with open(os.path.join(path, name), "w", encoding="ascii") as file:
-                file.write(line)
+            try:
+                with open(os.path.join(path, name), "w", encoding="ascii") as file:
+                    file.write(line)
+            except OSError as error:
+                raise SandboxError(f"{path}/{name}: the kernel does not take {line!r}: {error.strerror}") from error
 
 
 def _read(path: str, name: str) -> str | None:

@@ -29,8 +29,8 @@ def run(arguments: Sequence[str], *, timeout: float = 120, accept: Sequence[int]
             timeout=timeout,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise SandboxError(f"{arguments[0]} is not installed; run the role virt.sandbox.host") from error
+    except OSError as error:
+        raise _not_run(arguments, error) from error
     except subprocess.TimeoutExpired as error:
         raise SandboxError(f"{command}: no answer within {timeout:g} s") from error
     if done.returncode not in accept:
@@ -39,15 +39,21 @@ def run(arguments: Sequence[str], *, timeout: float = 120, accept: Sequence[int]
     return os.fsdecode(done.stdout)
 
 
-def lines(arguments: Sequence[str], *, timeout: float = 120) -> Iterator[str]:
+def _not_run(arguments: Sequence[str], error: OSError) -> SandboxError:
+    if isinstance(error, FileNotFoundError):
+        return SandboxError(f"{arguments[0]} is not installed; run the role virt.sandbox.host")
+    return SandboxError(f"{arguments[0]} cannot be run: {error.strerror}")
+
+
+def lines(arguments: Sequence[str], *, timeout: float = 120, longest: int = _LONGEST) -> Iterator[str]:
     """The tool's output, line by line as it comes, so that nobody has to hold all of it; ends with ``SandboxError`` as ``run`` does."""
     command = " ".join(arguments)
     late = threading.Event()
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(arguments, env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
-        except FileNotFoundError as error:
-            raise SandboxError(f"{arguments[0]} is not installed; run the role virt.sandbox.host") from error
+        except OSError as error:
+            raise _not_run(arguments, error) from error
 
         def give_up() -> None:
             late.set()
@@ -57,7 +63,7 @@ def lines(arguments: Sequence[str], *, timeout: float = 120) -> Iterator[str]:
         timer.start()
         try:
             with process:
-                yield from _lines(process.stdout)
+                yield from _lines(process.stdout, longest)
         finally:
             timer.cancel()
         if late.is_set():
@@ -68,11 +74,11 @@ def lines(arguments: Sequence[str], *, timeout: float = 120) -> Iterator[str]:
             raise SandboxError(f"{command}: {said or f'ended with code {process.returncode}'}")
 
 
-def _lines(output: IO[bytes] | None) -> Iterator[str]:
+def _lines(output: IO[bytes] | None, longest: int) -> Iterator[str]:
     """Whole lines, each cut where it is too long to be one that a tool means."""
     begins = True
     while output:
-        line = output.readline(_LONGEST)
+        line = output.readline(longest)
         if begins and line:
             yield os.fsdecode(line.rstrip(b"\n"))
         if not line:

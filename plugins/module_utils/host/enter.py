@@ -61,13 +61,27 @@ class StartError(EnterError):
     """The sandbox was entered, but the command is not there, or may not be run."""
 
 
-class EnterTimeout(EnterError):
-    """The command ran too long and was killed; has what it wrote until then."""
+class EndedError(EnterError):
+    """The command was killed; has what it wrote until then."""
 
-    def __init__(self, timeout: float, output: bytes, errors: bytes) -> None:
-        super().__init__(f"the command did not end within {timeout:g} seconds and was killed")
+    def __init__(self, reason: str, output: bytes, errors: bytes) -> None:
+        super().__init__(reason)
         self.output = output
         self.errors = errors
+
+
+class EnterTimeout(EndedError):
+    """The command ran too long."""
+
+    def __init__(self, timeout: float, output: bytes, errors: bytes) -> None:
+        super().__init__(f"the command did not end within {timeout:g} seconds and was killed", output, errors)
+
+
+class EnterOverflow(EndedError):
+    """The command wrote too much."""
+
+    def __init__(self, most: int, output: bytes, errors: bytes) -> None:
+        super().__init__(f"the command wrote more than {most} bytes and was killed", output, errors)
 
 
 class Outcome(NamedTuple):
@@ -119,7 +133,7 @@ def _is_init(pid: int) -> bool:
 def context_of(pid: int) -> str:
     """The security context of a process, raw; empty where the kernel has no SELinux."""
     try:
-        with open(f"/proc/{pid}/attr/current", encoding="ascii") as file:
+        with open(f"/proc/{pid}/attr/current", encoding="utf-8", errors="surrogateescape") as file:
             return file.read().strip("\0\n")
     except OSError:
         return ""
@@ -150,12 +164,13 @@ class Entry:
         try:
             for kind in NAMESPACES:
                 self._namespaces.append(os.open(f"/proc/{self.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
-            with open(f"/proc/{self.pid}/cgroup", encoding="utf-8") as file:
+            # the name of the last one is root's, who is inside
+            with open(f"/proc/{self.pid}/cgroup", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                 self._cgroup = next(line.rstrip("\n")[3:] for line in file if line.startswith("0::"))
             self.context = entry_context(self.pid)
             self._capabilities = bounding_set(self.pid)
             still = leader(name) == self.pid
-        except (OSError, StopIteration) as error:
+        except (OSError, ValueError, StopIteration) as error:
             self.close()
             raise EnterError(f"sandbox {name} cannot be entered: {error}") from error
         if not still:
@@ -172,7 +187,7 @@ class Entry:
 
     def go(self) -> None:
         """Join cgroup and namespaces; the next program started has the sandbox's type, level and capabilities."""
-        with open(CGROUPS + self._cgroup + "/cgroup.procs", "w", encoding="ascii") as file:
+        with open(os.fsencode(f"{CGROUPS}{self._cgroup}/cgroup.procs"), "w", encoding="ascii") as file:
             file.write("0")
         if self.context:
             _set_exec_context(self.context)
@@ -240,6 +255,12 @@ class Process(NamedTuple):
         """The command's code."""
         return os.waitstatus_to_exitcode(os.waitpid(self.waiter, 0)[1])
 
+    def end(self) -> None:
+        """Kill the command, and what waits for it: a sandbox may freeze its cgroup, in which both are."""
+        self.kill(signal.SIGKILL)
+        os.kill(self.waiter, signal.SIGKILL)
+        self.wait()
+
 
 def _start(
     entry: Entry,
@@ -258,13 +279,15 @@ def _start(
     if waiter == 0:
         _enter(entry, lambda: _become(programs, command, environment, terminal, report), streams, report)
     os.close(report)
-    if not select.select([reading], [], [], timeout)[0]:
-        os.kill(waiter, signal.SIGKILL)  # a sandbox may freeze its cgroup, and with it whoever enters
-    with open(reading, encoding="utf-8", errors="replace") as file:
-        lines = file.read().splitlines()
+    lines, whole = _reported(reading, timeout)
     started = [int(line) for line in lines if line.isdigit()]
     problems = [line for line in lines if not line.isdigit()]
     reason = " ".join(problems) or "it does not answer"
+    if not whole:  # a sandbox may freeze its cgroup, and with it whoever enters
+        for pid in (*started, waiter):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        started = []
     if problems or not started:
         os.waitpid(waiter, 0)
     if not started:
@@ -272,6 +295,19 @@ def _start(
     if problems:
         raise StartError(f"{command[0]} cannot be run inside {entry.name}: {reason}")
     return Process(waiter, started[0])
+
+
+def _reported(reading: int, timeout: float | None) -> tuple[list[str], bool]:
+    """The lines that come until the command has taken its place, and whether it has in time."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    said = b""
+    with open(reading, "rb", buffering=0) as file:
+        while select.select([file], [], [], None if deadline is None else max(0, deadline - time.monotonic()))[0]:
+            block = file.read(BLOCK)
+            if not block:
+                return said.decode(errors="replace").splitlines(), True
+            said += block
+    return said.decode(errors="replace").splitlines(), False
 
 
 def _enter(entry: Entry, become: Callable[[], NoReturn], streams: tuple[int, int, int], report: int) -> NoReturn:
@@ -357,7 +393,8 @@ def run(
 
     ``stdin`` is bytes, or a binary file that is read to its end; with ``sinks`` (two binary files)
     output and errors are written there as they come. Whatever the command leaves running with its
-    output open is not waited for. More output than ``most`` bytes is an error. Raises ``EnterError`` and ``EnterTimeout``.
+    output open is not waited for. Of more than ``most`` bytes of output and errors together, that many are kept.
+    Raises ``EnterError``; ``EnterTimeout`` and ``EnterOverflow`` when the command was killed.
     """
     with contextlib.ExitStack() as stack:
         entry = stack.enter_context(contextlib.closing(Entry(name)))
@@ -380,16 +417,13 @@ def run(
         try:
             in_time = relay.until_end_of(process.waiter, timeout)
         except BaseException:
-            process.kill(signal.SIGKILL)
-            process.wait()
+            process.end()
             raise
-        if not in_time:
-            process.kill(signal.SIGKILL)
-        code = process.wait()
         output, errors = bytes(relay.data[0]), bytes(relay.data[1])
         if not in_time:
+            process.end()
             raise EnterTimeout(timeout or 0, output, errors)
-        return Outcome(code, output, errors, entry.context)
+        return Outcome(process.wait(), output, errors, entry.context)
 
 
 class _Relay:
@@ -481,9 +515,10 @@ class _Relay:
             self._selector.unregister(reader)
             reader.close()
         elif self._sinks is None:
-            self.data[number] += chunk
-            if self._most is not None and len(self.data[number]) > self._most:
-                raise EnterError(f"the command wrote more than {self._most} bytes")
+            room = len(chunk) if self._most is None else self._most - sum(map(len, self.data))
+            self.data[number] += chunk[:room]
+            if room < len(chunk):
+                raise EnterOverflow(self._most or 0, bytes(self.data[0]), bytes(self.data[1]))
         else:
             self._sinks[number].write(chunk)
             self._sinks[number].flush()

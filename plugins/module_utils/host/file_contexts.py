@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 from typing import Any
 
+from ..model.errors import SandboxError
 from .command import run
 from .selinux import binding
 
@@ -17,7 +18,10 @@ NONE = "<<none>>"
 def labelled(trees: Iterable[str]) -> list[str]:
     """Those of the trees in which a relabel of the host gives labels of its own."""
     selinux = binding()
-    handle = selinux.selabel_open(selinux.SELABEL_CTX_FILE, None, 0)
+    try:
+        handle = selinux.selabel_open(selinux.SELABEL_CTX_FILE, None, 0)
+    except OSError as error:
+        raise SandboxError(f"the file contexts of this host's policy cannot be read: {error.strerror}") from error
     try:
         return [path for path in trees if _has_label(selinux, handle, f"{path}/x")]
     finally:
@@ -34,12 +38,15 @@ def _has_label(selinux: Any, handle: Any, path: str) -> bool:
 
 def local_rules() -> list[str]:
     """The regular expressions for which the administrator's own rules say that labels stay."""
+    path = binding().selinux_file_context_local_path()
     try:
-        with open(binding().selinux_file_context_local_path(), encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             # a third field would say that a rule is of one kind of file alone
             return [fields[0] for fields in map(str.split, file) if fields[1:] == [NONE]]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise SandboxError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def rule(tree: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import struct
 
+from ..model.errors import SandboxError
 from ..model.image import BLOCK, BYTES_PER_INODE, journal_size
 from . import selinux
 from .command import run
@@ -53,9 +54,12 @@ def grow(path: str, directory: str, size: int) -> None:
 
 def size_of(path: str) -> int:
     """The bytes of the file system in an image; 0 where there is none."""
-    with open(path, "rb") as file:
-        file.seek(_SUPERBLOCK)
-        block = file.read(_LENGTH)
+    try:
+        with open(path, "rb") as file:
+            file.seek(_SUPERBLOCK)
+            block = file.read(_LENGTH)
+    except OSError as error:
+        raise SandboxError(f"{path} cannot be read: {error.strerror}") from error
     if len(block) < _LENGTH or struct.unpack_from("<H", block, _MAGIC)[0] != 0xEF53:
         return 0
     count = struct.unpack_from("<I", block, _BLOCKS)[0] + (struct.unpack_from("<I", block, _BLOCKS_HIGH)[0] << 32)

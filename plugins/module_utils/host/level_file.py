@@ -9,16 +9,22 @@ import glob
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
-from typing import Any, TextIO
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
-from ..engine.registry import MOST_CATEGORIES, Changes
-from ..model.errors import OptionError
+from ..model.errors import OptionError, SandboxError
+from ..model.level_request import MOST_CATEGORIES
+from ..model.level_search import Hint
 from ..model.mcs import Level, LevelError, conflicting, disturbing
-from .binding import required
+from ..model.registry import Changes
 from .level_sql import SCHEMA_VERSION, other_format
+from .level_text import edited, yaml
 
-_HEAD = "# Which sandbox has which level: written by virt.sandbox.mcs_label, to be kept and reviewed with what declares the sandboxes.\n"
+_NEW_FILE = f"""\
+# Which sandbox has which level: written by virt.sandbox.mcs_label, to be kept and reviewed with what declares the sandboxes.
+format: {SCHEMA_VERSION}
+levels: {{}}
+"""
 _NEW = ".virt-sandbox-new"  # what the names of files end with that are to replace another
 _ALLOWED = "a file of levels as mcs_label writes it"
 _KEYS = ("format", "categories", "levels", "quarantine")
@@ -31,7 +37,7 @@ class FileStore:
         # the file itself where the path is a link to it: others have other links
         self._path = os.path.realpath(path)
         if not os.path.isdir(os.path.dirname(self._path)):
-            raise OptionError("registry", path, "a file in a directory that is there")
+            raise OptionError("registry", path, "a file in a directory that exists")
         self._size: int | None = None
         self._owners: dict[str, Level] = {}
         self._by_level: dict[Level, str] = {}
@@ -41,11 +47,12 @@ class FileStore:
     def transaction(self, write: bool) -> Iterator[None]:
         """Everything or nothing; a run that only reads sees one state, and waits for nobody."""
         with self._locked() if write else contextlib.nullcontext():
-            self._read()
-            before = self._text() if write else ""
+            text = _read(self._path)
+            self._parse(text)
+            before = self._state()
             yield
-            if write:
-                self._save(before)
+            if write and self._state() != before:
+                self._save(text)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -59,8 +66,8 @@ class FileStore:
         finally:
             os.close(descriptor)
 
-    def _read(self) -> None:
-        document = _load(self._path)
+    def _parse(self, text: str) -> None:
+        document = _load(self._path, text)
         version = document.get("format", str(SCHEMA_VERSION))
         if version != str(SCHEMA_VERSION):
             raise other_format(self._path, version)
@@ -90,7 +97,7 @@ class FileStore:
         try:
             return Level.for_sandbox(text)
         except LevelError as error:
-            raise self._error(f"{owner}: {text!r}: {error}") from error
+            raise self._error(f"{owner}: {text!r} is invalid: expected {error}") from error
 
     def _index(self) -> None:
         """Owners by level; whoever edited it, no level dominates another's. What is wrong is all said at once."""
@@ -107,19 +114,22 @@ class FileStore:
             raise self._error("; ".join(wrong))
         self._by_level = {level: owner for owner, level in self._owners.items()}
 
-    def _text(self) -> str:
-        document: dict[str, Any] = {"format": SCHEMA_VERSION}
-        if self._size is not None:
-            document["categories"] = self._size
-        document["levels"] = {owner: str(level) for owner, level in sorted(self._owners.items())}
-        if self._quarantine:
-            document["quarantine"] = dict(sorted((str(level), owner) for level, owner in self._quarantine.items()))
-        return _HEAD + str(_yaml().safe_dump(document, sort_keys=False, default_flow_style=False))
+    def _state(self) -> tuple[int | None, dict[str, str], dict[str, str]]:
+        """What the file says: the number of categories, the levels by owner, and who had the levels in quarantine."""
+        levels = {owner: str(level) for owner, level in self._owners.items()}
+        return self._size, levels, {str(level): owner for level, owner in self._quarantine.items()}
 
     def _save(self, before: str) -> None:
-        text = self._text()
-        if text == before:
-            return
+        state = size, levels, quarantine = self._state()
+        values = {"categories": size} if size is not None else {}
+        try:
+            text = edited(before or _NEW_FILE, values, {"levels": levels, "quarantine": quarantine})
+            self._parse(text)
+            kept = self._state() == state
+        except (SandboxError, ValueError):
+            kept = False
+        if not kept:  # a person may write YAML of which no line can be changed by itself
+            raise self._error("mcs_label cannot change it: write each level in a line of its own, without {}, anchors and document ends")
         try:
             self._replace(text)
         except OSError as error:
@@ -132,7 +142,7 @@ class FileStore:
             os.unlink(left)
         descriptor, path = tempfile.mkstemp(dir=directory, prefix=f".{name}.", suffix=_NEW)
         try:
-            with open(descriptor, "w", encoding="utf-8") as file:
+            with open(descriptor, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
                 os.fchmod(descriptor, self._mode())
                 file.flush()
@@ -155,8 +165,8 @@ class FileStore:
     def level_of(self, owner: str) -> Level | None:
         return self._owners.get(owner)
 
-    def owner_of(self, level: Level) -> str | None:
-        return self._by_level.get(level)
+    def owned(self, levels: Collection[Level]) -> set[Level]:
+        return {level for level in levels if level in self._by_level}
 
     def owners(self, other_than: int | None = None) -> Iterator[tuple[str, Level]]:
         """Every owner with its level, or those whose number of categories is another."""
@@ -165,16 +175,8 @@ class FileStore:
     def quarantine(self) -> Iterator[tuple[Level, str]]:
         yield from self._quarantine.items()
 
-    def pools(self) -> dict[int, int]:
-        """None: numbers are tried from the first one on. A repository declares so few that this takes no time."""
-        return {}
-
-    def free(self, low: int) -> Iterator[int]:
-        del low
-        return iter(())
-
-    def passed(self, low: int) -> dict[Level, int]:
-        del low
+    def hints(self) -> dict[int, Hint]:
+        """None: the search begins with the first level. A repository declares so few that this takes no time."""
         return {}
 
     def write(self, changes: Changes) -> None:
@@ -190,20 +192,26 @@ class FileStore:
         self._index()
 
 
-def _yaml() -> Any:
-    return required("yaml", "PyYAML on the controller")
-
-
-def _load(path: str) -> dict[str, Any]:
-    """The document, whose scalars are all texts; an empty one where there is no file, and nothing is guessed where it is another one."""
+def _read(path: str) -> str:
+    """The text of the file; none where there is no file, and nothing is guessed where it is another one."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OptionError("registry", path, f"{_ALLOWED}; it is no regular file")
     try:
-        with open(path, encoding="utf-8") as file:
-            document, twice = _parsed(file)
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
     except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise OptionError("registry", path, f"{_ALLOWED} ({' '.join(str(error).split())})") from error
+
+
+def _load(path: str, text: str) -> dict[str, Any]:
+    """The document, whose scalars are all texts."""
+    if not text:
         return {}
-    except (OSError, ValueError, RecursionError, _yaml().YAMLError) as error:
+    try:
+        document, twice = _parsed(text)
+    except (ValueError, RecursionError, yaml().YAMLError) as error:
         raise OptionError("registry", path, f"{_ALLOWED} ({' '.join(str(error).split())})") from error
     if twice:
         raise OptionError("registry", path, f"{_ALLOWED}; what it has twice hides the other: {', '.join(twice)}")
@@ -215,11 +223,11 @@ def _load(path: str) -> dict[str, Any]:
     return document
 
 
-def _parsed(file: TextIO) -> tuple[Any, list[str]]:
+def _parsed(text: str) -> tuple[Any, list[str]]:
     """The document, and the keys that it has twice, as the merge of two branches can leave them."""
     twice: list[str] = []
 
-    class Loader(_yaml().BaseLoader):  # type: ignore[misc]
+    class Loader(yaml().BaseLoader):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             found = super().construct_mapping(node, deep)
             seen = set()
@@ -230,4 +238,4 @@ def _parsed(file: TextIO) -> tuple[Any, list[str]]:
                 seen.add(key)
             return found
 
-    return _yaml().load(file, Loader), twice
+    return yaml().load(text, Loader), twice

@@ -12,10 +12,8 @@ from ..model.errors import OptionError, SandboxError
 from .binding import required
 from .level_sql import BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, SqlStore, held, other_format
 
-_ALLOWED = (
-    "a database as libpq takes it, such as postgresql://levels@db.example.org/levels, without a password, which belongs into ~/.pgpass, "
-    "the environment (PGPASSWORD) or a service file"
-)
+_ALLOWED = "a database as libpq takes it, without a password, such as postgresql://levels@db.example.org/levels"
+_PASSWORD = "Put the password into ~/.pgpass, the environment (PGPASSWORD) or a service file."
 _CONNECT_SECONDS = int(BUSY_SECONDS)
 
 
@@ -28,7 +26,7 @@ def check_url(url: str) -> None:
     """Raise ``OptionError`` for a URL with a password in it, which every log would show."""
     parts = urlsplit(url)
     if parts.password is not None or "password" in parts.query:
-        raise OptionError("registry", without_secrets(parts), _ALLOWED)
+        raise OptionError("registry", without_secrets(parts), _ALLOWED, _PASSWORD)
 
 
 def _driver() -> Any:
@@ -43,10 +41,10 @@ def errors(url: str) -> Iterator[None]:
         yield
     except driver.Error as error:
         said = " ".join(str(error).split())
-        remedy = "see that the server answers and that the role may use the database"
+        remedy = "See that the server answers and that the role may use the database."
         if isinstance(error, driver.errors.LockNotAvailable):
             remedy = held()
-        raise SandboxError(f"registry {url}: {said}; what was not committed was not changed there; {remedy}") from error
+        raise SandboxError(f"registry {url}: {said}; what was not committed was not changed there. {remedy}") from error
 
 
 class PostgresqlStore(SqlStore):

@@ -10,12 +10,14 @@ import sqlite3
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from ..engine.registry import MOST_CATEGORIES, MOST_NUMBERS, Changes
 from ..model.errors import OptionError, SandboxError
+from ..model.level_request import MOST_CATEGORIES
+from ..model.level_search import Hint
 from ..model.mcs import CATEGORIES, Level, LevelError
+from ..model.registry import Changes
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
@@ -24,16 +26,13 @@ SCHEMA = (
     "CREATE TABLE owner (name TEXT PRIMARY KEY, level TEXT NOT NULL UNIQUE, categories INTEGER NOT NULL)",
     "CREATE INDEX owner_categories ON owner (categories)",
     "CREATE TABLE quarantine (level TEXT PRIMARY KEY, owner TEXT NOT NULL)",
-    "CREATE TABLE pool (low INTEGER PRIMARY KEY, watermark BIGINT NOT NULL)",
-    "CREATE TABLE free (low INTEGER, number BIGINT, PRIMARY KEY (low, number))",
 )
 
 # Others may pass through to what is theirs in it, not list it.
 _DIRECTORY_MODE = 0o711
-# what a number of a level can be, of as many categories as a registry allocates
-_NUMBERS = range(MOST_NUMBERS + 1)
 # no file of SQLite is shorter than this
 _HEADER = 100
+_SET = "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 _OWNERS_OF_OTHER_SIZES = """
     SELECT name, level, categories FROM owner WHERE categories < ?
     UNION ALL SELECT name, level, categories FROM owner WHERE categories > ?
@@ -44,18 +43,18 @@ def other_format(place: str, version: object) -> SandboxError:
     """A registry that another version of the collection wrote, or that is none."""
     return SandboxError(
         f"registry {place}: it is of format {version}, and this version of the collection knows format "
-        f"{SCHEMA_VERSION}; use the version of the collection that wrote it, or name another one"
+        f"{SCHEMA_VERSION}. Use the version of the collection that wrote it, or name another registry."
     )
 
 
-def _passed(low: int, holder: str) -> str:
-    """The setting that has from which number of a pool on levels were passed over for the level of a holder."""
-    return f"passed c{low} {holder}"
+def _hint(low: object) -> str:
+    """The setting that has the hint for ranges from this category on."""
+    return f"next c{low}"
 
 
 def held() -> str:
     """What to do where another run has the registry for too long."""
-    return f"another run held it for {BUSY_SECONDS:.0f} seconds; run again when that has ended"
+    return f"Another run held it for {BUSY_SECONDS:.0f} seconds. Run again when that has ended."
 
 
 class SqlStore(ABC):
@@ -79,8 +78,11 @@ class SqlStore(ABC):
     def level_of(self, owner: str) -> Level | None:
         return next((self._level(text, owner) for (text,) in self._rows("SELECT level FROM owner WHERE name = ?", (owner,))), None)
 
-    def owner_of(self, level: Level) -> str | None:
-        return next((self._owner(name) for (name,) in self._rows("SELECT name FROM owner WHERE level = ?", (str(level),))), None)
+    def owned(self, levels: Collection[Level]) -> set[Level]:
+        """Those of these levels that somebody owns."""
+        by_text = {str(level): level for level in levels}
+        marks = ", ".join("?" * len(by_text))
+        return {by_text[text] for (text,) in self._rows(f"SELECT level FROM owner WHERE level IN ({marks})", tuple(by_text))}
 
     def owners(self, other_than: int | None = None) -> Iterator[tuple[str, Level]]:
         """Every owner with its level, or those whose number of categories is another."""
@@ -99,11 +101,14 @@ class SqlStore(ABC):
         for level, owner in self._rows("SELECT level, owner FROM quarantine ORDER BY level"):
             yield self._level(level, f"{self._owner(owner)} in quarantine"), owner
 
-    def pools(self) -> dict[int, int]:
+    def hints(self) -> dict[int, Hint]:
         found = {}
-        for low, watermark in self._rows("SELECT low, watermark FROM pool"):
-            number = self._number(watermark, _NUMBERS, f"the pool {low}")
-            found[self._number(low, range(CATEGORIES), "a pool")] = number
+        for name, value in self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_hint("%"),)):
+            low = self._number(name[len(_hint("")) :], range(CATEGORIES), f"the setting {name}")
+            levels = [self._level(text, f"the setting {name}") for text in str(value).split(" ")]
+            if len(levels) < 3:
+                raise self._odd(f"the setting {name} has {value!r} for three levels or more")
+            found[low] = Hint(levels[0], levels[1], levels[2], levels[3:])
         return found
 
     def _level(self, text: object, whose: str) -> Level:
@@ -111,7 +116,7 @@ class SqlStore(ABC):
         try:
             level = Level.for_sandbox(text) if isinstance(text, str) else None
         except LevelError as error:
-            raise self._odd(f"{whose} has {text!r} for a level, which is none ({error})") from error
+            raise self._odd(f"{whose} has {text!r} for a level; expected {error}") from error
         if level is None or str(level) != text:
             raise self._odd(f"{whose} has {text!r} for a level" + (f", which is written {level}" if level else ""))
         return level
@@ -129,30 +134,15 @@ class SqlStore(ABC):
         return number
 
     def _odd(self, what: str) -> SandboxError:
-        return SandboxError(f"registry {self.place}: {what}; only mcs_label is to write there: mend that row, or restore the registry")
-
-    def free(self, low: int) -> Iterator[int]:
-        """Some at a time: a run that is given the first reads no more of them than it has to."""
-        last, more = -1, True
-        while more:
-            more = False
-            rows = self._rows("SELECT number FROM free WHERE low = ? AND number > ? ORDER BY number LIMIT 100", (low, last))
-            for (number,) in list(rows):
-                last, more = self._number(number, _NUMBERS, f"a free number of the pool {low}"), True
-                yield last
-
-    def passed(self, low: int) -> dict[Level, int]:
-        rows = self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_passed(low, "%"),))
-        found = {}
-        for name, value in rows:
-            found[self._level(name.rpartition(" ")[2], name)] = self._number(value, _NUMBERS, name)
-        return found
+        return SandboxError(f"registry {self.place}: {what}; only mcs_label may write there. Mend that row, or restore the registry.")
 
     def write(self, changes: Changes) -> None:
         for owner in changes.owners:
             self._owner(owner)
+        settings = {_hint(low): " ".join(map(str, (hint.first, hint.last, hint.next, *hint.beside))) for low, hint in changes.hints.items()}
         if changes.size is not None:
-            self._many(_replacing("setting", "name", "value"), [("categories", str(changes.size))])
+            settings["categories"] = str(changes.size)
+        self._many(_SET, settings.items())
         self._many("DELETE FROM owner WHERE name = ?", [(owner,) for owner in changes.owners])
         # Never replaced: should two owners ever be given one level, the database refuses the second.
         self._many(
@@ -164,19 +154,9 @@ class SqlStore(ABC):
             "INSERT INTO quarantine VALUES (?, ?)",
             [(str(level), owner) for level, owner in changes.quarantine.items() if owner is not None],
         )
-        self._many(_replacing("pool", "low", "watermark"), changes.pools.items())
-        passed = {_passed(low, str(holder)): number for (low, holder), number in changes.passed.items()}
-        self._many("DELETE FROM setting WHERE name = ?", [(name,) for name in passed])
-        self._many("INSERT INTO setting VALUES (?, ?)", [(name, str(number)) for name, number in passed.items() if number is not None])
-        self._many("INSERT INTO free VALUES (?, ?) ON CONFLICT DO NOTHING", [number for number, free in changes.free.items() if free])
-        self._many("DELETE FROM free WHERE low = ? AND number = ?", [number for number, free in changes.free.items() if not free])
 
 
-def _replacing(table: str, key: str, value: str) -> str:
-    return f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT ({key}) DO UPDATE SET {value} = excluded.{value}"
-
-
-def create_file(path: str, allowed: str) -> None:
+def create_file(path: str) -> None:
     """The file of a SQLite registry, and its directory; not the directories above."""
     directory = os.path.dirname(path)
     try:
@@ -188,14 +168,14 @@ def create_file(path: str, allowed: str) -> None:
         # SQLite gives its own files beside this one the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise OptionError("registry", path, f"it cannot be opened ({error.strerror}); {allowed}") from error
+        raise OptionError("registry", path, f"a file that can be opened ({error.strerror})") from error
 
 
 def check_file(path: str) -> None:
     """Raise ``OptionError`` for a file that others can change or replace, or that has lost what it had."""
     real = os.path.realpath(path)
     if os.path.exists(real) and not os.path.isfile(real):
-        raise OptionError("registry", path, "it is no regular file")
+        raise OptionError("registry", path, "a regular file")
     for place in (os.path.dirname(path), os.path.dirname(real), real):
         try:
             status = os.stat(place)
@@ -203,14 +183,17 @@ def check_file(path: str) -> None:
             continue
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
             raise OptionError(
-                "registry", path, f"{place} belongs to another user, or all may write there: only root may change or replace a registry"
+                "registry", path, f"a file that only root may change or replace; {place} belongs to another user, or all may write there"
             )
     log = f"{real}-wal"
     # SQLite takes these for new, and deletes the log of what was committed last. The log is looked at first, since it comes second.
     logged, size = _size(log), _size(real)
     if 0 < size < _HEADER or (logged and not size):
         raise OptionError(
-            "registry", path, f"it was truncated, or removed without its log: restore it, or remove it and {log} to begin anew"
+            "registry",
+            path,
+            "a whole registry; it was truncated, or removed without its log",
+            f"Restore it, or remove it and {log} to begin anew.",
         )
 
 
@@ -227,8 +210,8 @@ def sqlite_errors(url: str) -> Iterator[None]:
         if "locked" in str(error):
             remedy = held()
         else:
-            remedy = "see that the file is a registry on a sound filesystem, and that its directory is writable"
-        raise SandboxError(f"registry {url}: {error}; {remedy}") from error
+            remedy = "See that the file is a registry on a sound filesystem, and that its directory is writable."
+        raise SandboxError(f"registry {url}: {error}. {remedy}") from error
 
 
 class SqliteStore(SqlStore):

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from ..engine.registry import Store
 from ..model.errors import OptionError
+from ..model.registry import Store
 from ..model.spec import REGISTRY
 from . import level_postgresql
 from .level_file import FileStore
@@ -19,7 +19,7 @@ from .level_sql import SqliteStore, check_file, create_file, sqlite_errors
 _DATABASE = ("postgresql", "postgres")
 _SHARED = ("yaml", *_DATABASE)
 _ALLOWED = (
-    f"a registry is the URL of a file on the host, such as {REGISTRY}, of one on the controller, such as "
+    f"the URL of a file on the host, such as {REGISTRY}, of one on the controller, such as "
     "yaml:////srv/infra/levels.lock.yml, or of a database, such as postgresql://levels@db.example.org/levels"
 )
 
@@ -69,7 +69,7 @@ def _opened(url: str, create: bool, held: contextlib.ExitStack) -> Store:
         return FileStore(path)
     check_file(path)
     if create:
-        create_file(path, _ALLOWED)
+        create_file(path)
     elif not os.path.exists(path) or os.path.getsize(path) == 0:
         path = ":memory:"
     held.enter_context(sqlite_errors(url))

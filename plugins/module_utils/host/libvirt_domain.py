@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
+from ..model import command, layout
 from ..model.context import Context
 from ..model.definition import Bind, Definition, Device, Record
 from ..model.mcs import LevelError
@@ -104,7 +105,7 @@ def from_xml(xml: str) -> Definition:
     return Definition(
         name=name,
         context=_context(root),
-        init=(root.findtext("os/init") or "", *(element.text or "" for element in root.iterfind("os/initarg"))),
+        init=_init_of(root),
         env={element.get("name", ""): element.text or "" for element in root.iterfind("os/initenv")},
         capabilities=_capabilities(root.find("features/capabilities")),
         binds=tuple(map(_bind, root.iterfind("devices/filesystem"))),
@@ -113,6 +114,14 @@ def from_xml(xml: str) -> Definition:
         record=_record(root),
         deviations=tuple(_deviations(root, name)),
     )
+
+
+def _init_of(root: ElementTree.Element) -> tuple[str, ...]:
+    """The first process; for a command, release 0.1.0 gave the shell the script's text, not its path."""
+    words = (root.findtext("os/init") or "", *(element.text or "" for element in root.iterfind("os/initarg")))
+    if (*words[:2], *words[3:4]) == (command.SHELL, "-c", "sh"):
+        return (command.SHELL, layout.INIT, *words[4:])
+    return words
 
 
 def _slice(partition: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from ..model.definition import Definition, Known
@@ -20,7 +21,8 @@ class Lxc:
         self._connection = libvirt.opened(uri)
 
     def close(self) -> None:
-        self._connection.close()
+        with contextlib.suppress(self._libvirt.libvirtError):  # of a daemon that is gone
+            self._connection.close()
 
     def known(self) -> dict[str, Known]:
         """Every domain of the driver, by name."""

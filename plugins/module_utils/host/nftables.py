@@ -18,8 +18,11 @@ def filtered() -> list[str]:
     text = run([NFT, "--json", "list", "map", FAMILY, TABLE, INTERFACES], accept=(0, 1))
     if not text.strip():
         return []
-    maps = [one["map"] for one in json.loads(text)["nftables"] if "map" in one]
-    return [element[0] for one in maps for element in one.get("elem", ())]
+    try:
+        maps = [one["map"] for one in json.loads(text)["nftables"] if "map" in one]
+        return [element[0] for one in maps for element in one.get("elem", ())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SandboxError(f"{NFT}: its list of filtered interfaces cannot be read: {error!r}") from error
 
 
 def load(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ..model.errors import SandboxError
 from ..model.private_paths import Package
+from ..model.values import printable
 from .command import run
 
 # a configuration file with another sum than its package gave it was changed here
@@ -145,4 +146,6 @@ def unchanged(path: str, files: Mapping[str, str]) -> bool:
             digest.update(file.read())
     except (FileNotFoundError, IsADirectoryError):
         return False
+    except OSError as error:
+        raise SandboxError(f"{printable(path)} cannot be read: {error.strerror}") from error
     return digest.hexdigest() == wanted

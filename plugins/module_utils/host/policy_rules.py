@@ -16,11 +16,11 @@ Grant = tuple[str, str, str, str]
 def conditions(path: str, grants: Collection[Grant]) -> dict[Grant, str]:
     """Of what the policy grants, that which it grants only while booleans say so, each with the expression of the booleans.
 
-    Empty without setools: the decisions are known without it, and only this reason is not.
+    Empty without setools, or where it cannot read the policy: the decisions are known without it, and only this reason is not.
     """
     try:
         policy = importlib.import_module("setools").SELinuxPolicy(path)
-    except ImportError:
+    except (ImportError, OSError):
         return {}
     expressions: dict[Grant, set[str]] = {grant: set() for grant in grants}
     for grant, expression in _granting(policy, grants):

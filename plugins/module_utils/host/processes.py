@@ -4,20 +4,37 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model.errors import SandboxError
+from ..model.values import printable
 from . import enter, sockets
+from .cgroup import groups
+from .command import lines
 
-# bytes that a question asked inside may be answered with: it is root inside who answers
+# bytes and seconds that a question asked inside may be answered with: it is root inside who answers
 _MOST = 1 << 20
+_SECONDS = 30
+# characters of an answer that a message has
+_SHOWN = 1000
+# the states of a unit inside that was started with success
+UP = ("active", "done", "skipped")
+_PROPERTIES = (
+    "ActiveState",
+    "Type",
+    "Result",
+    "InactiveExitTimestampMonotonic",
+    "ConditionResult",
+    "ConditionTimestampMonotonic",
+)
 
 
-def of_sandbox(name: str, cgroup: str) -> list[dict[str, Any]]:
+def of_sandbox(cgroup: str) -> list[dict[str, Any]]:
     """Every process of the sandbox but libvirt's controller: PID on the host and inside, command, context."""
-    del name
     found = []
     for pid in sorted(_pids(cgroup)):
         with contextlib.suppress(OSError):
@@ -28,10 +45,9 @@ def of_sandbox(name: str, cgroup: str) -> list[dict[str, Any]]:
 
 
 def _pids(cgroup: str) -> Iterator[int]:
-    for directory, _names, files in os.walk(cgroup):
-        if "cgroup.procs" in files:
-            with contextlib.suppress(OSError), open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
-                yield from (int(line) for line in file)
+    for directory in groups(cgroup):
+        with contextlib.suppress(OSError), open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
+            yield from (int(line) for line in file)
 
 
 def contexts() -> set[str]:
@@ -82,17 +98,24 @@ def _inside_pid(pid: int) -> int:
 
 
 def _command(pid: int) -> str:
-    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-        return file.read().strip()
+    """Its name, which root inside gives it."""
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="surrogateescape") as file:
+        return printable(file.read().strip())
 
 
-def inside(name: str, command: Sequence[str], timeout: float = 30) -> tuple[int, str, str]:
+def inside(name: str, command: Sequence[str], timeout: float = _SECONDS) -> tuple[int, str, str]:
     """Run a command inside: its code, output and errors."""
     try:
         done = enter.run(name, command, timeout=timeout, most=_MOST)
     except (enter.EnterError, OSError) as error:
         raise SandboxError(f"{name}: {' '.join(command)}: {error}") from error
-    return done.code, done.output.decode("utf-8", "replace"), done.errors.decode("utf-8", "replace")
+    return done.code, done.output.decode("utf-8", "replace"), _shown(done.errors.decode("utf-8", "replace"))
+
+
+def _shown(text: str) -> str:
+    """What root inside may have written, fit for a message."""
+    lines = " / ".join(line.strip() for line in text.split("\n") if line.strip())
+    return printable(lines[:_SHOWN]) + ("…" if len(lines) > _SHOWN else "")
 
 
 def is_up(name: str) -> bool:
@@ -104,12 +127,31 @@ def is_up(name: str) -> bool:
 
 
 def units_inside(name: str, units: Sequence[str]) -> dict[str, str]:
-    """The state that the sandbox's own systemd reports of each unit."""
-    _code, out, err = inside(name, ["/usr/bin/systemctl", "is-active", "--", *units])
-    states = out.split()
-    if len(states) != len(units):
-        raise SandboxError(f"{name}: its systemd does not answer yet ({(err or out).strip()})")
-    return dict(zip(units, states))
+    """The state that the sandbox's own systemd reports of each unit.
+
+    Two states are not systemd's, for a unit that is inactive and whose start was a success: ``done`` where all that it has to do
+    is done, ``skipped`` where a condition of it is not met.
+    """
+    _code, out, err = inside(name, ["/usr/bin/systemctl", "show", "--no-pager", "--property=" + ",".join(_PROPERTIES), "--", *units])
+    blocks = [dict(line.partition("=")[::2] for line in block.split("\n")) for block in out.strip().split("\n\n")]
+    if len(blocks) != len(units) or not all(block.get("ActiveState") for block in blocks):
+        raise SandboxError(f"{name}: its systemd does not answer yet ({err or _shown(out)})")
+    return {unit: _state(block) for unit, block in zip(units, blocks)}
+
+
+def _state(shown: Mapping[str, str]) -> str:
+    state = printable(shown["ActiveState"])
+    if state != "inactive":
+        return state
+    # both since the sandbox has booted
+    if shown.get("ConditionResult") == "no" and _happened(shown, "ConditionTimestampMonotonic"):
+        return "skipped"
+    ran = _happened(shown, "InactiveExitTimestampMonotonic") and shown.get("Result") == "success"
+    return "done" if shown.get("Type") == "oneshot" and ran else state
+
+
+def _happened(shown: Mapping[str, str], property_name: str) -> bool:
+    return shown.get(property_name, "0") not in ("", "0")
 
 
 def at_rest(name: str) -> bool:
@@ -121,18 +163,18 @@ def at_rest(name: str) -> bool:
 def failed_units(name: str) -> list[str]:
     """The units that the sandbox's own systemd counts as failed."""
     _code, out, _err = inside(name, ["/usr/bin/systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"])
-    return [line.split()[0] for line in out.splitlines() if line.strip()]
+    return [printable(line.split()[0]) for line in out.split("\n") if line.strip()]
 
 
-def last_words(name: str, unit: str, lines: int = 5) -> str:
+def last_words(name: str, unit: str, count: int = 5) -> str:
     """What a unit inside said last, for a message."""
     try:
         _code, out, _err = inside(
-            name, ["/usr/bin/journalctl", "--no-pager", "--quiet", "--output=cat", f"--lines={lines}", f"--unit={unit}"]
+            name, ["/usr/bin/journalctl", "--no-pager", "--quiet", "--output=cat", f"--lines={count}", f"--unit={unit}"]
         )
     except SandboxError:
         return ""
-    return " / ".join(line.strip() for line in out.splitlines() if line.strip())
+    return _shown(out)
 
 
 def not_listening(name: str, ports: Iterable[int]) -> list[int]:
@@ -149,22 +191,35 @@ def start_units_inside(name: str, units: Sequence[str]) -> None:
     for command in (["daemon-reload"], ["start", "--no-block", "--", *units]):
         code, out, err = inside(name, ["/usr/bin/systemctl", *command])
         if code:
-            raise SandboxError(f"{name}: systemctl {' '.join(command)} inside: {(err or out).strip()}")
+            raise SandboxError(f"{name}: systemctl {' '.join(command)} inside: {err or _shown(out)}")
 
 
-def addresses(name: str) -> list[str]:
-    """The IPv4 addresses of its interfaces, loopback left out; read from outside, whatever runs inside."""
+def addresses(name: str, declared: Collection[str] = ()) -> list[str]:
+    """The addresses of its interfaces that are there to be used; of those that reach no further than the link the declared ones.
+
+    Asked of the kernel by the host's own program in the network of the sandbox, whatever runs inside.
+    """
     try:
         pid = enter.leader(name)
-        with open(f"/proc/{pid}/net/fib_trie", encoding="ascii") as file:
-            text = file.read()
+        with open(f"/proc/{pid}/ns/net", "rb") as network:
+            if enter.leader(name) != pid:  # it ended, and the number may be another's
+                return []
+            place = f"--net=/proc/{os.getpid()}/fd/{network.fileno()}"
+            text = "".join(lines(["nsenter", place, "--", "ip", "--json", "address", "show"], timeout=_SECONDS, longest=_MOST))
     except (enter.EnterError, OSError):
         return []
-    found, last = [], ""
-    for line in text.splitlines():
-        words = line.split()
-        if words[:1] == ["|--"]:
-            last = words[1]
-        elif words[:2] == ["/32", "host"] and words[2] == "LOCAL" and not last.startswith("127.") and last not in found:
-            found.append(last)
-    return found
+    try:
+        return _addresses(json.loads(text), declared)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SandboxError(f"{name}: its addresses cannot be read: {error}") from error
+
+
+def _addresses(interfaces: Any, declared: Collection[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for one in (one for interface in interfaces for one in interface.get("addr_info", ()) if one.get("local")):
+        address = ipaddress.ip_address(one["local"])
+        # tentative: the kernel is still asking whether another has it
+        usable = not (address.is_loopback or one.get("tentative") or one.get("dadfailed"))
+        if usable and (one.get("scope") != "link" or str(address) in declared):
+            found[str(address)] = None
+    return list(found)

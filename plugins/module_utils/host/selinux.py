@@ -86,7 +86,10 @@ def decide(source: str, target: str, tclass: str, permission: str) -> dict[str, 
     selinux = binding()
     number = selinux.string_to_security_class(tclass)
     decision = selinux.av_decision()
-    selinux.security_compute_av_flags_raw(source, target, number, 0, decision)
+    try:
+        selinux.security_compute_av_flags_raw(source, target, number, 0, decision)
+    except OSError as error:
+        raise SandboxError(f"the kernel does not say what {source} may do to {target} ({tclass}): {error.strerror}") from error
     bit = selinux.string_to_av_perm(number, permission)
     return {
         "allowed": bool(decision.allowed & bit),

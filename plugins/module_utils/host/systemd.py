@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..model import unit_file as model
+from ..model.errors import SandboxError
 from ..model.unit import HostSystemd
+from ..model.values import printable
 from .command import run
 
 UNIT_PATHS = ("/usr/lib/systemd/system", "/lib/systemd/system")
@@ -48,7 +51,9 @@ def show(units: Sequence[str]) -> dict[str, dict[str, str]]:
     if not units:
         return {}
     text = run(["systemctl", "show", "--no-pager", "--property=" + ",".join(_PROPERTIES), "--", *units])
-    blocks = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in text.strip().split("\n\n")]
+    blocks = [dict(line.partition("=")[::2] for line in block.split("\n")) for block in text.strip().split("\n\n")]
+    if len(blocks) != len(units):
+        raise SandboxError(f"systemctl show: expected the state of {len(units)} units, got {len(blocks)}")
     return dict(zip(units, blocks))
 
 
@@ -150,8 +155,10 @@ def names(directory: str) -> list[str]:
     """The names in a directory of the host; none where it is not there."""
     try:
         return sorted(os.listdir(directory))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise SandboxError(f"{directory} cannot be read: {error.strerror}") from error
 
 
 def host_units(path: str = "/etc/systemd/system") -> list[str]:
@@ -161,9 +168,25 @@ def host_units(path: str = "/etc/systemd/system") -> list[str]:
 
 
 def read(path: str) -> Any:
-    """A file's text, or nothing."""
+    """A file's text, or nothing; bytes that are no text stay what they are when it is encoded as it was decoded."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SandboxError(f"{printable(path)} cannot be read: {error.strerror}") from error
+
+
+def read_record(path: str) -> dict[str, Any] | None:
+    """What a file of this collection has in JSON, or nothing."""
+    text = read(path)
+    if not text:
+        return None
+    try:
+        known = json.loads(text)
+    except ValueError as error:
+        raise SandboxError(f"{path} is damaged: {error}. Restore it from a backup.") from error
+    if not isinstance(known, dict):
+        raise SandboxError(f"{path} is damaged: expected an object. Restore it from a backup.")
+    return known

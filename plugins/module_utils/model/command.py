@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import layout
 from .errors import OptionError
 from .values import plain_path
 
@@ -14,40 +15,10 @@ if TYPE_CHECKING:
     from .spec import ServiceSpec
 
 SHELL = "/usr/bin/sh"
-# inside, made by the unit's helper at each start: the command's output, for the journal of the unit; and its exit code
+# inside, made by the unit's helper at each start: the command's output, for the journal of the unit; and its exit code. The scripts
+# of the role host name both
 OUTPUT, EXIT = "/run/virt-sandbox-output", "/run/virt-sandbox-exit"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-# The first process inside: INIT USER GROUP HOME [NAME=VALUE...] COMMAND; env(1) reads the variables, which none of the shell's own
-# may change, and libvirt's way for them knows no '<' and '&'. A command in its place would not hear SIGTERM, for the kernel
-# keeps from a first process every signal that it has no handler for; nor would it reap what others leave behind.
-# Opening the output waits until the unit reads it, so that nothing of the command runs before that.
-INIT = f"""\
-user=$1 group=${{2#-}} home=${{3#-}}
-shift 3
-set -- env "$@"
-trap : TERM HUP
-exec </dev/null >{OUTPUT} 2>&1
-groups=--init-groups
-entry=$(getent passwd "$user") || {{ entry=$user:x:$user:$user::/: groups=--clear-groups; }}
-IFS=: read -r name x uid gid x folder x <<END
-$entry
-END
-test "$uid" = 0 -a -z "$group" || set -- setpriv --reuid="$uid" --regid="${{group:-$gid}}" "$groups" -- "$@"
-export HOME="${{home:-$folder}}" USER="$name" LOGNAME="$name"
-cd "$HOME" || cd /
-"$@" &
-child=$!
-trap 'kill -s TERM $child; trap : TERM' TERM
-trap 'kill -s HUP $child' HUP
-while :; do
-    wait "$child"
-    code=$?
-    kill -0 "$child" 2>/dev/null || break
-done
-echo "$code" >{EXIT}
-exit "$code"
-"""
 
 _IDENTITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\Z", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
@@ -103,7 +74,7 @@ def check_inside(spec: ServiceSpec, users: Mapping[str, str], groups: Mapping[st
 def init(spec: ServiceSpec) -> list[str]:
     """The first process of a sandbox that runs a command."""
     assignments = [f"{name}={text}" for name, text in spec.env.items()]
-    return [SHELL, "-c", INIT, "sh", spec.user or "root", spec.group or "-", spec.home or "-", *assignments, *spec.command]
+    return [SHELL, layout.INIT, spec.user or "root", spec.group or "-", spec.home or "-", *assignments, *spec.command]
 
 
 def manager_environment(spec: ServiceSpec) -> str:

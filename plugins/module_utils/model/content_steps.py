@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from . import steps
 from .outdated import Accounts, Outdated
@@ -76,12 +76,10 @@ class BuildContent(Step):
 
 @dataclasses.dataclass(frozen=True)
 class MountImage(Step):
+    words: ClassVar[str] = "mount the content"
+
     spec: ContentSpec
     before: str
-
-    @property
-    def title(self) -> str:
-        return "mount the content"
 
     def change(self) -> tuple[Any, Any]:
         return self.before, "mounted"
@@ -92,12 +90,10 @@ class MountImage(Step):
 
 @dataclasses.dataclass(frozen=True)
 class UnmountImage(Step):
+    words: ClassVar[str] = "unmount the content"
+
     unit: str
     mounted: bool
-
-    @property
-    def title(self) -> str:
-        return "unmount the content"
 
     def change(self) -> tuple[Any, Any]:
         return "mounted" if self.mounted else "not mounted", None
@@ -108,13 +104,11 @@ class UnmountImage(Step):
 
 @dataclasses.dataclass(frozen=True)
 class GrowImage(Step):
+    words: ClassVar[str] = "grow the image"
+
     spec: ContentSpec
     before: int
     size: int
-
-    @property
-    def title(self) -> str:
-        return "grow the image"
 
     def change(self) -> tuple[Any, Any]:
         return self.before, self.size
@@ -127,13 +121,11 @@ class GrowImage(Step):
 class CopyPath(Step):
     """One more private path of the host, into content that is there."""
 
+    words: ClassVar[str] = "copy {source}"
+
     spec: ContentSpec
     source: str
     without: Sequence[str]
-
-    @property
-    def title(self) -> str:
-        return f"copy {self.source}"
 
     def change(self) -> tuple[Any, Any]:
         return None, self.source
@@ -146,13 +138,11 @@ class CopyPath(Step):
 class WriteFiles(Step):
     """The files that a play declares."""
 
+    words: ClassVar[str] = "write files"
+
     spec: ContentSpec
     files: Sequence[FileEntry]
     before: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return "write files"
 
     def change(self) -> tuple[Any, Any]:
         return dict(self.before), {file.path: file.content for file in self.files}
@@ -163,12 +153,10 @@ class WriteFiles(Step):
 
 @dataclasses.dataclass(frozen=True)
 class RemoveFiles(Step):
+    words: ClassVar[str] = "remove files that are no longer declared"
+
     root: str
     paths: Sequence[str]
-
-    @property
-    def title(self) -> str:
-        return "remove files that are no longer declared"
 
     def change(self) -> tuple[Any, Any]:
         return list(self.paths), None
@@ -181,12 +169,10 @@ class RemoveFiles(Step):
 class MakePlace(Step):
     """The place of one more path of the host that the sandbox's /etc follows."""
 
+    words: ClassVar[str] = "make a mount point for {source}"
+
     spec: ContentSpec
     source: str
-
-    @property
-    def title(self) -> str:
-        return f"make a mount point for {self.source}"
 
     def change(self) -> tuple[Any, Any]:
         return None, self.source
@@ -197,12 +183,10 @@ class MakePlace(Step):
 
 @dataclasses.dataclass(frozen=True)
 class Relabel(Step):
+    words: ClassVar[str] = "relabel"
+
     spec: ContentSpec
     entries: Sequence[Labelled]
-
-    @property
-    def title(self) -> str:
-        return "relabel"
 
     def change(self) -> tuple[Any, Any]:
         return (
@@ -236,12 +220,10 @@ class ChangeRules(Step):
 class AddAccounts(Step):
     """New system accounts of the host: bringing them in takes nothing away."""
 
+    words: ClassVar[str] = "add the host's new system accounts"
+
     spec: ContentSpec
     accounts: Accounts
-
-    @property
-    def title(self) -> str:
-        return "add the host's new system accounts"
 
     def change(self) -> tuple[Any, Any]:
         users, groups = (sorted(line.split(":")[0] for line in lines) for lines in (self.accounts.users, self.accounts.groups))
@@ -255,12 +237,10 @@ class AddAccounts(Step):
 class TakeNewer(Step):
     """What the host has newer, in place of what was copied from it before."""
 
+    words: ClassVar[str] = "update files from the host"
+
     spec: ContentSpec
     files: Sequence[Outdated]
-
-    @property
-    def title(self) -> str:
-        return "update files from the host"
 
     def change(self) -> tuple[Any, Any]:
         return _states(self.files), dict.fromkeys(_states(self.files), "as on the host")
@@ -271,12 +251,10 @@ class TakeNewer(Step):
 
 @dataclasses.dataclass(frozen=True)
 class KeepOwn(Step):
+    words: ClassVar[str] = "keep the sandbox's own files"
+
     spec: ContentSpec
     files: Sequence[Outdated]
-
-    @property
-    def title(self) -> str:
-        return "keep the sandbox's own files"
 
     def change(self) -> tuple[Any, Any]:
         return _states(self.files), dict.fromkeys(_states(self.files), "kept")
@@ -291,11 +269,9 @@ def _states(files: Sequence[Outdated]) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class RemoveContent(Step):
-    spec: ContentSpec
+    words: ClassVar[str] = "remove the content"
 
-    @property
-    def title(self) -> str:
-        return "remove the content"
+    spec: ContentSpec
 
     def change(self) -> tuple[Any, Any]:
         return self.spec.paths.root, None
@@ -307,15 +283,10 @@ class RemoveContent(Step):
 
 @dataclasses.dataclass(frozen=True)
 class ForgetContent(Step):
+    words: ClassVar[str] = "remove the record of the content"
+
     spec: ContentSpec
     before: Mapping[str, Any]
-
-    @property
-    def title(self) -> str:
-        return "remove the record of the content"
-
-    def change(self) -> tuple[Any, Any]:
-        return dict(self.before), None
 
     def apply(self, hands: Hands) -> None:
         hands.forget([self.spec.paths.copied, self.spec.paths.manifest])

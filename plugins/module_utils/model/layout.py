@@ -21,6 +21,7 @@ FILESYSTEMS = "/var/lib/libvirt/filesystems"
 RUN = "/run/virt-sandbox"
 JOURNALS = "/var/log/journal"
 HELPER = "/usr/local/libexec/virt-sandbox-unit"
+INIT = "/usr/local/libexec/virt-sandbox-init"
 COMMAND = "/usr/local/sbin/virt-sandbox"
 CGROUPS = "/sys/fs/cgroup/machine.slice"
 

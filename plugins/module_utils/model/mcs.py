@@ -13,11 +13,11 @@ CATEGORIES = 1024
 
 _SENSITIVITY = re.compile(r"s(?:0|[1-9][0-9]*)", re.ASCII)
 _CATEGORY = re.compile(r"c(0|[1-9][0-9]*)", re.ASCII)
-_ALLOWED = "a level is s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
+_ALLOWED = "s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
 
 
 class LevelError(ValueError):
-    """A text that is no level, or a level that no sandbox may have; the message says what is allowed."""
+    """A text that is no level, or a level that no sandbox may have; the message completes "expected …"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CategoryRange:
     def parse(cls, text: str, categories: int = CATEGORIES) -> CategoryRange:
         first, dot, last = text.partition(".")
         if not dot:
-            raise LevelError("a range is two categories, such as c0.c1023")
+            raise LevelError("two categories, such as c0.c1023")
         low, high = _run(first, last, categories)
         return cls(low, high)
 
@@ -69,10 +69,10 @@ class Level:
     def parse(cls, text: str, categories: int = CATEGORIES) -> Level:
         """The level that any spelling which the kernel takes stands for."""
         if "-" in text:
-            raise LevelError(f"it is a range of two levels, and one level is wanted; {_ALLOWED}")
+            raise LevelError(f"one level and no range of two: {_ALLOWED}")
         sensitivity, mask = _parse(text, categories)
         if sensitivity != "s0":
-            raise LevelError(f"the only sensitivity is s0; {_ALLOWED}")
+            raise LevelError(f"sensitivity s0, the only one: {_ALLOWED}")
         return cls(mask)
 
     @classmethod
@@ -80,14 +80,14 @@ class Level:
         """The level, if it can separate a sandbox from the others."""
         level = cls.parse(text, policy.high + 1)
         if not level.mask:
-            raise LevelError("a sandbox's level has categories, such as s0:c1,c2: s0 alone is dominated by every level")
+            raise LevelError("categories, such as s0:c1,c2; every level dominates s0 alone")
         if level not in policy:
-            raise LevelError(f"the categories of the policy are {policy}")
+            raise LevelError(f"categories of {policy}")
         if level.mask == policy.mask:
-            raise LevelError(f"it has all categories of {policy}, and dominates the level of every other sandbox")
+            raise LevelError(f"not all categories of {policy}, which would dominate every other sandbox")
         if len(level) == 1 and len(text.split(",")) > 1:
             # CVE-2021-3631: a pair of equal categories is one category, which other pairs dominate.
-            raise LevelError(f"its categories are all the same, which makes it {level}; name different ones")
+            raise LevelError(f"different categories; one category that is named twice is {level}")
         return level
 
     def __hash__(self) -> int:
@@ -184,7 +184,7 @@ class LevelRange:
         """The range of a full context, ``user:role:type:range``."""
         fields = context.split(":", 3)
         if len(fields) < 4:
-            raise LevelError("a context with a level is user:role:type:level")
+            raise LevelError("a context user:role:type:level")
         return cls.parse(fields[3])
 
     def __str__(self) -> str:
@@ -225,7 +225,7 @@ def _parse(text: str, categories: int | None) -> tuple[str, int]:
 def _run(first: str, last: str, categories: int | None) -> tuple[int, int]:
     low, high = _category(first, categories), _category(last, categories)
     if low >= high:
-        raise LevelError(f"a run of categories goes upwards, as c1.c3 does and {first}.{last} does not")
+        raise LevelError(f"a run of categories that goes upwards, such as c1.c3; {first}.{last} does not")
     return low, high
 
 
@@ -236,10 +236,10 @@ _MOST_DIGITS = 6
 def _category(name: str, categories: int | None) -> int:
     match = _CATEGORY.fullmatch(name)
     if not match:
-        raise LevelError(f"{name!r} is not a category; {_ALLOWED}")
+        raise LevelError(f"{_ALLOWED}; {name!r} is no category")
     digits = match.group(1)
     if len(digits) > _MOST_DIGITS or (categories is not None and int(digits) >= categories):
-        raise LevelError(f"{name} is not one of the policy's categories, c0 to c{(categories or CATEGORIES) - 1}")
+        raise LevelError(f"categories of the policy, c0 to c{(categories or CATEGORIES) - 1}, which has no {name}")
     return int(digits)
 
 

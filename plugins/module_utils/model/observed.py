@@ -90,6 +90,8 @@ class Host:
     """What of the host every sandbox depends on."""
 
     systemd: HostSystemd
+    # the scripts of the role host: path -> version; nothing where one is missing
+    scripts: Mapping[str, int | None]
     networks: Mapping[str, LibvirtNetwork]
     followed: Sequence[str]
     # whether the host keeps a journal that is not lost at a boot, beside which a sandbox's can be linked
@@ -107,6 +109,8 @@ class Host:
     filtered: Collection[str] = ()
     # sandbox -> the addresses that the host's /etc/hosts has for it
     named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    # any other name -> the addresses that it has there
+    named_otherwise: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def addresses(self, name: str) -> Resolved:
         return self.resolved.get(name, ())

@@ -106,13 +106,13 @@ def build(cls: type[T], parameters: Mapping[str, Any], prefix: str = "", generat
 
 
 def _normal(known: Option, value: Any, name: str, generation: int) -> Any:
-    if value is None and known.required:
-        raise OptionError(name, value, "a value")
-    if value is None:
+    if value is None and not known.required:
         value = known.default_in(generation)
     if known.of and known.type == "dict":
         return build(known.of, value or {}, f"{name}.", generation)
     if value is None:
+        if known.required:
+            raise OptionError(name, value, "a value")
         return known.unset
     if known.choices and value not in known.choices:
         raise OptionError(name, value, f"one of {', '.join(known.choices)}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 UPDATE = ("report", "take", "keep")
@@ -13,6 +14,7 @@ NEWER, NEW, GONE = "newer on the host", "new on the host", "gone from the host"
 # both are others than was copied
 BOTH = "changed on the host and in the sandbox"
 
+_ID = re.compile("[0-9]{1,10}")
 # what a distribution gives to system accounts; above that are people
 _SYSTEM_IDS = range(1, 1000)
 
@@ -87,7 +89,7 @@ def system_names(text: str) -> list[str]:
 def with_accounts(text: str, lines: Sequence[str], members: Sequence[tuple[str, str]] = ()) -> str:
     """A passwd or group with these lines at its end, and with these members in its groups."""
     result = []
-    for line in text.splitlines():
+    for line in _lines(text):
         entry = line.split(":")
         for group, user in members:
             if entry[0] == group and len(entry) == 4 and user not in entry[3].split(","):
@@ -111,8 +113,13 @@ def _new(host: str, inside: str, known: Sequence[str]) -> tuple[list[str], list[
 
 
 def _entries(text: str) -> list[list[str]]:
-    return [line.split(":") for line in text.splitlines() if line.count(":") >= 3]
+    return [line.split(":") for line in _lines(text) if line.count(":") >= 3]
+
+
+def _lines(text: str) -> list[str]:
+    """Only a newline ends a line: what else Python takes for an end may be in a name."""
+    return text.split("\n")[: -1 if text.endswith("\n") or not text else None]
 
 
 def _number(entry: Sequence[str]) -> int:
-    return int(entry[2]) if entry[2].isdigit() else -1
+    return int(entry[2]) if _ID.fullmatch(entry[2]) else -1

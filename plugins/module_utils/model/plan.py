@@ -29,6 +29,8 @@ class Step:
 
     sandbox: str
 
+    words: ClassVar[str] = ""
+    """The title, with the names of fields in braces."""
     phase: ClassVar[Phase] = Phase.WRITE
     together: ClassVar[bool] = False
     """Whether the steps of all sandboxes are carried out at once, by ``apply_all`` of the first of them."""
@@ -36,11 +38,11 @@ class Step:
     @property
     def title(self) -> str:
         """What the step does, as its user reads it."""
-        raise NotImplementedError
+        return self.words.format(**vars(self))
 
     def change(self) -> tuple[Any, Any]:
         """Before and after, for a reader of the difference."""
-        raise NotImplementedError
+        return getattr(self, "before", None), getattr(self, "after", None)
 
     def apply(self, hands: Any) -> None:
         """Make the change; ``hands`` are those of the engine (``steps.Hands`` or ``content_steps.Hands``)."""
@@ -74,8 +76,15 @@ class Plan:
         return bool(self.steps)
 
     def in_phases(self) -> Plan:
-        """The same steps by phase; a sandbox's own keep their order within one."""
-        return Plan(sorted(self.steps, key=lambda step: step.phase))
+        """The same steps by phase, in which a sandbox's own keep their order; side by side where they are carried out together."""
+        steps: list[Step] = []
+        for phase in Phase:
+            left: dict[str, list[Step]] = {}
+            for step in self.steps:
+                if step.phase is phase:
+                    left.setdefault(step.sandbox, []).append(step)
+            steps += _side_by_side(left)
+        return Plan(steps)
 
     def of(self, sandbox: str) -> list[Step]:
         return [step for step in self.steps if step.sandbox == sandbox]
@@ -94,3 +103,13 @@ class Plan:
             for side, value in zip(("before", "after"), step.change()):
                 result[side].setdefault(step.sandbox, {})[step.title] = value
         return result
+
+
+def _side_by_side(left: dict[str, list[Step]]) -> Iterator[Step]:
+    """Steps that each sandbox has for itself first, then of all that are next those of one class, which are carried out together."""
+    queues = list(left.values())
+    while queues:
+        alone = [queue for queue in queues if not queue[0].together][:1]
+        for queue in alone or [queue for queue in queues if type(queue[0]) is type(queues[0][0])]:
+            yield queue.pop(0)
+        queues = [queue for queue in queues if queue]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import capabilities, command, layout, limits, mounts, network_plan, unit, unit_file
+from . import capabilities, command, hosts_file, layout, limits, mounts, network_plan, unit, unit_file
 from .addresses import check_host, check_name
 from .context import Context
 from .definition import Definition, as_today, define, restart_reasons
@@ -47,6 +47,7 @@ def check(spec: ServiceSpec, seen: Observed, host: Host, predicted: bool = False
         raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
     check_host(spec, host.networks, host.bridges)
     check_name(spec.name, [spec, seen.spec], host.networks)
+    hosts_file.check(spec.name, host.called(spec.name), host.named_otherwise)
     limits.check_host(spec.io, host.devices, host.io_weights)
     capabilities.check_policy(spec, host.granted.get(spec.process_type, ()))
     mounts.check(spec, seen.mounts, predicted)

@@ -114,11 +114,7 @@ class Identity:
 
     name: str = option(
         "", required=True, normal=name,
-        help="""
-            The name of the sandbox: 1 to 50 lower-case letters, digits and inner dashes.
-
-            Mutually exclusive with O(sandboxes).
-            """,
+        help="The name of the sandbox, 1 to 50 lower-case letters, digits and inner dashes.",
     )  # fmt: skip
     path: str = option(
         layout.FILESYSTEMS, type="path", normal=_base, effect="restart",

@@ -51,16 +51,14 @@ class Hands(FileHands, Protocol):
 class WriteFile(Step):
     """A file of the host; ``what`` it is, for its reader."""
 
+    words: ClassVar[str] = "write {what}"
+
     what: str
     path: str
     text: str
     mode: int = 0o644
     before: Any = None
     shown: Any = None  # in place of the text
-
-    @property
-    def title(self) -> str:
-        return f"write {self.what}"
 
     def change(self) -> tuple[Any, Any]:
         return self.before, self.text if self.shown is None else self.shown
@@ -71,16 +69,11 @@ class WriteFile(Step):
 
 @dataclasses.dataclass(frozen=True)
 class RemoveFile(Step):
+    words: ClassVar[str] = "remove {what}"
+
     what: str
     path: str
     before: Any = None
-
-    @property
-    def title(self) -> str:
-        return f"remove {self.what}"
-
-    def change(self) -> tuple[Any, Any]:
-        return self.before, None
 
     def apply(self, hands: FileHands) -> None:
         hands.remove_file(self.path)
@@ -90,17 +83,12 @@ class RemoveFile(Step):
 class RemoveUnit(Step):
     """A unit's file, and what systemd would go on to show of it: a slice that is still up, a failure of long ago."""
 
+    words: ClassVar[str] = "remove {what}"
+
     what: str
     path: str
     unit: str
     before: str
-
-    @property
-    def title(self) -> str:
-        return f"remove {self.what}"
-
-    def change(self) -> tuple[Any, Any]:
-        return self.before, None
 
     def apply(self, hands: Hands) -> None:
         hands.remove_unit(self.path, self.unit)
@@ -108,13 +96,11 @@ class RemoveUnit(Step):
 
 @dataclasses.dataclass(frozen=True)
 class LinkJournal(Step):
+    words: ClassVar[str] = "link the journal"
+
     path: str
     target: str
     before: str | None
-
-    @property
-    def title(self) -> str:
-        return "link the journal"
 
     def change(self) -> tuple[Any, Any]:
         return self.before, self.target
@@ -127,15 +113,13 @@ class LinkJournal(Step):
 class WriteInside(Step):
     """The files inside that the spec determines: one step, because each alone tells a reader little."""
 
+    words: ClassVar[str] = "write the files inside"
+
     root: str
     context: Context
     files: Mapping[str, tuple[str, str]]
     gone: Sequence[str]
     before: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return "write the files inside"
 
     def change(self) -> tuple[Any, Any]:
         return dict(self.before), {path: value for path, (_kind, value) in self.files.items()}
@@ -146,13 +130,11 @@ class WriteInside(Step):
 
 @dataclasses.dataclass(frozen=True)
 class MakeMountPoints(Step):
+    words: ClassVar[str] = "make the mount points"
+
     root: str
     context: Context
     points: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return "make the mount points"
 
     def change(self) -> tuple[Any, Any]:
         return None, dict(self.points)
@@ -163,13 +145,11 @@ class MakeMountPoints(Step):
 
 @dataclasses.dataclass(frozen=True)
 class RelabelSource(Step):
+    words: ClassVar[str] = "relabel {source}"
+
     source: str
     context: Context
     entries: int
-
-    @property
-    def title(self) -> str:
-        return f"relabel {self.source}"
 
     def change(self) -> tuple[Any, Any]:
         return f"{self.entries} entries with another label", str(self.context)
@@ -182,10 +162,7 @@ class RelabelSource(Step):
 class ReloadSystemd(Step):
     phase: ClassVar[Phase] = Phase.RELOAD
     together: ClassVar[bool] = True
-
-    @property
-    def title(self) -> str:
-        return "reload systemd"
+    words: ClassVar[str] = "reload systemd"
 
     def change(self) -> tuple[Any, Any]:
         return None, "units as their files say"
@@ -201,12 +178,10 @@ class ReloadSystemd(Step):
 class Define(Step):
     """Tell the runtime what the sandbox is."""
 
+    words: ClassVar[str] = "define the sandbox"
+
     definition: Definition
     before: Definition | None
-
-    @property
-    def title(self) -> str:
-        return "define the sandbox"
 
     def change(self) -> tuple[Any, Any]:
         return shown(self.before), shown(self.definition)
@@ -224,11 +199,9 @@ def shown(definition: Definition | None) -> dict[str, Any] | None:
 
 @dataclasses.dataclass(frozen=True)
 class Undefine(Step):
-    before: Definition
+    words: ClassVar[str] = "undefine the sandbox"
 
-    @property
-    def title(self) -> str:
-        return "undefine the sandbox"
+    before: Definition
 
     def change(self) -> tuple[Any, Any]:
         return shown(self.before), None
@@ -242,15 +215,12 @@ class ApplyLimits(Step):
     """Into a slice that is there already: not every systemd does that when it reads its units again."""
 
     phase: ClassVar[Phase] = Phase.LIVE
+    words: ClassVar[str] = "apply the limits"
 
     cgroup: str
     values: Mapping[str, str]
     before: Mapping[str, str]
     after: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return "apply the limits"
 
     def change(self) -> tuple[Any, Any]:
         return dict(self.before), dict(self.after)
@@ -261,11 +231,9 @@ class ApplyLimits(Step):
 
 @dataclasses.dataclass(frozen=True)
 class ReserveAddresses(Step):
-    entries: Sequence[Entry]
+    words: ClassVar[str] = "reserve the addresses"
 
-    @property
-    def title(self) -> str:
-        return "reserve the addresses"
+    entries: Sequence[Entry]
 
     def change(self) -> tuple[Any, Any]:
         return None, [entry.text() for entry in self.entries]
@@ -277,12 +245,9 @@ class ReserveAddresses(Step):
 @dataclasses.dataclass(frozen=True)
 class ReleaseAddresses(Step):
     phase: ClassVar[Phase] = Phase.STOP
+    words: ClassVar[str] = "release the addresses"
 
     entries: Sequence[Entry]
-
-    @property
-    def title(self) -> str:
-        return "release the addresses"
 
     def change(self) -> tuple[Any, Any]:
         return [entry.text() for entry in self.entries], None
@@ -312,12 +277,10 @@ class LoadFilter(Step):
 
 @dataclasses.dataclass(frozen=True)
 class NameOnHost(Step):
+    words: ClassVar[str] = "update /etc/hosts"
+
     before: Sequence[str]
     after: Sequence[str]
-
-    @property
-    def title(self) -> str:
-        return "update /etc/hosts"
 
     def change(self) -> tuple[Any, Any]:
         return list(self.before), list(self.after)
@@ -329,12 +292,9 @@ class NameOnHost(Step):
 @dataclasses.dataclass(frozen=True)
 class ClosePorts(Step):
     phase: ClassVar[Phase] = Phase.STOP
+    words: ClassVar[str] = "close ports"
 
     units: Sequence[str]
-
-    @property
-    def title(self) -> str:
-        return "close ports"
 
     def change(self) -> tuple[Any, Any]:
         return list(self.units), None
@@ -348,13 +308,10 @@ class PublishPorts(Step):
     """With every start of the sandbox from now on, and now if it runs."""
 
     phase: ClassVar[Phase] = Phase.LIVE
+    words: ClassVar[str] = "publish ports"
 
     units: Sequence[str]
     owner: str
-
-    @property
-    def title(self) -> str:
-        return "publish ports"
 
     def change(self) -> tuple[Any, Any]:
         return None, list(self.units)
@@ -369,12 +326,9 @@ class EnableUnit(Step):
 
     phase: ClassVar[Phase] = Phase.ENABLE
     together: ClassVar[bool] = True
+    words: ClassVar[str] = "enable the unit"
 
     unit: str
-
-    @property
-    def title(self) -> str:
-        return "enable the unit"
 
     def change(self) -> tuple[Any, Any]:
         return False, True
@@ -390,12 +344,9 @@ class EnableUnit(Step):
 class DisableUnit(Step):
     phase: ClassVar[Phase] = Phase.STOP
     together: ClassVar[bool] = True
+    words: ClassVar[str] = "disable the unit"
 
     unit: str
-
-    @property
-    def title(self) -> str:
-        return "disable the unit"
 
     def change(self) -> tuple[Any, Any]:
         return True, False
@@ -436,12 +387,9 @@ class StartSandbox(Step):
 
     phase: ClassVar[Phase] = Phase.START
     together: ClassVar[bool] = True
+    words: ClassVar[str] = "start"
 
     unit: str
-
-    @property
-    def title(self) -> str:
-        return "start"
 
     def change(self) -> tuple[Any, Any]:
         return "stopped", "running"
@@ -457,13 +405,10 @@ class StartSandbox(Step):
 class RestartSandbox(Step):
     phase: ClassVar[Phase] = Phase.START
     together: ClassVar[bool] = True
+    words: ClassVar[str] = "restart"
 
     unit: str
     before: str
-
-    @property
-    def title(self) -> str:
-        return "restart"
 
     def change(self) -> tuple[Any, Any]:
         return self.before, "running"
@@ -480,12 +425,9 @@ class RestartSandbox(Step):
 @dataclasses.dataclass(frozen=True)
 class StartUnitsInside(Step):
     phase: ClassVar[Phase] = Phase.START
+    words: ClassVar[str] = "start the units inside"
 
     before: Mapping[str, str]
-
-    @property
-    def title(self) -> str:
-        return "start the units inside"
 
     def change(self) -> tuple[Any, Any]:
         return dict(self.before), dict.fromkeys(self.before, "active")
@@ -497,12 +439,9 @@ class StartUnitsInside(Step):
 @dataclasses.dataclass(frozen=True)
 class ReloadSandbox(Step):
     phase: ClassVar[Phase] = Phase.START
+    words: ClassVar[str] = "reload"
 
     unit: str
-
-    @property
-    def title(self) -> str:
-        return "reload"
 
     def change(self) -> tuple[Any, Any]:
         return "running", "reloaded"
