@@ -11,10 +11,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
 from ansible_collections.virt.sandbox.plugins.module_utils.host.libvirt_domain import from_xml
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, network, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
@@ -24,7 +26,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import S
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build, older_defaults, option, recorded_part, restart_part
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service, wanted_definition
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec, dump, load, service_spec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceRequest, ServiceSpec, dump, load, service_spec
 
 from .conftest import Declared, MakeSpec, expanded, settled
 
@@ -265,3 +267,12 @@ def test_older_defaults_are_named() -> None:
 def test_a_record_from_before_an_option_has_its_first_default() -> None:
     assert recorded_part(Box, {"name": "a"}) == {"name": "a", "size": 10}
     assert recorded_part(Box, {"name": "a"}) == restart_part(build(Box, {"name": "a"}, generation=1))
+
+
+@pytest.mark.parametrize(("name", "upgrade", "generation"), [("web", False, 3), ("web", True, 7), ("new", False, 7), ("new", True, 7)])
+def test_todays_defaults_are_for_new_sandboxes_and_where_the_play_says_so(
+    monkeypatch: pytest.MonkeyPatch, service: MakeSpec, name: str, upgrade: bool, generation: int
+) -> None:
+    monkeypatch.setattr(ServiceSpec, "defaults", 7)
+    host: Any = SimpleNamespace(declared=SimpleNamespace(specs={"web": dataclasses.replace(service(), defaults=3)}))
+    assert service_run._generation(name, ServiceRequest(upgrade_defaults=upgrade), host) == generation

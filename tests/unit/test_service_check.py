@@ -72,11 +72,11 @@ def test_what_works_is_not_refused(checked: Check) -> None:
 
 
 def test_a_name_that_the_host_has_for_another_address_ends_the_run(
-    service: MakeSpec, host: Host, declared: Callable[..., Observed]
+    service: MakeSpec, host: Host, declared: Declared, checks: Checks
 ) -> None:
     facts = dataclasses.replace(host, resolved={"web": [["192.168.122.10"]]}, named_otherwise={"web": ["10.0.0.5"]})
     with pytest.raises(ConflictError, match=r"web is already the name of 10\.0\.0\.5 in the host"):
-        service_run._check([service()], {"web": declared(service())}, facts, {"name": None}, False)
+        checks(service(), declared(service()), facts)
 
 
 @pytest.mark.parametrize("seen", [GONE, NO_PROGRAM, {"own_units": WRECKED}], ids=["unit", "program", "wrecked"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import wait as engine
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 
@@ -57,18 +58,18 @@ def wait(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> Wait:
                 **columns,
             }
         )
-        monkeypatch.setattr(service_run.time, "monotonic", lambda: clock[0])
-        monkeypatch.setattr(service_run.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 1)))
-        monkeypatch.setattr(service_run.systemd, "show", lambda units: {unit: seen.next("unit") for unit in units})
-        monkeypatch.setattr(service_run.processes, "units_inside", lambda *_ignored: seen.next("inside"))
-        monkeypatch.setattr(service_run.processes, "addresses", lambda _name, _declared: seen.next("address"))
-        monkeypatch.setattr(service_run.processes, "not_listening", lambda _name, _ports: seen.next("closed"))
-        monkeypatch.setattr(service_run.processes, "at_rest", lambda _name: seen.next("rest"))
-        monkeypatch.setattr(service_run.processes, "failed_units", lambda _name: seen.next("failed"))
-        monkeypatch.setattr(service_run.processes, "last_words", lambda *_ignored: "port 80 is taken")
-        monkeypatch.setattr(service_run.processes, "is_up", lambda _name: True)
-        one = service_run._Wait(service(**(options or {})), resolved, ports)
-        return [str(failure) for failure in service_run.wait_until_up([one], timeout)]
+        monkeypatch.setattr(engine.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(engine.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 1)))
+        monkeypatch.setattr(engine.systemd, "show", lambda units: {unit: seen.next("unit") for unit in units})
+        monkeypatch.setattr(engine.processes, "units_inside", lambda *_ignored: seen.next("inside"))
+        monkeypatch.setattr(engine.processes, "addresses", lambda _name, _declared: seen.next("address"))
+        monkeypatch.setattr(engine.processes, "not_listening", lambda _name, _ports: seen.next("closed"))
+        monkeypatch.setattr(engine.processes, "at_rest", lambda _name: seen.next("rest"))
+        monkeypatch.setattr(engine.processes, "failed_units", lambda _name: seen.next("failed"))
+        monkeypatch.setattr(engine.processes, "last_words", lambda *_ignored: "port 80 is taken")
+        monkeypatch.setattr(engine.processes, "is_up", lambda _name: True)
+        one = engine.Wait(service(**(options or {})), resolved, ports)
+        return [str(failure) for failure in engine.wait_until_up([one], timeout)]
 
     return run
 
@@ -114,8 +115,8 @@ def test_a_unit_whose_need_failed_is_not_waited_for(wait: Wait) -> None:
 
 @pytest.mark.parametrize(("state", "down"), [("done", False), ("skipped", False), ("active", False), ("inactive", True), ("failed", True)])
 def test_only_a_unit_that_is_down_is_started(monkeypatch: pytest.MonkeyPatch, service: MakeSpec, state: str, down: bool) -> None:
-    monkeypatch.setattr(service_run.processes, "units_inside", lambda _name, units: dict.fromkeys(units, state))
-    assert service_run.down(service()) == ({"httpd.service": state} if down else {})
+    monkeypatch.setattr(engine.processes, "units_inside", lambda _name, units: dict.fromkeys(units, state))
+    assert engine.down(service()) == ({"httpd.service": state} if down else {})
 
 
 def test_a_run_reports_the_units_and_addresses(monkeypatch: pytest.MonkeyPatch, service: MakeSpec) -> None:
