@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import image, layout
+from ansible_collections.virt.sandbox.plugins.module_utils.model.backend import Stored
 from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan import (
     FOREIGN,
-    Image,
-    Labelled,
     Observed,
-    Source,
+    Written,
     check,
     foreign,
     level_of,
@@ -23,12 +22,27 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan im
     plan_content,
     reported,
 )
-from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.content_steps import (
+    AddAccounts,
+    BuildContent,
+    CopyPath,
+    KeepOwn,
+    Labelled,
+    MountImage,
+    Relabel,
+    RemoveFiles,
+    Source,
+    TakeNewer,
+    WriteFiles,
+)
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, ContentError, OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.outdated import BOTH, GONE, NEWER, Accounts, Outdated
 from ansible_collections.virt.sandbox.plugins.module_utils.model.plan import Plan
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ContentSpec, FileEntry
+from ansible_collections.virt.sandbox.plugins.module_utils.model.steps import WriteFile
 
-MakeSpec = Callable[..., dict[str, Any]]
+from .conftest import MakeContent
 
 COPIED = "/var/lib/virt-sandbox/content/web.copied.json"
 BUILDING = "/var/lib/libvirt/filesystems/.web.new"
@@ -45,11 +59,11 @@ STRANGER = Labelled("etc/theirs", "system_u:object_r:virt_sandbox_file_t:s0:c3,c
 
 
 @pytest.fixture
-def built(content: MakeSpec) -> Callable[..., Observed]:
+def built(content: MakeContent) -> Callable[..., Observed]:
     """A tree as it should be, but for what is named."""
 
     def make(**changes: Any) -> Observed:
-        return Observed(**{"manifest": manifest(content()), "exists": True, "top_context": TOP, **changes})
+        return Observed(**{"manifest": manifest(content()), "stored": Stored(exists=True), "top_context": TOP, **changes})
 
     return make
 
@@ -58,108 +72,181 @@ Built = Callable[..., Observed]
 
 
 def names(plan: Plan) -> list[str]:
-    return [step.name for step in plan]
+    return [step.title for step in plan]
 
 
-def relabelled(spec: dict[str, Any], seen: Observed, mode: str) -> list[str]:
+def only(plan: Plan, kind: type[Any]) -> Any:
+    """The plan's one step of a class."""
+    (step,) = [step for step in plan if isinstance(step, kind)]
+    return step
+
+
+class Recorded:
+    """Hands that note what they are asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *given: self.calls.append((name, *given))
+
+
+def done(plan: Plan) -> list[tuple[Any, ...]]:
+    """What the plan's steps do."""
+    hands = Recorded()
+    for step in plan:
+        step.apply(hands)
+    return hands.calls
+
+
+def relabelled(spec: ContentSpec, seen: Observed, mode: str) -> list[str]:
     """The paths that a run gives another label."""
-    return [path for step in plan_content(spec, "present", seen, mode) if step.name == "relabel" for path in step.arguments["paths"]]
+    return [path for name, *given in done(plan_content(spec, "present", seen, mode)) if name == "relabel" for path in given[1]]
 
 
 @pytest.mark.parametrize("half_made", [False, True])
-def test_a_fresh_tree_is_claimed_before_it_is_built(content: MakeSpec, half_made: bool) -> None:
+def test_a_fresh_tree_is_claimed_before_it_is_built(content: MakeContent, half_made: bool) -> None:
     check(content(), Observed(half_made=half_made), "report")
     plan = plan_content(content(), "present", Observed(half_made=half_made), "report")
-    assert names(plan) == ["record the content as ours", "build the content"]
-    record, build = plan
-    assert json.loads(record.arguments["text"]) == {"format": 1, "name": "web", "path": ROOT}
-    assert record.arguments["path"] == "/var/lib/virt-sandbox/content/web.json"
-    assert build.arguments == {
-        "building": "/var/lib/libvirt/filesystems/.web.new",
-        "root": ROOT,
-        "private": ["/etc/httpd"],
-        "copied": COPIED,
-        "without": [],
-        "files": [],
-        "file_type": "virt_sandbox_file_t",
-        "level": "s0:c1,c2",
-    }
-    assert (build.before is None) is not half_made
+    assert names(plan) == ["write the record of the content", "build the content"]
+    record, build = only(plan, WriteFile), only(plan, BuildContent)
+    assert json.loads(record.text) == {"format": 1, "name": "web", "path": ROOT}
+    assert (record.path, record.mode) == ("/var/lib/virt-sandbox/content/web.json", 0o600)
+    paths = content().paths
+    assert (paths.building, paths.root, paths.copied) == (BUILDING, ROOT, COPIED)
+    assert done(plan) == [("write_file", record.path, record.text, 0o600), ("build", content(), None, [])]
+    before, after = build.change()
+    assert (before is None) is not half_made
+    assert after == {"path": ROOT, "level": "s0:c1,c2", "file_type": "virt_sandbox_file_t", "private": ["/etc/httpd"]}
 
 
-def test_an_interrupted_run_that_has_claimed_goes_on(content: MakeSpec) -> None:
+def test_an_interrupted_run_that_has_claimed_goes_on(content: MakeContent) -> None:
     seen = Observed(manifest=manifest(content()), half_made=True)
     check(content(), seen, "report")
     assert names(plan_content(content(), "present", seen, "report")) == ["build the content"]
 
 
 @pytest.mark.parametrize("mode", FOREIGN)
-def test_a_tree_that_is_as_declared_needs_nothing(content: MakeSpec, built: Built, mode: str) -> None:
+def test_a_tree_that_is_as_declared_needs_nothing(content: MakeContent, built: Built, mode: str) -> None:
     check(content(), built(running=True), mode)
     assert names(plan_content(content(), "present", built(running=True), mode)) == []
 
 
-def test_what_is_missing_is_brought(content: MakeSpec, built: Built) -> None:
+def test_what_is_missing_is_brought(content: MakeContent, built: Built) -> None:
     plan = plan_content(content(), "present", built(missing=["/etc/httpd", "/var/www"], unmounted=["/etc/alternatives"]), "report")
-    assert names(plan) == ["copy /etc/httpd", "copy /var/www", "make a place for /etc/alternatives"]
-    assert plan.steps[1].arguments == {
-        "root": ROOT,
-        "source": "/var/www",
-        "copied": COPIED,
-        "without": [],
-        "file_type": "virt_sandbox_file_t",
-        "level": "s0:c1,c2",
-    }
+    assert names(plan) == ["copy /etc/httpd", "copy /var/www", "make a mount point for /etc/alternatives"]
+    assert done(plan)[1] == ("copy", content(), "/var/www", [])
+    (step,) = plan_content(content(), "present", built(missing=["/etc/httpd"], left_out=["/etc/httpd/key"]), "report")
+    assert isinstance(step, CopyPath)
+    assert step.without == ["/etc/httpd/key"]
 
 
 FILE = {"path": "/etc/httpd/own.conf", "content": "a\n", "mode": "0644"}
+
+
+WRITTEN = Written("a\n", "0644", 0, 0)
 
 
 @pytest.mark.parametrize(
     ("there", "expected"),
     [
         pytest.param({}, ["write files"], id="missing"),
-        pytest.param({FILE["path"]: ("b\n", "0644")}, ["write files"], id="another content"),
-        pytest.param({FILE["path"]: ("a\n", "0666")}, ["write files"], id="another mode"),
-        pytest.param({FILE["path"]: ("a\n", "0644")}, [], id="as declared"),
+        pytest.param({FILE["path"]: dataclasses.replace(WRITTEN, content="b\n")}, ["write files"], id="another content"),
+        pytest.param({FILE["path"]: dataclasses.replace(WRITTEN, mode="0666")}, ["write files"], id="another mode"),
+        pytest.param({FILE["path"]: dataclasses.replace(WRITTEN, uid=33)}, ["write files"], id="another owner"),
+        pytest.param({FILE["path"]: dataclasses.replace(WRITTEN, gid=33)}, ["write files"], id="another group"),
+        pytest.param({FILE["path"]: WRITTEN}, [], id="as declared"),
     ],
 )
 def test_declared_files_are_written_where_they_differ(
-    content: MakeSpec, built: Built, there: dict[str, tuple[str, str]], expected: list[str]
+    content: MakeContent, built: Built, there: dict[str, Written], expected: list[str]
 ) -> None:
     spec = content(files=[FILE])
     plan = plan_content(spec, "present", built(manifest=manifest(spec), files=there), "report")
     assert names(plan) == expected
     for step in plan:
-        assert step.arguments["files"] == [FILE]
-        assert step.after == {FILE["path"]: "a\n"}
+        assert done(plan) == [("write_files", spec, list(spec.files))]
+        assert step.change()[1] == {FILE["path"]: "a\n"}
 
 
-def test_a_file_that_is_no_longer_declared_goes_before_it_is_forgotten(content: MakeSpec, built: Built) -> None:
-    seen = built(manifest=manifest(content(files=[FILE, {**FILE, "path": "/etc/httpd/other.conf"}])), files={FILE["path"]: ("a\n", "0644")})
+USERS, GROUPS = {"root": "0", "www": "33"}, {"root": "0", "adm": "4"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "uid", "gid"),
+    [("www", "adm", 33, 4), ("33", "4", 33, 4), ("root", "root", 0, 0), ("4294967294", "0", 4294967294, 0)],
+)
+def test_owner_and_group_are_compared_by_number(content: MakeContent, built: Built, owner: str, group: str, uid: int, gid: int) -> None:
+    spec = content(files=[{**FILE, "owner": owner, "group": group}])
+    seen = built(manifest=manifest(spec), users=USERS, groups=GROUPS, files={FILE["path"]: Written("a\n", "0644", uid, gid)})
+    check(spec, seen, "report")
+    assert names(plan_content(spec, "present", seen, "report")) == []
+    for other in (Written("a\n", "0644", uid + 1, gid), Written("a\n", "0644", uid, gid + 1)):
+        seen = dataclasses.replace(seen, files={FILE["path"]: other})
+        assert names(plan_content(spec, "present", seen, "report")) == ["write files"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "known"),
+    [
+        pytest.param("owner", "adm", {}, id="no user of this name"),
+        pytest.param("group", "www", {}, id="no group of this name"),
+        pytest.param("owner", "4294967295", {}, id="what means no change"),
+        pytest.param("group", "99999999999", {}, id="too large"),
+        pytest.param("owner", "x", {"x": "²"}, id="root inside gave it no number"),
+        pytest.param("owner", "x", {"x": "-1"}, id="or less than one"),
+        pytest.param("owner", "x", {"x": "9" * 5000}, id="or one that is none"),
+    ],
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_owners_that_the_sandbox_has_not_are_refused(
+    content: MakeContent, built: Built, option: str, value: str, known: dict[str, str], exists: bool
+) -> None:
+    """Before anything changes; and where there is content already, it was for root inside to have them."""
+    spec = content(files=[{"path": "/etc/a"}, {**FILE, option: value}])
+    seen = built(stored=Stored(exists=exists), manifest=manifest(spec), users={**USERS, **known}, groups=GROUPS)
+    where = "/etc/passwd" if option == "owner" else "/etc/group"
+    with pytest.raises(OptionError) as caught:
+        check(spec, seen, "report")
+    assert str(caught.value) == (
+        f"files[1].{option}: {value!r} is invalid: expected a number, or a name that the sandbox has in its {where}"
+    )
+    assert isinstance(caught.value, ContentError) is exists
+
+
+def test_accounts_are_added_before_files_that_may_be_theirs_are_written(content: MakeContent, built: Built) -> None:
+    spec = content(files=[{**FILE, "owner": "db"}])
+    seen = built(manifest=manifest(spec), users={"db": "102"}, accounts=Accounts(users=["db:x:102:103::/:/bin/false"]))
+    plan = plan_content(spec, "present", seen, "report")
+    assert [type(step) for step in plan] == [AddAccounts, WriteFiles]
+
+
+def test_a_file_that_is_no_longer_declared_goes_before_it_is_forgotten(content: MakeContent, built: Built) -> None:
+    seen = built(manifest=manifest(content(files=[FILE, {**FILE, "path": "/etc/httpd/other.conf"}])), files={FILE["path"]: WRITTEN})
     plan = plan_content(content(files=[FILE]), "present", seen, "report")
-    assert names(plan) == ["remove files that are no longer declared", "record the content as ours"]
-    assert plan.steps[0].arguments["paths"] == ["/etc/httpd/other.conf"]
-    assert json.loads(plan.steps[1].arguments["text"])["files"] == [FILE["path"]]
+    assert names(plan) == ["remove files that are no longer declared", "write the record of the content"]
+    assert only(plan, RemoveFiles).paths == ["/etc/httpd/other.conf"]
+    assert done(plan)[0] == ("remove_files", ROOT, ["/etc/httpd/other.conf"])
+    assert json.loads(only(plan, WriteFile).text)["files"] == [FILE["path"]]
 
 
-def test_a_private_path_that_was_a_file_of_the_play_is_the_hosts_again(content: MakeSpec, built: Built) -> None:
+def test_a_private_path_that_was_a_file_of_the_play_is_the_hosts_again(content: MakeContent, built: Built) -> None:
     spec = content(private=["/etc/app.conf"])
     record = {**manifest(spec), "files": ["/etc/app.conf", "/etc/other.conf"]}
     plan = plan_content(spec, "present", built(manifest=record), "report")
-    assert names(plan) == ["remove files that are no longer declared", "record the content as ours", "copy /etc/app.conf"]
+    assert names(plan) == ["remove files that are no longer declared", "write the record of the content", "copy /etc/app.conf"]
 
 
-def test_a_directory_where_a_declared_file_is_to_be_is_named(content: MakeSpec, built: Built) -> None:
+def test_a_directory_where_a_declared_file_is_to_be_is_named(content: MakeContent, built: Built) -> None:
     spec = content(files=[{"path": "/etc/a"}, {"path": "/var/lib/mysql"}])
     with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is invalid: expected a path at which no directory stands"):
         check(spec, built(directories=["/var/lib/mysql"]), "report")
 
 
-def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeSpec) -> None:
-    build = plan_content(content(files=[FILE]), "present", Observed(left_out=["/etc/httpd/key"]), "report").steps[1]
-    assert (build.arguments["files"], build.arguments["without"]) == ([FILE], ["/etc/httpd/key"])
-    assert build.after["files"] == {FILE["path"]: "a\n"}
+def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeContent) -> None:
+    build = only(plan_content(content(files=[FILE]), "present", Observed(left_out=["/etc/httpd/key"]), "report"), BuildContent)
+    assert (build.spec.files, build.without) == ((FileEntry(**FILE),), ["/etc/httpd/key"])
+    assert build.change()[1]["files"] == {FILE["path"]: "a\n"}
 
 
 # Whose tree it is
@@ -168,16 +255,20 @@ def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeS
 @pytest.mark.parametrize(
     ("seen", "message"),
     [
-        pytest.param(Observed(exists=True), f"path: {ROOT} exists, and it is not a tree that this collection made", id="foreign directory"),
         pytest.param(
-            Observed(exists=True, manifest=ELSEWHERE),
+            Observed(stored=Stored(exists=True)),
+            f"path: {ROOT} exists, and it is not a tree that this collection made",
+            id="foreign directory",
+        ),
+        pytest.param(
+            Observed(stored=Stored(exists=True), manifest=ELSEWHERE),
             f"path: the content of web is in /srv/boxes/web, not in {ROOT}; name that path, or remove it there first",
             id="ours elsewhere, foreign here",
         ),
         pytest.param(Observed(manifest=ELSEWHERE), f"path: the content of web is in /srv/boxes/web, not in {ROOT}", id="ours elsewhere"),
     ],
 )
-def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeSpec, seen: Observed, message: str) -> None:
+def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeContent, seen: Observed, message: str) -> None:
     with pytest.raises(ConflictError) as caught:
         check(content(), seen, "fix")
     assert str(caught.value).startswith(message)
@@ -186,10 +277,10 @@ def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeSpec, s
     assert str(caught.value).startswith(message)
 
 
-def test_private_paths_that_the_host_lacks_are_named(content: MakeSpec, built: Built) -> None:
+def test_private_paths_that_the_host_lacks_are_named(content: MakeContent, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(unknown=["/etc/httpd"]), "report")
-    assert str(caught.value) == "private: ['/etc/httpd'] is invalid: expected paths that the host has; is the package installed?"
+    assert str(caught.value) == "private: ['/etc/httpd'] is invalid: expected paths that the host has. Check that the package is installed."
 
 
 # Labels
@@ -203,25 +294,25 @@ def test_private_paths_that_the_host_lacks_are_named(content: MakeSpec, built: B
         ("fix", ["etc/none", "etc/theirs", "etc/type"]),
     ],
 )
-def test_foreign_entries_are_relabelled_only_if_asked_for(content: MakeSpec, built: Built, mode: str, expected: list[str]) -> None:
+def test_foreign_entries_are_relabelled_only_if_asked_for(content: MakeContent, built: Built, mode: str, expected: list[str]) -> None:
     seen = built(mislabelled=[TYPE_ONLY, STRANGER, UNLABELLED])
     check(content(), seen, mode)
     assert relabelled(content(), seen, mode) == expected
 
 
-def test_foreign_entries_fail_a_run_that_says_so(content: MakeSpec, built: Built) -> None:
-    seen = built(mislabelled=[TYPE_ONLY, STRANGER], owners={"s0:c3,c4": "db"})
+def test_foreign_entries_fail_a_run_that_says_so(content: MakeContent, built: Built) -> None:
+    seen = built(mislabelled=[TYPE_ONLY, STRANGER], owners={Level.parse("s0:c3,c4"): "db"})
     with pytest.raises(ConflictError) as caught:
         check(content(), seen, "fail")
     assert str(caught.value) == f"foreign: 1 entries of {ROOT} are at another level: /etc/theirs at s0:c3,c4, which is db's"
     check(content(), built(mislabelled=[TYPE_ONLY, UNLABELLED]), "fail")
 
 
-def test_a_relabel_says_what_was_and_what_will_be(content: MakeSpec, built: Built) -> None:
+def test_a_relabel_says_what_was_and_what_will_be(content: MakeContent, built: Built) -> None:
     (step,) = plan_content(content(), "present", built(mislabelled=[TYPE_ONLY]), "report")
-    assert step.before == {"/etc/type": "system_u:object_r:etc_t:s0"}
-    assert step.after == {"/etc/type": OWN}
-    assert step.arguments == {"root": ROOT, "file_type": "virt_sandbox_file_t", "level": "s0:c1,c2", "paths": ["etc/type"]}
+    assert isinstance(step, Relabel)
+    assert step.change() == ({"/etc/type": "system_u:object_r:etc_t:s0"}, {"/etc/type": OWN})
+    assert done(Plan([step])) == [("relabel", content(), ["etc/type"])]
 
 
 @pytest.mark.parametrize(
@@ -238,8 +329,8 @@ def test_a_relabel_says_what_was_and_what_will_be(content: MakeSpec, built: Buil
         pytest.param(None, None, id="none"),
     ],
 )
-def test_what_is_foreign(content: MakeSpec, context: str | None, found: str | None) -> None:
-    entries = foreign(content(), [Labelled("a", context, OWN)], {"s0:c3,c4": "db"})
+def test_what_is_foreign(content: MakeContent, context: str | None, found: str | None) -> None:
+    entries = foreign(content(), [Labelled("a", context, OWN)], {Level.parse("s0:c3,c4"): "db"})
     assert [entry["level"] for entry in entries] == ([found] if found else [])
     assert [entry["owner"] for entry in entries] == (["db" if found == "s0:c3,c4" else None] if found else [])
     assert [entry["path"] for entry in entries] == (["/a"] if found else [])
@@ -273,22 +364,22 @@ MOVED = [Labelled("", OLD_TOP, TOP), Labelled("etc/old", OLD, OWN)]
     ],
 )
 def test_a_stopped_sandbox_is_moved_to_its_new_level_with_all_that_was_its_own(
-    content: MakeSpec, built: Built, mode: str, expected: list[str]
+    content: MakeContent, built: Built, mode: str, expected: list[str]
 ) -> None:
     seen = built(top_context=OLD_TOP, mislabelled=[*MOVED, STRANGER])
     check(content(), seen, mode)
     assert relabelled(content(), seen, mode) == expected
 
 
-def test_moving_is_no_failure_where_foreign_entries_are_one(content: MakeSpec, built: Built) -> None:
+def test_moving_is_no_failure_where_foreign_entries_are_one(content: MakeContent, built: Built) -> None:
     check(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail")
     assert relabelled(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail") == ["", "etc/old"]
     with pytest.raises(ConflictError, match=r"1 entries of .* at another level: /etc/theirs at s0:c3,c4"):
         check(content(), built(top_context=OLD_TOP, mislabelled=[*MOVED, STRANGER]), "fail")
 
 
-def test_a_level_that_rests_for_the_sandbox_itself_is_its_own(content: MakeSpec, built: Built) -> None:
-    seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={"s0:c7,c8": "former web"})
+def test_a_level_that_rests_for_the_sandbox_itself_is_its_own(content: MakeContent, built: Built) -> None:
+    seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={Level.parse("s0:c7,c8"): "former web"})
     assert relabelled(content(), seen, "fail") == ["", "etc/old"]
 
 
@@ -296,31 +387,31 @@ def test_a_level_that_rests_for_the_sandbox_itself_is_its_own(content: MakeSpec,
 @pytest.mark.parametrize(("mode", "expected"), [("report", []), ("keep", []), ("fix", ["", "etc/old"])])
 @pytest.mark.parametrize("running", [True, False])
 def test_a_tree_at_the_level_of_another_sandbox_is_not_taken_over(
-    content: MakeSpec, built: Built, mode: str, expected: list[str], running: bool, owner: str
+    content: MakeContent, built: Built, mode: str, expected: list[str], running: bool, owner: str
 ) -> None:
-    seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={"s0:c7,c8": owner}, running=running)
+    seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={Level.parse("s0:c7,c8"): owner}, running=running)
     check(content(), seen, mode)
     assert relabelled(content(), seen, mode) == expected
     with pytest.raises(ConflictError, match=rf"2 entries of .* at another level: / at s0:c7,c8, which is {owner}'s"):
         check(content(), seen, "fail")
 
 
-def test_names_that_are_no_text_are_shown_and_found_again(content: MakeSpec, built: Built) -> None:
+def test_names_that_are_no_text_are_shown_and_found_again(content: MakeContent, built: Built) -> None:
     entry = Labelled("srv/caf\udce9\n", OLD, OWN)
     (step,) = plan_content(content(), "present", built(mislabelled=[entry]), "fix")
-    assert list(step.before) == list(step.after) == [r"/srv/caf\udce9\n"]
-    assert step.arguments["paths"] == [entry.path]
+    assert [list(side) for side in step.change()] == [[r"/srv/caf\udce9\n"]] * 2
+    assert done(Plan([step])) == [("relabel", content(), [entry.path])]
     assert foreign(content(), [entry], {})[0]["path"] == r"/srv/caf\udce9\n"
 
 
-def test_a_running_sandbox_is_not_moved(content: MakeSpec, built: Built) -> None:
+def test_a_running_sandbox_is_not_moved(content: MakeContent, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(top_context=OLD_TOP, mislabelled=MOVED, running=True), "fix")
     message = "level: 's0:c1,c2' is invalid: expected the level it runs at, s0:c7,c8, while it runs; stop the sandbox first"
     assert str(caught.value) == message
 
 
-def test_a_top_without_a_level_can_be_labelled_while_it_runs(content: MakeSpec, built: Built) -> None:
+def test_a_top_without_a_level_can_be_labelled_while_it_runs(content: MakeContent, built: Built) -> None:
     top = Labelled("", "system_u:object_r:virt_sandbox_root_t:s0", TOP)
     seen = built(top_context=top.actual, mislabelled=[top], running=True)
     check(content(), seen, "report")
@@ -336,60 +427,65 @@ def test_a_top_without_a_level_can_be_labelled_while_it_runs(content: MakeSpec, 
         pytest.param(Observed(), [], id="never there"),
         pytest.param(Observed(half_made=True), ["remove the content"], id="half made, not yet claimed"),
         pytest.param(
-            Observed(manifest={**ELSEWHERE, "path": ROOT}, half_made=True), ["remove the content", "forget the content"], id="half made"
+            Observed(manifest={**ELSEWHERE, "path": ROOT}, half_made=True),
+            ["remove the content", "remove the record of the content"],
+            id="half made",
         ),
-        pytest.param(Observed(manifest={**ELSEWHERE, "path": ROOT}, exists=True), ["remove the content", "forget the content"], id="whole"),
-        pytest.param(Observed(manifest={**ELSEWHERE, "path": ROOT}), ["forget the content"], id="removed, not yet forgotten"),
+        pytest.param(
+            Observed(manifest={**ELSEWHERE, "path": ROOT}, stored=Stored(exists=True)),
+            ["remove the content", "remove the record of the content"],
+            id="whole",
+        ),
+        pytest.param(Observed(manifest={**ELSEWHERE, "path": ROOT}), ["remove the record of the content"], id="removed, not yet forgotten"),
     ],
 )
-def test_removal(content: MakeSpec, seen: Observed, expected: list[str]) -> None:
+def test_removal(content: MakeContent, seen: Observed, expected: list[str]) -> None:
     plan = plan_content(content(), "absent", seen, "report")
     assert names(plan) == expected
-    for step in plan:
-        if step.action == "remove":
-            assert step.arguments["paths"] == [f"{BUILDING}", f"{BUILDING}.img", ROOT, f"{ROOT}.img"]
+    for call in done(plan):
+        assert call in (
+            ("remove", [BUILDING, f"{BUILDING}.img", ROOT, f"{ROOT}.img"]),
+            ("forget", [COPIED, "/var/lib/virt-sandbox/content/web.json"]),
+        )
 
 
-def test_the_content_of_a_running_sandbox_stays(content: MakeSpec, built: Built) -> None:
-    with pytest.raises(ConflictError, match="name: web is running; stop it before its content is removed"):
+def test_the_content_of_a_running_sandbox_stays(content: MakeContent, built: Built) -> None:
+    with pytest.raises(ConflictError, match=r"name: web is running\. Stop it before its content is removed"):
         plan_content(content(), "absent", built(running=True), "report")
 
 
-def test_removal_needs_no_level(content: MakeSpec, built: Built) -> None:
-    assert names(plan_content(content(level=None), "absent", built(), "report")) == ["remove the content", "forget the content"]
+def test_removal_needs_no_level(content: MakeContent, built: Built) -> None:
+    assert names(plan_content(content(level=None), "absent", built(), "report")) == [
+        "remove the content",
+        "remove the record of the content",
+    ]
 
 
 # Clones
 
-SOURCE = Source("/srv/boxes/db", "/var/lib/virt-sandbox/content/db.copied.json", known=["db"])
+SOURCE = Source("db", "/srv/boxes/db", "/var/lib/virt-sandbox/content/db.copied.json", known=["db"])
 
 
-def test_a_clone_is_built_from_another_tree(content: MakeSpec) -> None:
+def test_a_clone_is_built_from_another_tree(content: MakeContent) -> None:
     spec, seen = content(clone_of="db"), Observed(source=SOURCE)
     check(spec, seen, "report")
     plan = plan_content(spec, "present", seen, "report")
-    assert names(plan) == ["record the content as ours", "clone the content of db"]
-    build = plan.steps[1]
-    assert build.action == "build"
-    assert build.after["clone_of"] == "db"
-    assert {key: build.arguments[key] for key in ("source", "source_copied", "source_name", "level")} == {
-        "source": "/srv/boxes/db",
-        "source_copied": SOURCE.copied,
-        "source_name": "db",
-        "level": "s0:c1,c2",
-    }
+    assert names(plan) == ["write the record of the content", "clone the content of db"]
+    build = only(plan, BuildContent)
+    assert build.change()[1]["clone_of"] == "db"
+    assert done(plan)[1] == ("build", spec, SOURCE, [])
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Source(known=["a", "b"]), "a sandbox that has content (a, b)"),
-        (Source(), "a sandbox that has content (none has)"),
-        (Source("/srv/boxes/db", running=True), "a sandbox that is stopped; db is running"),
-        (Source("/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is its own; /var/x of /srv/boxes/db is not"),
+        (Source("db", known=["a", "b"]), "a sandbox that has content (a, b)"),
+        (Source("db"), "a sandbox that has content (none has)"),
+        (Source("db", "/srv/boxes/db", running=True), "a sandbox that is stopped; db is running"),
+        (Source("db", "/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is its own; /var/x of /srv/boxes/db is not"),
     ],
 )
-def test_what_is_not_cloned(content: MakeSpec, built: Built, source: Source, message: str) -> None:
+def test_what_is_not_cloned(content: MakeContent, built: Built, source: Source, message: str) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(clone_of="db"), Observed(source=source), "report")
     assert str(caught.value) == f"clone_of: 'db' is invalid: expected {message}"
@@ -398,7 +494,7 @@ def test_what_is_not_cloned(content: MakeSpec, built: Built, source: Source, mes
     assert names(plan_content(content(clone_of="db"), "present", built(source=source), "report")) == []
 
 
-def test_nothing_is_a_clone_of_itself(content: MakeSpec) -> None:
+def test_nothing_is_a_clone_of_itself(content: MakeContent) -> None:
     with pytest.raises(OptionError, match="clone_of: 'web' is invalid: expected another sandbox"):
         content(clone_of="web")
 
@@ -412,29 +508,30 @@ FILES = [Outdated("etc/a", NEWER, "file 1"), Outdated("etc/b", BOTH, "file 2"), 
     ("update", "step", "paths", "left"),
     [
         ("report", None, [], ["/etc/a", "/etc/b", "/etc/c"]),
-        ("take", "take what the host has newer", ["/etc/a", "/etc/c"], ["/etc/b"]),
-        ("keep", "keep what the sandbox has", ["/etc/a", "/etc/b", "/etc/c"], []),
+        ("take", "update files from the host", ["/etc/a", "/etc/c"], ["/etc/b"]),
+        ("keep", "keep the sandbox's own files", ["/etc/a", "/etc/b", "/etc/c"], []),
     ],
 )
 def test_what_becomes_of_outdated_files(
-    content: MakeSpec, built: Built, update: str, step: str | None, paths: list[str], left: list[str]
+    content: MakeContent, built: Built, update: str, step: str | None, paths: list[str], left: list[str]
 ) -> None:
     plan = plan_content(content(), "present", built(outdated=FILES), "report", update)
     assert names(plan) == ([step] if step else [])
-    assert [path for one in plan for path in one.before] == paths
+    assert [path for one in plan for path in one.change()[0]] == paths
+    assert all(isinstance(one, TakeNewer if update == "take" else KeepOwn) for one in plan)
     assert [entry["path"] for entry in reported(FILES, Accounts(), update)] == left
 
 
-def test_what_was_changed_on_both_sides_is_not_taken(content: MakeSpec, built: Built) -> None:
+def test_what_was_changed_on_both_sides_is_not_taken(content: MakeContent, built: Built) -> None:
     assert names(plan_content(content(), "present", built(outdated=FILES[1:2]), "report", "take")) == []
 
 
 @pytest.mark.parametrize("update", ["report", "take", "keep"])
-def test_new_system_accounts_are_added_whatever_becomes_of_files(content: MakeSpec, built: Built, update: str) -> None:
+def test_new_system_accounts_are_added_whatever_becomes_of_files(content: MakeContent, built: Built, update: str) -> None:
     accounts = Accounts(users=["x:x:101:101::/:/bin/false"], groups=["x:x:101:"], members=[("ssl", "x")], taken=["y"])
     (step,) = plan_content(content(), "present", built(accounts=accounts), "report", update)
-    assert step.name == "add the host's new system accounts"
-    assert step.after == {"users": ["x"], "groups": ["x"]}
+    assert step.title == "add the host's new system accounts"
+    assert step.change() == (None, {"users": ["x"], "groups": ["x"]})
     assert reported([], accounts, update) == [{"path": "/etc/passwd", "state": "the number of the host's account y is another's here"}]
 
 
@@ -442,21 +539,28 @@ def test_new_system_accounts_are_added_whatever_becomes_of_files(content: MakeSp
 
 MIB = 1 << 20
 MOUNT = r"var-lib-libvirt-filesystems-web.mount"
-MOUNTED = Image(64 * MIB, True, True, image.mount_unit(layout.Layout("web", "/var/lib/libvirt/filesystems")))
+IMAGE = Stored("image", True, False, 64 * MIB)
+MOUNTED = dataclasses.replace(
+    IMAGE, readable=True, mounted=True, enabled=True, unit_text=image.mount_unit(layout.Layout("web", "/var/lib/libvirt/filesystems"))
+)
 IN_IMAGE = {"method": "image", "size": "64M"}
 
 
-def test_an_image_is_built_before_it_is_mounted_in_its_place(content: MakeSpec) -> None:
+def test_an_image_is_built_before_it_is_mounted_in_its_place(content: MakeContent) -> None:
     spec, seen = content(**IN_IMAGE), Observed(needed=MIB)
     check(spec, seen, "report")
     plan = plan_content(spec, "present", seen, "report")
-    assert names(plan) == ["record the content as ours", "build the content", "write the mount unit", "reload systemd", "mount the content"]
-    assert {key: plan.steps[1].arguments[key] for key in ("image", "building_image", "size")} == {
-        "image": f"{ROOT}.img",
-        "building_image": f"{BUILDING}.img",
-        "size": 64 * MIB,
-    }
-    assert plan.steps[4].arguments == {"unit": MOUNT, "root": ROOT}
+    assert names(plan) == [
+        "write the record of the content",
+        "build the content",
+        "write the mount unit",
+        "reload systemd",
+        "mount the content",
+    ]
+    assert (spec.paths.image, spec.paths.building_image) == (f"{ROOT}.img", f"{BUILDING}.img")
+    build = only(plan, BuildContent)
+    assert (build.spec.size, build.change()[1]["method"], build.change()[1]["size"]) == (64 * MIB, "image", 64 * MIB)
+    assert done(Plan([only(plan, MountImage)])) == [("mount", ROOT, MOUNT)]
 
 
 @pytest.mark.parametrize(
@@ -468,32 +572,34 @@ def test_an_image_is_built_before_it_is_mounted_in_its_place(content: MakeSpec) 
         pytest.param(MOUNTED, "66M", [], id="larger by what ext4 leaves unused"),
         pytest.param(dataclasses.replace(MOUNTED, mounted=False), "64M", ["mount the content"], id="unmounted"),
         pytest.param(dataclasses.replace(MOUNTED, enabled=False), "64M", ["mount the content"], id="not mounted at boot"),
-        pytest.param(
-            Image(64 * MIB), "128M", ["write the mount unit", "reload systemd", "mount the content", "grow the image"], id="interrupted"
-        ),
+        pytest.param(IMAGE, "128M", ["write the mount unit", "reload systemd", "mount the content", "grow the image"], id="interrupted"),
     ],
 )
-def test_an_image_that_is_there(content: MakeSpec, built: Built, seen: Image, size: str | None, expected: list[str]) -> None:
+def test_an_image_that_is_there(content: MakeContent, built: Built, seen: Stored, size: str | None, expected: list[str]) -> None:
     spec = content(method="image", size=size)
-    check(spec, built(image=seen), "report")
-    assert names(plan_content(spec, "present", built(image=seen), "report")) == expected
+    check(spec, built(stored=seen), "report")
+    assert names(plan_content(spec, "present", built(stored=seen), "report")) == expected
 
 
 @pytest.mark.parametrize(
     ("options", "seen", "message"),
     [
-        ({"method": "image"}, {"exists": False}, "size: expected the size of the image, such as 512M"),
-        (IN_IMAGE, {"exists": False, "needed": 64 * MIB}, "size: 67108864 is invalid: expected at least 78M for the 67108864 bytes"),
+        ({"method": "image"}, {"stored": Stored()}, "size: expected the size of the image, such as 512M"),
+        (IN_IMAGE, {"stored": Stored(), "needed": 64 * MIB}, "size: 67108864 is invalid: expected at least 78M for the 67108864 bytes"),
         (
             {"method": "image", "size": "32M"},
-            {"image": MOUNTED},
+            {"stored": MOUNTED},
             "size: 33554432 is invalid: expected at least the 67108864 bytes that the image",
         ),
-        (IN_IMAGE, {}, "method: 'image' is invalid: expected what the content of web is, a directory; remove it"),
-        ({}, {"image": MOUNTED}, "method: 'directory' is invalid: expected what the content of web is, an image; remove it"),
+        (IN_IMAGE, {}, "method: 'image' is invalid: expected directory, which the content of web is now. Remove the content, or"),
+        (
+            {},
+            {"stored": MOUNTED},
+            "method: 'directory' is invalid: expected image, which the content of web is now. Remove the content, or",
+        ),
     ],
 )
-def test_images_that_cannot_be(content: MakeSpec, built: Built, options: dict[str, Any], seen: dict[str, Any], message: str) -> None:
+def test_images_that_cannot_be(content: MakeContent, built: Built, options: dict[str, Any], seen: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(**options), built(**seen), "report")
     assert str(caught.value).startswith(message)
@@ -502,25 +608,31 @@ def test_images_that_cannot_be(content: MakeSpec, built: Built, options: dict[st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": "64M"}, "size: '64M' is invalid: expected none where the content is a directory"),
+        ({"size": "64M"}, "size: 67108864 is invalid: expected no size unless method is image"),
         ({"method": "image", "size": "1M"}, "size: '1M' is invalid: expected a size from 32M"),
         ({"method": "image", "size": "lots"}, "size: 'lots' is invalid: expected a size above 0"),
         ({"method": "tape"}, "method: 'tape' is invalid: expected one of directory, image"),
     ],
 )
-def test_sizes_and_methods_that_are_none(content: MakeSpec, options: dict[str, Any], message: str) -> None:
+def test_sizes_and_methods_that_are_none(content: MakeContent, options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         content(**options)
     assert str(caught.value).startswith(message)
 
 
-def test_an_image_is_removed_whatever_the_play_says_it_is(content: MakeSpec, built: Built) -> None:
-    plan = plan_content(content(), "absent", built(image=MOUNTED), "report")
-    assert names(plan) == ["unmount the content", "remove the mount unit", "reload systemd", "remove the content", "forget the content"]
+def test_an_image_is_removed_whatever_the_play_says_it_is(content: MakeContent, built: Built) -> None:
+    plan = plan_content(content(), "absent", built(stored=MOUNTED), "report")
+    assert names(plan) == [
+        "unmount the content",
+        "remove the mount unit",
+        "reload systemd",
+        "remove the content",
+        "remove the record of the content",
+    ]
 
 
-def test_a_foreign_mount_unit_is_not_taken_over(content: MakeSpec, built: Built) -> None:
-    seen = built(image=dataclasses.replace(MOUNTED, unit_text="[Mount]\n"))
+def test_a_foreign_mount_unit_is_not_taken_over(content: MakeContent, built: Built) -> None:
+    seen = built(stored=dataclasses.replace(MOUNTED, unit_text="[Mount]\n"))
     with pytest.raises(ConflictError, match="was not made by this collection"):
         check(content(**IN_IMAGE), seen, "report")
 

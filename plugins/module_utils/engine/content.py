@@ -16,12 +16,13 @@ from ..model.content_plan import Observed, Written, foreign, level_of, no_longer
 from ..model.content_steps import Labelled, Source
 from ..model.errors import OptionError, SandboxError
 from ..model.mcs import Level
+from ..model.outdated import Accounts
 from ..model.private_paths import below
 from ..model.spec import ContentSpec, FileEntry
 from . import outdated, stores, tree
 from .discover import NOTHING, Discovered
 from .files import write_file
-from .observe import content_context, followed, numbers, numbers_in
+from .observe import content_context, followed, numbers, numbers_in, numbers_of_host
 
 _LARGEST = 1 << 20
 
@@ -76,13 +77,17 @@ def _look_inside(spec: ContentSpec, seen: Observed, discovered: Discovered) -> O
         accounts=accounts,
         files=_files(paths.root, [file.path for file in spec.files]),
         directories=[file.path for file in spec.files if tree.kind(paths.root, file.path.lstrip("/")) == "directory"],
-        **_own_accounts(spec, paths.root),
+        **_own_accounts(spec, paths.root, accounts),
     )
 
 
-def _own_accounts(spec: ContentSpec, root: str) -> dict[str, Any]:
-    """The users and groups that a sandbox has, or will have from its host, where the play names any."""
-    return {**numbers(root or "/")} if spec.files else {}
+def _own_accounts(spec: ContentSpec, root: str, new: Accounts | None = None) -> dict[str, Any]:
+    """The users and groups that a sandbox has, or will have from its host, where the play may name any."""
+    if not spec.files:
+        return {}
+    own = numbers(root) if os.path.isdir(root) else numbers_of_host()
+    lines = {"users": new.users, "groups": new.groups} if new else {}
+    return {kind: {**known, **{line.split(":")[0]: line.split(":")[2] for line in lines.get(kind, ())}} for kind, known in own.items()}
 
 
 def expected(spec: ContentSpec) -> Callable[[str, int], str]:

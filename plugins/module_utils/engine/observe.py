@@ -162,6 +162,11 @@ def numbers(root: str) -> dict[str, Mapping[str, str]]:
         os.close(top)
 
 
+def numbers_of_host() -> dict[str, Mapping[str, str]]:
+    """Those of the host, which content that is made from its files gets."""
+    return {kind: _named(systemd.read(path) or "") for kind, path in (("users", "/etc/passwd"), ("groups", "/etc/group"))}
+
+
 def numbers_in(top: int) -> dict[str, Mapping[str, str]]:
     return {"users": _numbers(top, "etc/passwd"), "groups": _numbers(top, "etc/group")}
 
@@ -172,6 +177,10 @@ def _numbers(top: int, path: str) -> dict[str, str]:
         text = (tree.read_file(top, path, 1 << 20) or b"").decode("utf-8", "surrogateescape")
     except tree.TreeError:
         return {}  # root inside may have put anything there
+    return _named(text)
+
+
+def _named(text: str) -> dict[str, str]:
     return {fields[0]: fields[2] for fields in (line.split(":") for line in text.split("\n")) if len(fields) > 2}
 
 

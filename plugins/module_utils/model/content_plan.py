@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ from .plan import Plan
 from .spec import ContentSpec, FileEntry
 from .steps import WriteFile
 from .values import printable
+
+# above that is -1, which means no change
+_LARGEST_ID = (1 << 32) - 2
 
 FOREIGN = ("report", "fix", "fail", "keep")
 
@@ -171,7 +175,9 @@ def _check_owners(spec: ContentSpec, seen: Observed) -> None:
 def number_of(value: str, known: Mapping[str, str]) -> int | None:
     """The number of a user or group, which is given by number or name."""
     text = "0" if value == "root" else value if value.isdigit() else known.get(value, "")
-    return int(text) if text.isdigit() else None
+    # what known has is written by root inside
+    number = int(text) if re.fullmatch("[0-9]{1,10}", text) else _LARGEST_ID + 1
+    return number if number <= _LARGEST_ID else None
 
 
 def _check_method(spec: ContentSpec, seen: Observed) -> None:
@@ -224,10 +230,10 @@ def plan_content(spec: ContentSpec, state: str, seen: Observed, foreign_mode: st
         return plan
     plan.add(*backend.plan_available(spec, seen.stored))
     if seen.stored.readable:  # else what is in it shows when it is mounted
+        if seen.accounts:  # whose files may be
+            plan.add(AddAccounts(name, spec, seen.accounts))
         _plan_inside(plan, spec, seen, gone)
         _plan_labels(plan, spec, seen, foreign_mode)
-        if seen.accounts:
-            plan.add(AddAccounts(name, spec, seen.accounts))
         _plan_update(plan, spec, seen.outdated, update)
     return plan
 

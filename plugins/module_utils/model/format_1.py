@@ -20,8 +20,8 @@ def to_today(sandbox: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a spec of format 1, by today's names."""
     result = {_OPTIONS.get(key, key): value for key, value in sandbox.items() if key != "idmap"}
     result["network"] = [
-        {**interface, "ports": [{_PORTS.get(key, key): value for key, value in port.items()} for port in interface["ports"]]}
-        for interface in sandbox["network"]
+        {**interface, "ports": [{_PORTS.get(key, key): value for key, value in port.items()} for port in interface.get("ports") or ()]}
+        for interface in sandbox.get("network") or ()
     ]
     return result
 

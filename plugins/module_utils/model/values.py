@@ -57,10 +57,12 @@ def _changed(mode: int, symbolic: str) -> int:
     for clause in symbolic.split(","):
         who, actions = re.match("([ugoa]*)(.*)", clause).groups()  # type: ignore[union-attr]
         mask = 0o7777 if not who or "a" in who else sum(_WHO[letter] for letter in set(who))
+        # without a word for whom, nobody but the owner is given what a usual umask takes
+        reach = mask if who else mask & ~0o022
         for sign, letters in re.findall("([-+=])([rwxXst]*)", actions):
             # as for a file that has one execute bit or none: X alone adds nothing to a file without any
             kept = letters if mode & 0o111 else letters.replace("X", "")
-            bits = mask & sum(_BITS[letter] for letter in set(kept.replace("X", "x")))
+            bits = reach & sum(_BITS[letter] for letter in set(kept.replace("X", "x")))
             mode = mode | bits if sign == "+" else mode & ~bits if sign == "-" else (mode & ~mask) | bits
     return mode
 
