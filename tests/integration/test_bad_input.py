@@ -18,6 +18,7 @@ from ansible_collections.virt.sandbox.tests.lab_fixtures import (
     Task,
     difference,
     inventory,
+    meant,
     sandboxes_gone,
     shell_task,
     snapshot_task,
@@ -231,11 +232,11 @@ GROUPS = (
     Group("no SELinux binding", NO_SELINUX_BINDING, HIDE % "selinux", SHOW),
     Group("a permissive type", PERMISSIVE_TYPE, "semanage permissive -a virt_sandbox_t", "semanage permissive -d virt_sandbox_t"),
 )  # fmt: skip
-HOSTS = inventory()[0]
+EVERY_HOST = inventory()[0]
 # A wrong value is answered by the same code everywhere: one host after the other takes the next. What a host's state makes
 # wrong is asked of every host.
-PLACE = {case.name: HOSTS[number % len(HOSTS)] for number, case in enumerate(VALUES)}
-CASES = [(case, host) for group in GROUPS for case in group.cases for host in HOSTS if PLACE.get(case.name, host) == host]
+PLACE = {case.name: EVERY_HOST[number % len(EVERY_HOST)] for number, case in enumerate(VALUES)}
+CASES = [(case, host) for group in GROUPS for case in group.cases for host in meant() if PLACE.get(case.name, host) == host]
 
 
 def tasks_of(group: Group) -> Iterator[Task]:
