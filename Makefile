@@ -61,10 +61,12 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 # What an hour has room for; the rest is for hosts-more.
 SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py network.py playbook_example.py) \
 	tests/isolation tests/faults
+hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first), on each at its own pace
+	@python tests/tools/run_stages.py --logs $(STATE)/logs --hosts
+
 # S26 installs virtual machines, which takes minutes: for "make walkthrough" and hosts-more.
-hosts: export VSBX_STEPS := $(shell seq -s ' ' -f S%g 25)
-hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first)
-	pytest --durations=20 $(SETTLED)
+hosts-%: setup
+	VSBX_HOSTS=$* VSBX_STEPS="$$(seq -s ' ' -f S%g 25)" pytest --durations=20 $(SETTLED)
 
 hosts-more: setup ## all tests on the lab's hosts
 	pytest --durations=20 tests/integration tests/isolation tests/faults
