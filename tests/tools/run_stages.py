@@ -27,10 +27,12 @@ import yaml
 
 INVENTORY = Path(__file__).resolve().parents[2] / "playbooks" / "inventory" / "lab.yml"
 HOSTS = tuple(yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["lab"]["hosts"])
+CHECK = (("lint",), ("sanity", "unit"))
 WITHOUT_HOSTS = (("lint", "unit"), ("threats", "sanity"))
 TESTS_ON_HOSTS = tuple((f"hosts-{host}",) for host in HOSTS)
 # the scenario of molecule is run on the last of them
 ALL_ON_HOSTS = (*TESTS_ON_HOSTS[:-1], (*TESTS_ON_HOSTS[-1], "molecule-one"))
+ONLY = {"check": CHECK, "hosts": TESTS_ON_HOSTS}
 AFTERWARDS = ("lab-down",)
 LIMIT = 70 * 60.0
 PLAIN = {"VSBX_PLAIN": "true", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
@@ -175,12 +177,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=Path, required=True, help="where each stage's output is kept")
     parser.add_argument("--keep-lab", action="store_true", help="leave the hosts running, for a look around")
-    parser.add_argument("--hosts", action="store_true", help="only the tests on the hosts of the lab, which runs")
+    parser.add_argument("--only", choices=ONLY, help="some stages, and the lab as it is")
     arguments = parser.parse_args()
     arguments.logs.mkdir(parents=True, exist_ok=True)
     runner = Runner(arguments.logs)
-    if arguments.hosts:
-        runner.lanes(TESTS_ON_HOSTS)
+    if arguments.only:
+        runner.lanes(ONLY[arguments.only])
         return runner.close()
     runner.everything()
     if not arguments.keep_lab:

@@ -115,9 +115,10 @@ def test_hosts_are_tested_as_soon_as_the_lab_runs_each_at_its_own_pace(
     assert log[-3:] == ["hosts-debian12 ended", "sanity ended", "lab-down began"]
 
 
-def test_the_hosts_alone(run_stages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("only", "stages"), [("hosts", {"hosts-debian12", "hosts-debian13"}), ("check", {"lint", "sanity", "unit"})])
+def test_some_stages_alone(run_stages: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: str, stages: set[str]) -> None:
     (tmp_path / "Makefile").write_text("%: ; @echo $@ >> log\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["run_stages", "--logs", str(tmp_path / "logs"), "--hosts"])
+    monkeypatch.setattr(sys, "argv", ["run_stages", "--logs", str(tmp_path / "logs"), "--only", only])
     assert run_stages.main() == 0
-    assert sorted((tmp_path / "log").read_text().split()) == ["hosts-debian12", "hosts-debian13"]
+    assert set((tmp_path / "log").read_text().split()) == stages
