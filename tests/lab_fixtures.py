@@ -26,6 +26,8 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parent.parent
 INVENTORY = Path(os.environ.get("VSBX_INVENTORY", CHECKOUT / "playbooks" / "inventory" / "lab.yml"))
 SNAPSHOT = "/run/vsbx-snapshot.py"
+# of the domain virt_sandbox_t: as after "semanage permissive -a" and "-d"
+PERMISSIVE, ENFORCING = "python3 /run/vsbx-permissive.py virt_sandbox_t", "load_policy"
 # of a look at a host, and of a play
 LOOK, PLAY = 60, 900
 
@@ -159,12 +161,12 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The running lab, with the means to take snapshots of its hosts."""
+    """The running lab, with what tests run on its hosts."""
     found = Lab(tmp_path_factory.mktemp("lab"))
     if not Path(found.ssh_config).exists():
         pytest.fail(f"no lab runs for {INVENTORY} ({found.ssh_config} is missing); start it: make lab", pytrace=False)
-    script = (CHECKOUT / "tests" / "snapshot.py").read_text(encoding="utf-8")
-    found.everywhere(f"cat >{SNAPSHOT} <<'END-OF-SNAPSHOT'\n{script}\nEND-OF-SNAPSHOT\n")
+    scripts = {name: (CHECKOUT / "tests" / f"{name}.py").read_text(encoding="utf-8") for name in ("snapshot", "permissive")}
+    found.everywhere("".join(f"cat >/run/vsbx-{name}.py <<'END-OF-SCRIPT'\n{text}\nEND-OF-SCRIPT\n" for name, text in scripts.items()))
     return found
 
 

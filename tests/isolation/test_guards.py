@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, sandboxes_gone, shell_task
+from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, sandboxes_gone, shell_task
 
 A, B = "it-a", "it-b"
 LEVELS = {A: "s0:c931,c932", B: "s0:c933,c934"}
@@ -314,13 +314,13 @@ class Recorded:
 def recorded(
     lab: Lab, given: dict[str, dict[str, Any]], explained: dict[str, list[dict[str, Any]]], unseen: dict[str, dict[str, bool]]
 ) -> Recorded:
-    lab.everywhere("semanage permissive -a virt_sandbox_t 2>&1", timeout=300)
+    lab.everywhere(PERMISSIVE)
     try:
         outcomes = lab.each(lambda host: run_attempts(lab, host, inside(A), {**given[host], "attempts": [*SELINUX]}))
         readable = lab.each(lambda host: read_as_a_sandbox(lab, host))
         return Recorded(outcomes, readable, lab.play([{"name": "isolation", ISOLATION: {}}]))
     finally:
-        lab.everywhere(f"semanage permissive -d virt_sandbox_t 2>&1; {MADE_MEANWHILE}", timeout=300)
+        lab.everywhere(f"{ENFORCING}; {MADE_MEANWHILE}")
 
 
 @pytest.fixture(scope="module")
