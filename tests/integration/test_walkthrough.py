@@ -7,12 +7,11 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
-from ansible_collections.virt.sandbox.tests.lab_fixtures import INVENTORY, meant
+from ansible_collections.virt.sandbox.tests.lab_fixtures import CHECKOUT, INVENTORY, meant
 
-PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+PLAYBOOKS = CHECKOUT / "playbooks"
 ALL = sorted((path.stem for path in (PLAYBOOKS / "tasks").glob("S*.yml")), key=lambda step: int(step[1:]))
 STEPS = os.environ.get("VSBX_STEPS", " ".join(ALL)).split()
 LINE = re.compile(r"^(S\d+) (ok|failed) (\S+) (.*)$", re.MULTILINE)
@@ -27,7 +26,12 @@ def verdicts() -> dict[tuple[str, str], tuple[str, str]]:
     command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--extra-vars=walkthrough_plain={PLAIN}"]
     command += ["--extra-vars", json.dumps({"walkthrough_steps": STEPS}), f"--limit={','.join(meant())}", "walkthrough.yml"]
     # named, because Ansible does not look beside a playbook that lies in a collection's directory
-    environment = {**os.environ, "ANSIBLE_CALLBACK_PLUGINS": str(PLAYBOOKS / "callback_plugins"), "ANSIBLE_NOCOLOR": "1"}
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+        "ANSIBLE_CALLBACK_PLUGINS": str(PLAYBOOKS / "callback_plugins"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
     done = subprocess.run(
         command, cwd=PLAYBOOKS, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False
     )
