@@ -10,7 +10,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(STATE)/collections
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup walkthrough lab lab-prepared lab-down test lint format generate sanity unit threats hosts hosts-more molecule molecule-one env soak bench clean
+.PHONY: help setup walkthrough lab lab-prepared lab-down test check lint format generate sanity unit threats hosts hosts-more molecule molecule-one env soak bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -37,6 +37,9 @@ lab-down: setup ## stop the disposable hosts
 test: setup ## everything: lint, sanity, unit, threats, and the tests on the lab's hosts
 	@python tests/tools/run_stages.py --logs $(STATE)/logs $(if $(CI),,--keep-lab)
 
+check: setup ## what a change needs before it is handed in: lint, sanity and unit, in under three minutes, with no lab
+	@python tests/tools/run_stages.py --logs $(STATE)/logs --only check
+
 lint: setup ## ruff, mypy, ansible-lint (production)
 	@status=0; run() { echo "+ $$*"; "$$@" || status=1; }; \
 	run ruff check; \
@@ -56,7 +59,7 @@ sanity: setup ## ansible-test sanity, with no ignore file
 	@tests/tools/sanity.sh $(STATE)
 
 unit: setup ## unit tests: seconds, no root
-	pytest tests/unit
+	pytest --numprocesses=2 tests/unit
 
 threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
@@ -64,10 +67,12 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 # What an hour has room for; the rest is for hosts-more.
 SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py network.py playbook_example.py) \
 	tests/isolation tests/faults
+hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first), on each at its own pace
+	@python tests/tools/run_stages.py --logs $(STATE)/logs --only hosts
+
 # S26 installs virtual machines, which takes minutes: for "make walkthrough" and hosts-more.
-hosts: export VSBX_STEPS := $(shell seq -s ' ' -f S%g 25)
-hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first)
-	pytest --durations=20 $(SETTLED)
+hosts-%: setup
+	VSBX_HOSTS=$* VSBX_STEPS="$$(seq -s ' ' -f S%g 25)" pytest --durations=20 $(SETTLED)
 
 hosts-more: setup ## all tests on the lab's hosts
 	pytest --durations=20 tests/integration tests/isolation tests/faults

@@ -2,7 +2,8 @@
 """The lab's hosts for the tests: plays run by Ansible itself, and looks at a host that know nothing of the collection.
 
 One start of Ansible costs seconds, whatever it does. So a module of tests has one play for what it does to the hosts, all
-of them at once, and each test looks at one result of one host.
+of them at once, and each test looks at one result of one host. ``VSBX_HOSTS`` names the hosts that are meant, if not all: with a
+run for each, no host waits for another.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -24,10 +26,13 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parent.parent
 INVENTORY = Path(os.environ.get("VSBX_INVENTORY", CHECKOUT / "playbooks" / "inventory" / "lab.yml"))
 SNAPSHOT = "/run/vsbx-snapshot.py"
+# of the domain virt_sandbox_t: as after "semanage permissive -a" and "-d"
+PERMISSIVE, ENFORCING = "python3 /run/vsbx-permissive.py virt_sandbox_t", "load_policy"
 # of a look at a host, and of a play
 LOOK, PLAY = 60, 900
 
 Task = dict[str, Any]
+Result = TypeVar("Result")
 
 
 @functools.cache
@@ -35,6 +40,14 @@ def inventory() -> tuple[tuple[str, ...], str]:
     """The hosts of the group lab, and the ssh configuration that lab_up wrote for them."""
     document = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["lab"]
     return tuple(document["hosts"]), f"/run/{document['vars']['lab_name']}/ssh_config"
+
+
+def meant() -> tuple[str, ...]:
+    """The hosts of the lab that this run is about."""
+    hosts, names = inventory()[0], os.environ.get("VSBX_HOSTS", "").split()
+    if set(names) - set(hosts):
+        raise pytest.UsageError(f"VSBX_HOSTS: {' '.join(names)} is invalid: expected some of {' '.join(hosts)}")
+    return tuple(host for host in hosts if host in names) or hosts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +105,7 @@ def shell_task(name: str, script: str, **keywords: Any) -> Task:
 class Lab:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.hosts, self.ssh_config = inventory()
+        self.hosts, self.ssh_config = meant(), inventory()[1]
 
     def play(self, tasks: Sequence[Task], *, limit: Sequence[str] | None = None, timeout: float = PLAY, **keywords: Any) -> Played:
         """Run the tasks on every host, each host at its own pace; a task that fails does not end the play."""
@@ -116,7 +129,8 @@ class Lab:
                 "ANSIBLE_NOCOLOR": "1",
                 "VSBX_RECORD": str(record),
             }
-            command = ["ansible-playbook", "-i", str(INVENTORY), *arguments, str(path)]
+            limit = [] if self.hosts == inventory()[0] else [f"--limit={','.join(self.hosts)}"]
+            command = ["ansible-playbook", "-i", str(INVENTORY), *limit, *arguments, str(path)]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
             output = done.stdout + done.stderr
             outcomes: dict[str, dict[str, Outcome]] = {host: {} for host in self.hosts}
@@ -137,25 +151,26 @@ class Lab:
 
     def everywhere(self, script: str, *, timeout: float = LOOK, check: bool = True) -> dict[str, subprocess.CompletedProcess[str]]:
         """The same on every host, all at once."""
-        from concurrent.futures import ThreadPoolExecutor
+        return self.each(lambda host: self.ssh(host, script, check=check, timeout=timeout))
 
+    def each(self, work: Callable[[str], Result]) -> dict[str, Result]:
+        """What work on each host has come to, all hosts at once."""
         with ThreadPoolExecutor(len(self.hosts)) as pool:
-            done = pool.map(lambda host: self.ssh(host, script, check=check, timeout=timeout), self.hosts)
-            return dict(zip(self.hosts, done))
+            return dict(zip(self.hosts, pool.map(work, self.hosts)))
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The running lab, with the means to take snapshots of its hosts."""
+    """The running lab, with what tests run on its hosts."""
     found = Lab(tmp_path_factory.mktemp("lab"))
     if not Path(found.ssh_config).exists():
         pytest.fail(f"no lab runs for {INVENTORY} ({found.ssh_config} is missing); start it: make lab", pytrace=False)
-    script = (CHECKOUT / "tests" / "snapshot.py").read_text(encoding="utf-8")
-    found.everywhere(f"cat >{SNAPSHOT} <<'END-OF-SNAPSHOT'\n{script}\nEND-OF-SNAPSHOT\n")
+    scripts = {name: (CHECKOUT / "tests" / f"{name}.py").read_text(encoding="utf-8") for name in ("snapshot", "permissive")}
+    found.everywhere("".join(f"cat >/run/vsbx-{name}.py <<'END-OF-SCRIPT'\n{text}\nEND-OF-SCRIPT\n" for name, text in scripts.items()))
     return found
 
 
-@pytest.fixture(params=inventory()[0])
+@pytest.fixture(params=meant())
 def host(request: pytest.FixtureRequest) -> str:
     """Each host of the lab in turn."""
     name: str = request.param

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from ansible_collections.virt.sandbox.tests import lab_fixtures
 from ansible_collections.virt.sandbox.tests.lab_fixtures import (
     Lab,
     Played,
     Task,
     difference,
     inventory,
+    meant,
     sandboxes_gone,
     shell_task,
     snapshot_task,
@@ -228,13 +230,13 @@ GROUPS = (
     Group("no libvirt", NO_LIBVIRT, f"units=\"{DAEMON}\"; echo $units >/run/it-libvirt; systemctl stop $units", "systemctl start $(cat /run/it-libvirt)"),
     Group("no libvirt binding", NO_LIBVIRT_BINDING, HIDE % "libvirt.py", SHOW),
     Group("no SELinux binding", NO_SELINUX_BINDING, HIDE % "selinux", SHOW),
-    Group("a permissive type", PERMISSIVE_TYPE, "semanage permissive -a virt_sandbox_t", "semanage permissive -d virt_sandbox_t"),
+    Group("a permissive type", PERMISSIVE_TYPE, lab_fixtures.PERMISSIVE, lab_fixtures.ENFORCING),
 )  # fmt: skip
-HOSTS = inventory()[0]
+EVERY_HOST = inventory()[0]
 # A wrong value is answered by the same code everywhere: one host after the other takes the next. What a host's state makes
 # wrong is asked of every host.
-PLACE = {case.name: HOSTS[number % len(HOSTS)] for number, case in enumerate(VALUES)}
-CASES = [(case, host) for group in GROUPS for case in group.cases for host in HOSTS if PLACE.get(case.name, host) == host]
+PLACE = {case.name: EVERY_HOST[number % len(EVERY_HOST)] for number, case in enumerate(VALUES)}
+CASES = [(case, host) for group in GROUPS for case in group.cases for host in meant() if PLACE.get(case.name, host) == host]
 
 
 def tasks_of(group: Group) -> Iterator[Task]:
@@ -250,7 +252,7 @@ def tasks_of(group: Group) -> Iterator[Task]:
 @pytest.fixture(scope="module")
 def played(lab: Lab) -> Iterator[Played]:
     names = (NAME, FOREIGN, NEIGHBOUR)
-    mend = "; ".join(["setenforce 1", SHOW, "systemctl start $(cat /run/it-libvirt)"])
+    mend = "; ".join(["setenforce 1", lab_fixtures.ENFORCING, SHOW, "systemctl start $(cat /run/it-libvirt)"])
     tasks = [*sandboxes_gone(names, " first")]
     tasks += [
         {"name": "levels", LABEL: {"sandboxes": [{"name": NAME, "level": LEVEL}, {"name": NEIGHBOUR, "level": OTHER_LEVEL}]}},

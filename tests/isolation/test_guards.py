@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, sandboxes_gone, shell_task
+from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, sandboxes_gone, shell_task
 
 A, B = "it-a", "it-b"
 LEVELS = {A: "s0:c931,c932", B: "s0:c933,c934"}
@@ -283,21 +283,22 @@ def given(lab: Lab, scene: Played) -> Iterator[dict[str, dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def outcomes(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
     """How each attempt ended in A, by host. B keeps its secret first, for A to look for."""
-    found = {}
-    for host in lab.hosts:
+
+    def attempts(host: str) -> dict[str, str]:
         for way, own in ((inside(B), B), ("python3 - ", "vsbx-host")):
             kept = run_attempts(lab, host, way, {**given[host], "own": own, "other": A, "attempts": KEPT})
             # a sandbox may have no keyring of its user to keep one in
             assert {kept[f"keep {kind}"] for kind in IPC} == {"ok"}, kept
-        found[host] = run_attempts(lab, host, inside(A), {**given[host], "attempts": [*EXPECTED, *OWN, "a user namespace"]})
-    return found
+        return run_attempts(lab, host, inside(A), {**given[host], "attempts": [*EXPECTED, *OWN, "a user namespace"]})
+
+    return lab.each(attempts)
 
 
 @pytest.fixture(scope="module")
 def controls(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
     """How attempts end on the host, in a mount namespace and with a host name of their own."""
     way = "timeout 120 unshare -m -u sh -c 'mount --bind /usr /usr && mount -o remount,bind,ro /usr && exec python3 - \"$0\"' "
-    return {host: run_attempts(lab, host, way, {**given[host], "attempts": list(CONTROLS)}) for host in lab.hosts}
+    return lab.each(lambda host: run_attempts(lab, host, way, {**given[host], "attempts": list(CONTROLS)}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,19 +314,19 @@ class Recorded:
 def recorded(
     lab: Lab, given: dict[str, dict[str, Any]], explained: dict[str, list[dict[str, Any]]], unseen: dict[str, dict[str, bool]]
 ) -> Recorded:
-    lab.everywhere("semanage permissive -a virt_sandbox_t 2>&1", timeout=300)
+    lab.everywhere(PERMISSIVE)
     try:
-        outcomes = {host: run_attempts(lab, host, inside(A), {**given[host], "attempts": [*SELINUX]}) for host in lab.hosts}
-        readable = {host: read_as_a_sandbox(lab, host) for host in lab.hosts}
+        outcomes = lab.each(lambda host: run_attempts(lab, host, inside(A), {**given[host], "attempts": [*SELINUX]}))
+        readable = lab.each(lambda host: read_as_a_sandbox(lab, host))
         return Recorded(outcomes, readable, lab.play([{"name": "isolation", ISOLATION: {}}]))
     finally:
-        lab.everywhere(f"semanage permissive -d virt_sandbox_t 2>&1; {MADE_MEANWHILE}", timeout=300)
+        lab.everywhere(f"{ENFORCING}; {MADE_MEANWHILE}")
 
 
 @pytest.fixture(scope="module")
 def at_home(lab: Lab, given: dict[str, dict[str, Any]], outcomes: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """How the search for B's objects ends in B."""
-    return {host: run_attempts(lab, host, inside(B), {**given[host], "other": B, "attempts": [*THEIRS]}) for host in lab.hosts}
+    return lab.each(lambda host: run_attempts(lab, host, inside(B), {**given[host], "other": B, "attempts": [*THEIRS]}))
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +387,7 @@ def read_as_a_sandbox(lab: Lab, host: str) -> dict[str, bool]:
 
 @pytest.fixture(scope="module")
 def unseen(lab: Lab, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, bool]]:
-    return {host: read_as_a_sandbox(lab, host) for host in lab.hosts}
+    return lab.each(lambda host: read_as_a_sandbox(lab, host))
 
 
 @pytest.mark.parametrize("path", UNSEEN)

@@ -94,7 +94,7 @@ def ask(lab: Lab, host: str, script: str, about: object) -> list[Any]:
 @pytest.fixture(scope="module")
 def answers(lab: Lab, texts: list[str]) -> dict[str, dict[str, str | None]]:
     """The kernel's spelling of each text, by host."""
-    return {host: dict(zip(texts, ask(lab, host, ASK, texts))) for host in lab.hosts}
+    return lab.each(lambda host: dict(zip(texts, ask(lab, host, ASK, texts))))
 
 
 def test_the_kernel_and_the_model_read_the_same_levels(answers: dict[str, dict[str, str | None]], host: str) -> None:

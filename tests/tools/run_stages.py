@@ -2,26 +2,37 @@
 """Runs all checks as make targets, side by side where they do not need each other, and sums what their tests say.
 
 The lab's hosts take minutes to build and wait for packages and disks more than for a processor: meanwhile the
-checks that need no host are done. The last line is ``N passed, N failed``; a stage that fails counts as one failure
-where no test of its own has failed.
+checks that need no host are done. Each host has its own stage of tests, so that none waits for another; they begin as
+soon as the lab runs, with packages to install, beside what is left of the other checks. The last line is
+``N passed, N failed``; a stage that fails counts as one failure where no test of its own has failed.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree import ElementTree
 
-BESIDE_EACH_OTHER = (("lab",), ("lint", "unit"), ("threats", "sanity"))
-ON_HOSTS = ("hosts", "molecule-one")
+import yaml
+
+INVENTORY = Path(__file__).resolve().parents[2] / "playbooks" / "inventory" / "lab.yml"
+HOSTS = tuple(yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["lab"]["hosts"])
+CHECK = (("lint",), ("sanity", "unit"))
+WITHOUT_HOSTS = (("lint", "unit"), ("threats", "sanity"))
+TESTS_ON_HOSTS = tuple((f"hosts-{host}",) for host in HOSTS)
+# the scenario of molecule is run on the last of them
+ALL_ON_HOSTS = (*TESTS_ON_HOSTS[:-1], (*TESTS_ON_HOSTS[-1], "molecule-one"))
+ONLY = {"check": CHECK, "hosts": TESTS_ON_HOSTS}
 AFTERWARDS = ("lab-down",)
 LIMIT = 70 * 60.0
 PLAIN = {"VSBX_PLAIN": "true", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
@@ -42,7 +53,7 @@ class Result:
         word = "failed" if self.failed else "ok"
         counts = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
         tests = counts if self.passed or self.skipped else self.note
-        return f"{word:<7}{self.stage:<12}{self.seconds:7.1f} s  {tests}".rstrip()
+        return f"{word:<7}{self.stage:<14}{self.seconds:7.1f} s  {tests}".rstrip()
 
 
 def failures(suite: ElementTree.Element) -> list[str]:
@@ -77,7 +88,7 @@ class Runner:
 
     def say(self, stage: str, text: str) -> None:
         with self.lock:
-            print(f"{stage:>12} | {text}" if stage else text, flush=True)
+            print(f"{stage:>14} | {text}" if stage else text, flush=True)
 
     def run(self, stage: str) -> Result:
         report, log = self.logs / f"{stage}.xml", self.logs / f"{stage}.log"
@@ -128,22 +139,28 @@ class Runner:
         for line in lines:
             self.say(stage, line.decode(errors="replace"))
 
-    def lane(self, stages: tuple[str, ...]) -> None:
+    def lane(self, stages: Sequence[str]) -> None:
         for stage in stages:
             self.run(stage)
 
-    def beside_each_other(self, lanes: tuple[tuple[str, ...], ...]) -> None:
-        threads = [threading.Thread(target=self.lane, args=(stages,)) for stages in lanes]
+    def beside_each_other(self, lanes: Sequence[Callable[[], None]]) -> None:
+        threads = [threading.Thread(target=lane) for lane in lanes]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def on_hosts(self) -> None:
-        if any(result.stage == "lab" and result.status for result in self.results):
-            self.results += [Result(stage, status=1, failed=1, note="not run: no hosts") for stage in ON_HOSTS]
+    def lanes(self, lanes: Sequence[Sequence[str]]) -> None:
+        self.beside_each_other([functools.partial(self.lane, stages) for stages in lanes])
+
+    def lab_and_hosts(self) -> None:
+        if self.run("lab").status:
+            self.results += [Result(stage, status=1, failed=1, note="not run: no hosts") for lane in ALL_ON_HOSTS for stage in lane]
         else:
-            self.lane(ON_HOSTS)
+            self.lanes(ALL_ON_HOSTS)
+
+    def everything(self) -> None:
+        self.beside_each_other([self.lab_and_hosts, functools.partial(self.lanes, WITHOUT_HOSTS)])
 
     def close(self) -> int:
         self.say("", "")
@@ -160,11 +177,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=Path, required=True, help="where each stage's output is kept")
     parser.add_argument("--keep-lab", action="store_true", help="leave the hosts running, for a look around")
+    parser.add_argument("--only", choices=ONLY, help="some stages, and the lab as it is")
     arguments = parser.parse_args()
     arguments.logs.mkdir(parents=True, exist_ok=True)
     runner = Runner(arguments.logs)
-    runner.beside_each_other(BESIDE_EACH_OTHER)
-    runner.on_hosts()
+    if arguments.only:
+        runner.lanes(ONLY[arguments.only])
+        return runner.close()
+    runner.everything()
     if not arguments.keep_lab:
         runner.lane(AFTERWARDS)
     return runner.close()

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -35,7 +37,14 @@ class Sandbox:
         os.mkfifo(self.output)
         script = directory / "init"
         script.write_text(INIT.read_text().replace(command.OUTPUT, str(self.output)).replace(command.EXIT, str(self.code)))
-        self.process = subprocess.Popen(["sh", script, user, group, home, *words], cwd="/", env={"PATH": command.PATH})
+        # a shell cannot trap what was ignored when it began, as nohup has it
+        self.process = subprocess.Popen(
+            ["sh", script, user, group, home, *words],
+            cwd="/",
+            env={"PATH": command.PATH},
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # type: ignore[arg-type, return-value]
+        )
         self.text = ""
         self.reader = threading.Thread(target=self._read)
         self.reader.start()
@@ -57,29 +66,62 @@ class Sandbox:
         assert self.code.read_text() == f"{code}\n"
         return code, self.text
 
+    def alive(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Leave neither a process nor the thread, whatever the test left of them: pytest would wait for the thread."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        while self.reader.is_alive():
+            with contextlib.suppress(OSError):  # what reads it may wait for somebody to open it
+                os.close(os.open(self.output, os.O_WRONLY | os.O_NONBLOCK))
+            self.reader.join(timeout=0.05)
+
+
+Start = Callable[..., Sandbox]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the first process of a sandbox; what it leaves ends with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(*words: str, **identity: str) -> Sandbox:
+            sandbox = Sandbox(tmp_path, *words, **identity)
+            stack.callback(sandbox.end)
+            return sandbox
+
+        yield begin
+
 
 @pytest.mark.parametrize("code", [0, 7])
-def test_it_ends_as_the_command_does(tmp_path: Path, code: int) -> None:
-    assert Sandbox(tmp_path, "/bin/sh", "-c", f"echo out; echo err >&2; exit {code}").ended() == (code, "out\nerr\n")
+def test_it_ends_as_the_command_does(start: Start, code: int) -> None:
+    assert start("/bin/sh", "-c", f"echo out; echo err >&2; exit {code}").ended() == (code, "out\nerr\n")
 
 
-def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
-    code, text = Sandbox(tmp_path, "/nosuch/program").ended()
+def test_a_command_that_is_not_there_says_so(start: Start) -> None:
+    code, text = start("/nosuch/program").ended()
     assert code == 127
     assert "'/nosuch/program': No such file or directory" in text
 
 
-def test_its_variables_are_the_commands_and_change_nothing_of_the_shells(tmp_path: Path) -> None:
+def test_its_variables_are_the_commands_and_change_nothing_of_the_shells(start: Start) -> None:
     given = ["A=a <b> & 'c' \"d\" $e", "EMPTY=", "IFS=x", "child=1", "user=nobody", "PATH=/nowhere"]
-    code, text = Sandbox(tmp_path, *given, "/usr/bin/env").ended()
+    code, text = start(*given, "/usr/bin/env").ended()
     assert code == 0
     assert set(given) <= set(text.splitlines())
 
 
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "TERM"), (signal.SIGHUP, "HUP")])
-def test_it_passes_signals_on_and_waits_for_what_the_command_makes_of_them(tmp_path: Path, number: signal.Signals, said: str) -> None:
+def test_it_passes_signals_on_and_waits_for_what_the_command_makes_of_them(start: Start, number: signal.Signals, said: str) -> None:
     script = "trap 'echo HUP; sleep 0.3; exit 3' HUP; trap 'echo TERM; sleep 0.3; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
-    sandbox = Sandbox(tmp_path, "/bin/sh", "-c", script)
+    sandbox = start("/bin/sh", "-c", script)
     sandbox.wait_for("ready")
     for _try in range(2):  # the unit says it again and again
         sandbox.process.send_signal(number)
@@ -90,8 +132,33 @@ def test_it_passes_signals_on_and_waits_for_what_the_command_makes_of_them(tmp_p
     assert said in text
 
 
-def test_a_command_without_a_handler_ends_by_the_signal(tmp_path: Path) -> None:
-    sandbox = Sandbox(tmp_path, "/bin/sh", "-c", "echo ready; exec sleep 60")
+def test_it_hears_a_signal_that_whoever_runs_the_tests_ignores(start: Start) -> None:
+    """As under nohup, with which a child would ignore it as well."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        sandbox = start("/bin/sh", "-c", "trap 'exit 4' HUP; echo ready; while :; do sleep 0.1; done")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    sandbox.wait_for("ready")
+    sandbox.process.send_signal(signal.SIGHUP)
+    assert sandbox.ended()[0] == 4
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_nothing_is_left_of_one_that_does_not_end(start: Start, opened: bool) -> None:
+    sandbox = start("/bin/sh", "-c", "trap '' TERM HUP; echo $$; exec sleep 600")
+    if opened:
+        sandbox.wait_for("\n")
+    sandbox.end()
+    assert not sandbox.reader.is_alive()
+    deadline = time.monotonic() + 10
+    while sandbox.alive():  # until who adopted the command has heard of its end
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_command_without_a_handler_ends_by_the_signal(start: Start) -> None:
+    sandbox = start("/bin/sh", "-c", "echo ready; exec sleep 60")
     sandbox.wait_for("ready")
     sandbox.process.send_signal(signal.SIGTERM)
     assert sandbox.ended()[0] == 128 + signal.SIGTERM
@@ -108,10 +175,10 @@ def test_a_command_without_a_handler_ends_by_the_signal(tmp_path: Path) -> None:
         ({"user": "54321", "group": "54322"}, "54321 54322 54322 / 54321 /"),
     ],
 )
-def test_it_runs_as_whom_it_is_told(tmp_path: Path, identity: dict[str, str], shown: str) -> None:
+def test_it_runs_as_whom_it_is_told(start: Start, tmp_path: Path, identity: dict[str, str], shown: str) -> None:
     tmp_path.chmod(0o755)
     script = 'echo "$(id -u) $(id -g) $(id -G | cut -d" " -f1) $HOME $USER $(pwd)"'
-    code, text = Sandbox(tmp_path, "/bin/sh", "-c", script, **identity).ended()
+    code, text = start("/bin/sh", "-c", script, **identity).ended()
     assert (code, text) == (0, shown + "\n")
 
 

@@ -33,6 +33,8 @@ root=$work/root
 
 say() { echo "$(date +%T) $*"; }
 
+# Without manuals and the like; and without the authorities of the internet, which no host reaches: a host takes minutes to
+# install their certificates.
 say "installing Debian $suite"
 export LAB_HERE=$here LAB_KEYS=$keys LAB_REPOSITORY=$work/done/repository LAB_REPOSITORY_PACKAGES=$repository_packages
 mmdebstrap --mode=root --variant=minbase --components=main --format=directory \
@@ -42,6 +44,7 @@ mmdebstrap --mode=root --variant=minbase --components=main --format=directory \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+  --dpkgopt='path-exclude=/usr/share/ca-certificates*' \
   --customize-hook="$here/collect.sh" \
   --customize-hook="$here/customize.sh" \
   "$suite" "$root"

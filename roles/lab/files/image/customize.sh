@@ -34,3 +34,10 @@ chroot "$root" systemctl --quiet enable lab-network.service
 chroot "$root" systemctl --quiet disable getty@tty1.service e2scrub_reap.service
 chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer \
   dpkg-db-backup.timer
+
+# Of what the lab has none: disks that are encrypted, hibernated or found by their type; and more. Every reload of
+# systemd would start a process for each.
+install -d -m 0755 "$root/etc/systemd/system-generators"
+for name in cryptsetup debug gpt-auto hibernate-resume import integritysetup rc-local run ssh system-update tpm2 veritysetup; do
+  ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$name-generator"
+done
