@@ -62,7 +62,8 @@ def sandboxes(
     Nothing is looked for in the content of those that are ``going``.
     """
     paths = {spec["name"]: layout.of(spec) for spec in specs}
-    states = systemd.show([entry.unit for entry in paths.values()])
+    port_units = _port_units(paths)
+    states = systemd.show([*(entry.unit for entry in paths.values()), *(name for name in port_units if name.endswith(".socket"))])
     # what is declared now, and what this run makes of it
     everyone = {**declared, **{spec["name"]: spec for spec in specs}}
     found = {}
@@ -84,7 +85,7 @@ def sandboxes(
             stale=sorted({path for one in processes.stale(entry.cgroup) for path in one["files"]}) if name in stale else (),
             code=systemd.read(entry.code),
             journal=link(entry.journal_link),
-            **ports(entry, known is not None and known.active is not None),
+            **ports(entry, known is not None and known.active is not None, port_units, states),
             **(_content(entry.root, spec, facts, everyone.values()) if name not in going else {}),
         )
     return found
@@ -103,19 +104,23 @@ def _content(root: str, spec: Mapping[str, Any], facts: Host | None, everyone: I
         return {"unreadable": str(error)}
 
 
-def ports(entry: layout.Layout, running: bool) -> dict[str, Any]:
-    """The units of a sandbox's published ports, which of them are as they are to be, enabled and active while it runs, and which listen."""
-    prefix = f"{entry.name}_sandbox-"
-    names = [name for name in systemd.names(layout.UNITS) if name.startswith(prefix) and name.endswith((".socket", ".service"))]
-    texts = {name: systemd.read(os.path.join(layout.UNITS, name)) or "" for name in names}
-    ours = {name: text for name, text in texts.items() if text.startswith(layout.MARK)}
-    states = systemd.show([name for name in ours if name.endswith(".socket")])
+def _port_units(sandboxes: Collection[str]) -> dict[str, str]:
+    """The units of these sandboxes' published ports, with their texts."""
+    names = [name for name in systemd.names(layout.UNITS) if name.partition("_sandbox-")[0] in sandboxes]
+    texts = {name: systemd.read(os.path.join(layout.UNITS, name)) or "" for name in names if name.endswith((".socket", ".service"))}
+    return {name: text for name, text in texts.items() if "_sandbox-" in name and text.startswith(layout.MARK)}
+
+
+def ports(entry: layout.Layout, running: bool, units: Mapping[str, str], states: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """A sandbox's of these, which of them are as they are to be, enabled and active while it runs, and which listen."""
+    ours = {name: text for name, text in units.items() if name.startswith(f"{entry.name}_sandbox-")}
+    sockets = {name: states[name] for name in ours if name in states}
     up = [
         name
-        for name, state in states.items()
+        for name, state in sockets.items()
         if state.get("UnitFileState") == "enabled" and (not running or state.get("ActiveState") == "active")
     ]
-    return {"ports": ours, "ports_up": up, "ports_open": [name for name, state in states.items() if state.get("ActiveState") == "active"]}
+    return {"ports": ours, "ports_up": up, "ports_open": [name for name, state in sockets.items() if state.get("ActiveState") == "active"]}
 
 
 def link(path: str) -> str | None:
