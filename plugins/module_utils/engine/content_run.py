@@ -156,7 +156,7 @@ def _discover(spec: dict[str, Any], source: Source | None) -> Discovered:
 
 def _own_units(spec: Mapping[str, Any], source: Source | None) -> tuple[str, ...]:
     """The units that the content has, or had before root inside took them away: then sandbox_service says so."""
-    elsewhere = [name for name in spec["units"] if not systemd.unit_file(name)]
+    elsewhere = [name for name in spec["units"] if not systemd.units().find(name)]
     if not elsewhere:
         return ()
     paths = layout.of(spec)
@@ -166,7 +166,7 @@ def _own_units(spec: Mapping[str, Any], source: Source | None) -> tuple[str, ...
     before = {name for one in (spec["name"], spec["clone_of"]) if one in declared for name in declared[one]["units"]}
     # what is to be cloned may be made by this run
     to_come = source is not None and source.root is not None and not os.path.isdir(root)
-    has = [name for name in elsewhere if to_come or name in before or (os.path.isdir(root) and inside.own_unit(root, name))]
+    has = [name for name in elsewhere if to_come or name in before or (os.path.isdir(root) and inside.has_unit(root, name))]
     return tuple(name for name in has if not {*going} & {*unit_file.administrators(name)})
 
 

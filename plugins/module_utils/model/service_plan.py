@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import capabilities, command, domain, layout, limits, mounts, network_plan, unit, unit_file
+from . import capabilities, command, domain, layout, limits, mounts, network_plan, unit, unit_file, unit_fit
 from .addresses import check_host, check_name
 from .errors import ConflictError, MissingError, OptionError
 from .observed import Host, Observed
@@ -54,12 +54,11 @@ def _check_units(spec: Mapping[str, Any], seen: Observed, host: Host) -> None:
     for name in spec["units"]:
         if not systemd.unit_paths.get(name):
             raise MissingError("units", name, unit_file.WHERE)
-    units = {name: unit_file.with_drop_ins(one, seen.drop_ins.get(name, ())) for name, one in systemd.units.items()}
     for name in spec["units"]:
-        reason = unit_file.obstacle(name, units)
+        reason = unit_fit.obstacle(name, systemd.units)
         if reason:
             raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
-        reason = unit_file.nowhere(name, units, seen.missing_programs)
+        reason = unit_fit.nowhere(name, systemd.units, seen.missing_programs)
         if reason:
             raise MissingError("units", name, f"a unit whose program is there; {reason}")
 
