@@ -50,7 +50,7 @@ mkdir -p "$state/collections/ansible_collections/virt"
 exec 9>"$cache/setup.lock"
 flock 9
 
-install_packages git shellcheck python3-selinux
+install_packages git shellcheck python3-selinux systemd
 python=$(find_python) || { install_packages python3-venv && python=$(find_python); } ||
     { say "no Python 3.11, 3.12 or 3.13 with venv found (tried python3.11, python3.12, python3.13, python3)" >&2; exit 1; }
 

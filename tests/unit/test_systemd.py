@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.host import systemd
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.unit import HostSystemd
 
 ANSWER = """\
 Id=web_sandbox.service
@@ -74,8 +75,12 @@ def test_names_never_become_options(commands: list[list[str]], call: Callable[[]
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
     for name in ("httpd.service", "getty@.service", "getty@tty9.service", "worker@.socket"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("[Unit]\n")
     return tmp_path
+
+
+def seen(shared: Sequence[Path], *names: str) -> HostSystemd:
+    return systemd.host_systemd(names, systemd.units_in([str(path) for path in shared], "/nowhere", "/nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -91,14 +96,14 @@ def units(tmp_path: Path) -> Path:
     ],
 )
 def test_the_file_of_a_unit(units: Path, unit: str, file: str) -> None:
-    assert systemd.unit_file(unit, ["/nowhere", str(units)]) == (str(units / file) if file else "")
+    assert seen([Path("/nowhere"), units], unit).unit_paths == {unit: str(units / file) if file else ""}
 
 
 def test_the_first_directory_that_has_the_unit_counts(units: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     first.mkdir()
-    (first / "httpd.service").touch()
-    assert systemd.unit_file("httpd.service", [str(first), str(units)]) == str(first / "httpd.service")
+    (first / "httpd.service").write_text("[Unit]\n")
+    assert seen([first, units], "httpd.service").unit_paths == {"httpd.service": str(first / "httpd.service")}
 
 
 def test_what_a_host_would_start(tmp_path: Path) -> None:
@@ -106,9 +111,17 @@ def test_what_a_host_would_start(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    found = systemd.host_systemd(["gone.service"], str(tmp_path))
+    found = seen([tmp_path], "gone.service")
     assert found.wants == {"sysinit.target": ["a.service", "b.service"]}
     assert found.unit_paths == {"gone.service": ""}
+
+
+def test_a_directory_of_units_is_read_once(units: Path) -> None:
+    known = systemd.units_in([str(units)], "/nowhere", "/nowhere")
+    assert known.find("httpd.service")
+    for name in ("httpd.service", "getty@.service"):
+        (units / name).unlink()
+    assert known.find("httpd.service")
 
 
 def test_sandboxes_are_known_by_their_units(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.host import systemd
-from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file
+from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file, unit_fit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.unit_file import UnitFile, parse
 
 POLICY = Path(__file__).resolve().parents[2] / "roles" / "host" / "files" / "virt_sandbox.cil"
@@ -20,16 +19,74 @@ def unit(text: str, name: str = "a.service") -> UnitFile:
 
 def reason(text: str, name: str = "a.service", **others: UnitFile) -> str:
     units = {one.name: one for one in others.values()}
-    return unit_file.obstacle(name, {name: unit(text, name), **units})
+    return unit_fit.obstacle(name, {name: unit(text, name), **units})
 
 
 def test_the_last_word_on_a_setting_is_a_drop_ins() -> None:
     main = "# c\n[Service]\nUser=a\nExecStart=/bin/x \\\n# a remark between\n  y\nReadWritePaths=/a /b\nBindPaths=/a:/b\n"
     one = parse("a.service", "", [main, "[Service]\nUser=b\nReadWritePaths=/c\nBindPaths=\n"])
     assert one.one("User") == "b"
-    assert one.one("ExecStart") == "/bin/x  y"
+    assert one.one("ExecStart") == "/bin/x    y"
     assert one.words("ReadWritePaths") == ["/a", "/b", "/c"]
     assert one.one("BindPaths") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "values"),
+    [
+        pytest.param("User=x\n[Service]\n", "User", [], id="before any section"),
+        pytest.param("[Unit]\nUser=x\n[X-Y]\nUser=y\n", "User", [], id="in another section"),
+        pytest.param("[Service]\nWants=b.service\n[Install]\nRequires=c.service\n", "Wants", [], id="a dependency outside of Unit"),
+        pytest.param("[ Service ]\nUser=x\n", "User", [], id="a section with spaces"),
+        pytest.param("[Unit]\nWants=b.service\nWants=\nWants=c.service\n", "Wants", ["b.service", "c.service"], id="dependencies stay"),
+        pytest.param("[Service]\nExecStart=/a\nExecStart=\nExecStart=/b\n", "ExecStart", ["/b"], id="only what comes before"),
+        pytest.param("[Service]\nBindPaths=/a:/b\nBindReadOnlyPaths=\n", "BindPaths", [], id="two settings of one list"),
+        pytest.param("[Unit]\nConditionHost=a\nConditionPathExists=\n", "ConditionHost", [], id="conditions of all kinds"),
+        pytest.param("[Unit]\nAssertHost=a\nConditionHost=\n", "AssertHost", ["a"], id="assertions are no conditions"),
+        pytest.param("[Service]\nUser=a\\\n; no\nGroup=b\nType=x", "User", ["a Group=b"], id="continued over a comment"),
+        pytest.param("[Service]\nUser=a\\\\\nGroup=b\n", "User", ["a\\\\"], id="an escaped backslash continues nothing"),
+        pytest.param("[Service]\nUser=a \\\n\nGroup=b\n", "User", ["a"], id="an empty line ends it"),
+        pytest.param("\ufeff[Service]\r\nUser=a \\", "User", ["a"], id="the end of the file ends it"),
+        pytest.param("[Service]\nUser=a\u2028Group=b\x0bc\u00a0\n", "User", ["a\u2028Group=b\x0bc\u00a0"], id="no other ends of lines"),
+        pytest.param("# \udce9\n[Service]\nUser=a\nUser=\udce9\nUser=b\n", "User", ["a"], id="nothing after what is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_which_assignments_count(text: str, key: str, values: list[str]) -> None:
+    assert list(unit(text).all(key)) == values
+
+
+@pytest.mark.parametrize(("line", "says"), [("User=\udce9", "line 3 is not UTF-8"), ("[Unit", "line 3 is no header of a section")])
+def test_a_file_that_systemd_does_not_load_is_refused(line: str, says: str) -> None:
+    assert reason(f"[Service]\n# \udce9\n{line}\n") == f"it is not loaded by systemd: /usr/lib/systemd/system/a.service: {says}"
+    assert unit_fit.obstacle("a.service", {"a.service": parse("a.service", "", ["[Service]\n", f"{line}\n"])}) == "", "a drop-in"
+
+
+@pytest.mark.parametrize(
+    ("text", "yes"),
+    [("yes", True), ("yes\nDynamicUser=", True), ("on\nDynamicUser=foo", True), ("1\nDynamicUser=OFF", False), ("x", False)],
+)
+def test_a_boolean_keeps_its_last_valid_value(text: str, yes: bool) -> None:
+    assert unit(f"[Service]\nDynamicUser={text}\n").yes("DynamicUser") == yes
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (r"/bin/x a\x20b c\sd", ["/bin/x", "a b", "c d"]),
+        (r"\xc3\xa9 \u00e9 \303\251 \U0001f600", ["é", "é", "é", "\U0001f600"]),
+        (r"\xe9", ["\udce9"]),
+        (r"\q \x4 \x00 \ud800", [r"\q", r"\x4", r"\x00", r"\ud800"]),
+        (r"""'a "b' "c 'd" e"f g"h "\"" ''""", ['a "b', "c 'd", "ef gh", '"', ""]),
+        ("a\u00a0b", ["a\u00a0b"]),
+        ("'a b", ["'a", "b"]),
+    ],
+)
+def test_the_words_of_a_command(value: str, words: list[str]) -> None:
+    assert unit_file.split_words(value) == words
+
+
+def test_a_name_is_unescaped_to_utf_8() -> None:
+    assert unit_file.unescape(r"srv-caf\xc3\xa9-a\x2Db-\xe9") == "srv/café/a-b/\udce9"
 
 
 @pytest.mark.parametrize(
@@ -125,11 +182,9 @@ def test_what_it_needs_must_work_too_and_what_it_only_wants_need_not() -> None:
 
 
 def test_a_drop_in_takes_a_need_away() -> None:
-    haproxy = unit("[Service]\nBindReadOnlyPaths=/dev/log:/var/lib/haproxy/dev/log\n")
-    assert unit_file.obstacle("a.service", {"a.service": haproxy})
-    mended = unit_file.with_drop_ins(haproxy, ["[Service]\nBindReadOnlyPaths=\n"])
-    assert unit_file.obstacle("a.service", {"a.service": mended}) == ""
-    assert unit_file.with_drop_ins(haproxy, []) is haproxy
+    texts = ["[Service]\nBindReadOnlyPaths=/dev/log:/var/lib/haproxy/dev/log\n", "[Service]\nBindReadOnlyPaths=\n"]
+    assert unit_fit.obstacle("a.service", {"a.service": parse("a.service", "", texts[:1])})
+    assert unit_fit.obstacle("a.service", {"a.service": parse("a.service", "", texts)}) == ""
 
 
 @pytest.mark.parametrize(
@@ -155,12 +210,12 @@ def test_a_drop_in_takes_a_need_away() -> None:
     ],
 )  # fmt: skip
 def test_what_makes_a_unit_work_inside(text: str, lines: str) -> None:
-    assert unit_file.drop_in(unit(text)) == (f"[Service]\n{lines}" if lines else "")
+    assert unit_fit.drop_in(unit(text)) == (f"[Service]\n{lines}" if lines else "")
 
 
 def test_dynamic_users_are_made_for_good() -> None:
     units = [unit("[Service]\nDynamicUser=yes\n", "b@x.service"), unit("[Service]\nDynamicUser=1\nUser=web\n"), unit("[Service]\nUser=c\n")]
-    assert unit_file.users(units) == ["b", "web"]
+    assert unit_fit.users(units) == ["b", "web"]
 
 
 def test_the_paths_that_a_unit_names() -> None:
@@ -176,7 +231,7 @@ ConfigurationDirectory=e
 ExecStartPre=/bin/sh -c 'test $X'
 ExecStart=@/usr/bin/a a --config=/etc/a.conf -f /etc/b.conf $OPTIONS ${DIR}/x
 """
-    assert unit_file.paths(unit(text)) == [
+    assert unit_fit.paths(unit(text)) == [
         "/var/lib/a", "/var/log/a", "/etc/default/a", "/etc/inetd.conf", "/var/lib/b", "/var/lib/b/c", "/etc/e",
         "/bin/sh", "/usr/bin/a", "/etc/a.conf", "/etc/b.conf",
     ]  # fmt: skip
@@ -197,41 +252,7 @@ def test_a_template_gets_the_sandboxs_name(name: str, instance: str) -> None:
 
 def test_the_capabilities_are_those_of_the_policy() -> None:
     (granted,) = re.findall(r"\(allow virt_sandbox_domain self \(capability \(([^)]*)\)\)\)", POLICY.read_text())
-    assert set(granted.split()) == unit_file.CAPABILITIES
-
-
-# The files where a host has them
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    files = {
-        "usr/a@.service": "[Service]\nUser=%i\n",
-        "usr/a@.service.d/10-x.conf": "[Service]\nGroup=x\n",
-        "usr/a@x.service.d/20-y.conf": "[Service]\nGroup=y\n",
-        "usr/a@x.service.d/README": "[Service]\nGroup=z\n",
-        "usr/b.service": "[Unit]\nWants=a@x.service c.service\n",
-        "usr/d.socket": "[Socket]\nListenStream=1\n",
-        "usr/d.service": "[Service]\n",
-        "etc/e.service": "[Service]\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "usr/b.service.wants").mkdir()
-    (tmp_path / "usr/b.service.wants/d.socket").symlink_to("../d.socket")
-    (tmp_path / "usr/gone.service").symlink_to("/dev/null")
-    return tmp_path
-
-
-def files(place: Path, *units: str) -> dict[str, UnitFile]:
-    return systemd.unit_files(units, [str(place / "usr")], [str(place / "etc")])
-
-
-def test_units_are_read_with_all_that_they_bring_along(place: Path) -> None:
-    found = files(place, "b.service", "e.service")
-    assert sorted(found) == ["a@x.service", "b.service", "d.service", "d.socket", "e.service"]
-    assert (found["a@x.service"].one("User"), found["a@x.service"].one("Group")) == ("x", "y")
+    assert set(granted.split()) == unit_fit.CAPABILITIES
 
 
 def test_a_unit_whose_program_is_missing_is_refused() -> None:
@@ -239,32 +260,12 @@ def test_a_unit_whose_program_is_missing_is_refused() -> None:
         name: unit_file.parse(name, name, [f"[Unit]\nRequires={other}\n"])
         for name, other in (("a.service", "b.service"), ("b.service", ""))
     }
-    assert unit_file.obstacle("a.service", units) == ""
-    assert unit_file.nowhere("a.service", units, {"c.service": "/opt/c"}) == ""
-    reason = unit_file.nowhere("a.service", units, {"b.service": "/opt/b"})
+    assert unit_fit.obstacle("a.service", units) == ""
+    assert unit_fit.nowhere("a.service", units, {"c.service": "/opt/c"}) == ""
+    reason = unit_fit.nowhere("a.service", units, {"b.service": "/opt/b"})
     assert reason.startswith("it needs b.service: it runs /opt/b, which neither")
 
 
-def test_a_link_of_an_administrators_is_no_unit(place: Path) -> None:
-    (place / "etc/other.service").symlink_to("e.service")
-    assert not files(place, "other.service")
-
-
-def test_the_hosts_usr_comes_before_its_administrator(place: Path) -> None:
-    (place / "etc/d.service").write_text("[Service]\nUser=x\n")
-    assert files(place, "d.service")["d.service"].path == str(place / "usr/d.service")
-
-
-@pytest.mark.parametrize("name", ["../b.service", "b\0.service", "b" * 250 + ".service", "b/c.service"])
+@pytest.mark.parametrize("name", ["../b.service", "b@c/.service", "b" * 250 + ".service", "b/c.service"])
 def test_what_a_unit_brings_along_has_the_name_of_a_unit(name: str) -> None:
     assert unit_file.needed(unit_file.parse("a.service", "a", [f"[Unit]\nWants={name} c.service\n"])) == ["c.service"]
-
-
-@pytest.mark.parametrize(("mask", "name"), [("a@.service", "a@x.service"), ("a@x.service", "a@x.service"), ("d.service", "d.socket")])
-def test_a_masked_unit_is_refused(place: Path, mask: str, name: str) -> None:
-    (place / "etc" / mask).symlink_to("/dev/null")
-    assert f"is masked by {place}/etc/{mask}" in unit_file.obstacle(name, files(place, name))
-
-
-def test_a_unit_that_its_package_masks_is_refused(place: Path) -> None:
-    assert unit_file.obstacle("gone.service", files(place, "gone.service")) == f"it is masked by {place}/usr/gone.service"

@@ -243,7 +243,7 @@ def _to_come(spec: ContentSpec, check_mode: bool) -> bool:
 
 def _own_units(spec: ContentSpec, source: Source | None, host: SandboxHost) -> tuple[str, ...]:
     """The units that the content has, or had before root inside took them away: then sandbox_service says so."""
-    elsewhere = [name for name in spec.units if not systemd.unit_file(name)]
+    elsewhere = [name for name in spec.units if not systemd.units().find(name)]
     if not elsewhere:
         return ()
     paths = spec.paths
@@ -253,7 +253,7 @@ def _own_units(spec: ContentSpec, source: Source | None, host: SandboxHost) -> t
     before = {name for one in (spec.name, spec.clone_of or "") if one in declared for name in declared[one].units}
     # what is to be cloned may be made by this run
     to_come = source is not None and source.root is not None and not os.path.isdir(root)
-    has = [name for name in elsewhere if to_come or name in before or (os.path.isdir(root) and inside.own_unit(root, name))]
+    has = [name for name in elsewhere if to_come or name in before or (os.path.isdir(root) and inside.has_unit(root, name))]
     return tuple(name for name in has if not {*going} & {*unit_file.administrators(name)})
 
 

@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..host import packages, systemd
-from ..model import private_paths, unit_file
+from ..model import private_paths, unit_file, unit_fit
 from ..model.errors import OptionError
 from ..model.private_paths import Entry
+from ..model.unit_tree import Texts, drop_in_names
 
 
 class Discovered(NamedTuple):
@@ -40,13 +41,13 @@ def discover(
     files_of_play = dict(declared)
     given = _given(units, files_of_play)
     # a packaged unit that a file of the play overrides keeps its package
-    found = systemd.unit_files([*units, *(one for unit in given.values() for one in unit_file.needed(unit))])
+    found = unit_file.brought([*units, *(one for unit in given.values() for one in unit_file.needed(unit))], systemd.units().find)
     for name in units:
         if name not in {*found, *given, *own}:
             raise OptionError("units", name, unit_file.WHERE)
     database = packages.manager()
     files = database.files(_ours(database, found, units))
-    named = [path for unit in [*found.values(), *given.values()] for path in unit_file.paths(unit)]
+    named = [path for unit in [*found.values(), *given.values()] for path in unit_fit.paths(unit)]
     paths = [path for path in private_paths.candidates([*files, *named]) if os.path.lexists(path)]
     whole = _directories(database, paths, found) | set(_state([*found.values(), *given.values()]))
     administrators = _administrators(found.values(), files_of_play)
@@ -59,20 +60,19 @@ def discover(
 
 
 def _given(names: Iterable[str], declared: Mapping[str, str]) -> dict[str, unit_file.UnitFile]:
-    """Of the named units and what they bring along, those that are declared as files."""
-
-    def find(name: str) -> unit_file.UnitFile | None:
-        path = next((path for path in unit_file.administrators(name) if path in declared), "")
-        return unit_file.parse(name, path, [declared[path]]) if path else None
-
-    return unit_file.brought(names, find)
+    """Of the named units and what they bring along, those of which a file is declared."""
+    top = unit_file.ADMINISTRATORS + "/"
+    texts = Texts(unit_file.ADMINISTRATORS, {path[len(top) :]: text for path, text in declared.items() if path.startswith(top)})
+    units = unit_file.brought(names, systemd.units().inside(texts)) if texts.files else {}
+    return {name: unit for name, unit in units.items() if any(path in declared for path in (unit.path, *unit.drop_ins))}
 
 
 def _administrators(units: Iterable[unit_file.UnitFile], declared: Collection[str]) -> list[str]:
-    """The files of units that are not in /usr, and what an administrator says of these beside."""
-    names = [unit.name for unit in units if unit_file.is_administrators(unit)]
-    places = [path for name in names for path in unit_file.administrators(name)]
-    paths = [f"{path}{suffix}" for path in places for suffix in ("", ".d", ".wants", ".requires")]
+    """The files of units that are not in /usr, their other names, and what an administrator says of these beside."""
+    names = [name for unit in units if unit_file.is_administrators(unit) for name in (unit.name, *unit.aliases)]
+    paths = [path for name in names for path in unit_file.administrators(name)]
+    beside = [f"{unit_file.ADMINISTRATORS}/{other}" for name in names for other in drop_in_names(name)]
+    paths += [f"{path}{suffix}" for path in beside for suffix in (".d", ".wants", ".requires")]
     return [path for path in dict.fromkeys(paths) if path not in declared and os.path.lexists(path)]
 
 

@@ -3,41 +3,39 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from ..host import systemd
-from ..model import layout, unit, unit_file
+from ..model import layout, unit, unit_file, unit_fit
 from ..model.observed import Host
 from ..model.spec import ServiceSpec
 from ..model.unit_file import UnitFile
+from ..model.unit_tree import UnitTree
 from . import tree
 
 _UNITS = unit_file.ADMINISTRATORS.lstrip("/")
 _OURS = re.compile(rf"etc/systemd/network/\d\d-eth\d+\.network|{_UNITS}/[a-z-]+\.target\.wants/.*")
 _LIMIT = 65536
-# of its own units, drop-ins, programs and directories what is looked at: enough for any honest service, and an end for what
-# root inside may think of
-_MOST = 64
+# of its own units, drop-ins, programs and directories what is looked at, and of the names beside its units: enough for any honest
+# service, and an end for what root inside may think of
+_MOST, _MOST_NAMES = 64, 1024
 
 
 def observe(root: str, spec: ServiceSpec, facts: Host) -> dict[str, Any]:
     """The units that it has itself, what stands where the spec determines the files, and what is said of the units beside."""
     top = tree.open_top(root)
     try:
-        own = _own_units(top, _looked_for(spec.units, facts.systemd))
+        own = unit_file.brought(spec.units, _at_most(facts.systemd.known.inside(OwnUnits(top))))
         units = facts.systemd.with_own(own)
-        brought = units.brought_by(spec.units)
-        drop_ins = {one.name: list(_drop_ins(top, one.name)) for one in brought}
-        programs = {one.name: unit_file.programs(unit_file.with_drop_ins(one, drop_ins[one.name]))[:_MOST] for one in brought}
+        programs = {one.name: unit_fit.programs(one)[:_MOST] for one in units.brought_by(spec.units)}
         return {
             "own_units": own,
             "missing_programs": {name: path for name, paths in programs.items() for path in paths if not has_program(top, path, spec)},
             "inside": _files(top, {file.path for file in unit.inside(spec, units, facts.networks)}),
-            "drop_ins": drop_ins,
         }
     finally:
         os.close(top)
@@ -58,42 +56,53 @@ def has_program(top: int, program: str, spec: ServiceSpec) -> bool:
     return tree.exists(top, "/".join(parts)) or any(tree.kind(top, parent) == "symlink" for parent in parents)
 
 
-def own_unit(top: tree.Top, name: str) -> UnitFile | None:
-    """A unit as the sandbox has it in its own /etc; nothing where it has none."""
-    for path in unit_file.administrators(name):
-        kind, content = value(top, path.lstrip("/")) or ("", "")
-        if kind == "text":
-            return unit_file.parse(name, path, [content, *_drop_ins(top, name)], _wanted_beside(top, name))
-        if (kind, content) == ("link", unit_file.NULL):
-            return unit_file.parse(name, path, [], masked=path)
-    return None
+class OwnUnits:
+    """The units in a sandbox's own /etc; what this collection itself has adapted there says nothing."""
+
+    path = unit_file.ADMINISTRATORS
+
+    def __init__(self, top: tree.Top) -> None:
+        self._top = top
+        self.names = functools.cache(self._names)
+        self._entry = functools.cache(lambda path: _entry(top, path))
+
+    def _names(self, directory: str = "") -> Sequence[str]:
+        paths = tree.names(self._top, posixpath.join(_UNITS, directory).rstrip("/"))
+        return [path.rpartition("/")[2] for path in paths[: _MOST if directory else _MOST_NAMES]]
+
+    def link(self, path: str) -> str:
+        kind, target = self._entry(f"{_UNITS}/{path}") or ("", b"")
+        if kind != "link":
+            return ""
+        parts = posixpath.normpath(posixpath.join(self.path, posixpath.dirname(path), os.fsdecode(target))).lstrip("/").split("/")
+        return "/" + "/".join([layout.LINKS.get(parts[0], parts[0]), *parts[1:]])
+
+    def empty(self, path: str) -> bool:
+        return self.link(path) == unit_file.NULL or self._entry(f"{_UNITS}/{path}") == ("text", b"")
+
+    def text(self, path: str) -> str | None:
+        """A link may lead to a file in the content itself, and no further."""
+        kind, data = self._entry(self.link(path).lstrip("/") or f"{_UNITS}/{path}") or ("", b"")
+        text = data.decode("utf-8", "surrogateescape")
+        return None if kind != "text" else "" if text.startswith(layout.MARK) else text
 
 
-def _looked_for(names: Sequence[str], systemd_: unit.HostSystemd) -> list[str]:
-    """What of the declared units, and of what they bring along, is not in the host's /usr."""
-    brought = [other for one in systemd_.brought_by(names) for other in unit_file.needed(one)]
-    return [name for name in dict.fromkeys([*names, *brought]) if not systemd.shared_file(name)]
+def has_unit(root: str, name: str) -> bool:
+    """Whether a content tree has a unit itself, masked or not."""
+    return UnitTree([OwnUnits(root)]).find(name) is not None
 
 
-def _own_units(top: int, names: Iterable[str]) -> dict[str, UnitFile]:
-    """These units as the sandbox has them, and what they bring along."""
-    found: dict[str, UnitFile] = {}
-    pending = list(names)
-    while pending and len(found) < _MOST:
-        name = pending.pop(0)
-        own = own_unit(top, name) if name not in found else None
-        if own:
-            found[name] = own
-            needed = unit_file.needed(own)[:_MOST]
-            shared = systemd.unit_files(one for one in needed if systemd.shared_file(one))
-            found.update({one: file for one, file in shared.items() if not unit_file.is_administrators(file)})
-            pending += [one for one in needed if one not in shared]
-    return found
+def _at_most(find: Callable[[str], UnitFile | None]) -> Callable[[str], UnitFile | None]:
+    """The same, until so many of the sandbox's own units are found that they may be endless."""
+    own: set[str] = set()
 
+    def limited(name: str) -> UnitFile | None:
+        unit = find(name) if len(own) < _MOST else None
+        if unit and unit_file.is_administrators(unit):
+            own.add(name)
+        return unit
 
-def _wanted_beside(top: tree.Top, name: str) -> list[str]:
-    places = [f"{_UNITS}/{one}.{suffix}" for one in unit_file.spellings(name) for suffix in ("wants", "requires")]
-    return [path.rpartition("/")[2] for place in places for path in tree.names(top, place)]
+    return limited
 
 
 def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -105,27 +114,24 @@ def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     return {path: seen for path, seen in found.items() if seen is not None}
 
 
-def _drop_ins(top: tree.Top, name: str) -> Iterator[str]:
-    """What others than this collection say there of a unit."""
-    for one in unit_file.spellings(name)[::-1]:
-        for path in tree.names(top, f"{_UNITS}/{one}.d")[:_MOST]:
-            kind, text = value(top, path) or ("", "")
-            if kind == "text" and path.endswith(".conf") and not text.startswith(layout.MARK):
-                yield text
-
-
 def value(top: tree.Top, path: str) -> tuple[str, str] | None:
     """A file's text or a link's target, as (kind, value); anything else, and what cannot be read, counts as something to replace."""
+    entry = _entry(top, path)
+    return entry and (entry[0], os.fsdecode(entry[1]) if entry[0] == "link" else entry[1].decode("utf-8", "replace"))
+
+
+def _entry(top: tree.Top, path: str) -> tuple[str, bytes] | None:
+    """The same as bytes."""
     status = tree.lstat(top, path)
     if status is None:
         return None
     kind = tree.kind_of(status.st_mode)
     if kind == "symlink":
-        return "link", tree.read_link(top, path)
+        return "link", os.fsencode(tree.read_link(top, path))
     if kind == "file" and status.st_size <= _LIMIT:
         try:
             data = tree.read_file(top, path, _LIMIT)
         except tree.TreeError:
-            return "unreadable", ""
-        return None if data is None else ("text", data.decode("utf-8", "replace"))
-    return kind, ""
+            return "unreadable", b""
+        return None if data is None else ("text", data)
+    return kind, b""

@@ -66,15 +66,25 @@ class Look:
     going: Collection[str] = ()  # those in whose content nothing is looked for
 
 
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """The units of the ports that sandboxes publish, with their texts, and the states of these units and of the sandboxes' own."""
+
+    texts: Mapping[str, str]
+    states: Mapping[str, Mapping[str, str]]
+
+
 def sandboxes(specs: Sequence[ServiceSpec], host: SandboxHost, look: Look) -> tuple[dict[str, Observed], list[StepError]]:
     """Each sandbox as the host has it, by name; one that cannot be looked at is a failure of its own."""
-    states = systemd.show([spec.paths.unit for spec in specs])
+    port_units = _port_units({spec.name for spec in specs})
+    states = systemd.show([*(spec.paths.unit for spec in specs), *(name for name in port_units if name.endswith(".socket"))])
+    published = Published(port_units, states)
     # what is declared now, and what this run makes of it
     everyone = {**host.declared.specs, **{spec.name: spec for spec in specs}}
     found, failures = {}, []
     for spec in specs:
         try:
-            found[spec.name] = _sandbox(spec, host, look, states[spec.paths.unit], everyone.values())
+            found[spec.name] = _sandbox(spec, host, look, published, everyone.values())
         except (SandboxError, OSError) as error:
             failures.append(StepError(spec.name, "observe", str(error)))
         except Exception as error:  # whatever it is, the other sandboxes go on
@@ -82,7 +92,7 @@ def sandboxes(specs: Sequence[ServiceSpec], host: SandboxHost, look: Look) -> tu
     return found, failures
 
 
-def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, unit_state: Mapping[str, str], everyone: Iterable[ServiceSpec]) -> Observed:
+def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, units: Published, everyone: Iterable[ServiceSpec]) -> Observed:
     name, paths = spec.name, spec.paths
     if name in host.declared.damaged:
         reason = host.declared.damaged[name]
@@ -95,7 +105,7 @@ def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, unit_state: Mappi
         unit_text=systemd.read(paths.unit_path),
         slice_text=systemd.read(paths.slice_path),
         filter_text=systemd.read(paths.filter),
-        unit=unit_state,
+        unit=units.states[paths.unit],
         defined=known.defined,
         active=known.running,
         content_context=content_context(paths.root),
@@ -103,7 +113,7 @@ def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, unit_state: Mappi
         stale=sorted({path for process in processes.stale(paths.cgroup) for path in process["files"]}) if name in look.stale else (),
         code=systemd.read(paths.code),
         journal=link(paths.journal_link),
-        **ports(paths, known.running is not None),
+        **ports(paths, known.running is not None, units),
         **({} if going else _content(paths.root, spec, look.facts, everyone)),
     )
 
@@ -121,19 +131,23 @@ def _content(root: str, spec: ServiceSpec, facts: Host | None, everyone: Iterabl
         return {"unreadable": str(error)}
 
 
-def ports(entry: layout.Layout, running: bool) -> dict[str, Any]:
-    """The units of a sandbox's published ports, which of them are as they are to be, enabled and active while it runs, and which listen."""
-    prefix = f"{entry.name}_sandbox-"
-    names = [name for name in systemd.names(layout.UNITS) if name.startswith(prefix) and name.endswith((".socket", ".service"))]
-    texts = {name: systemd.read(os.path.join(layout.UNITS, name)) or "" for name in names}
-    ours = {name: text for name, text in texts.items() if text.startswith(layout.MARK)}
-    states = systemd.show([name for name in ours if name.endswith(".socket")])
+def _port_units(sandboxes: Collection[str]) -> dict[str, str]:
+    """The units of these sandboxes' published ports, with their texts."""
+    names = [name for name in systemd.names(layout.UNITS) if name.partition("_sandbox-")[0] in sandboxes]
+    texts = {name: systemd.read(os.path.join(layout.UNITS, name)) or "" for name in names if name.endswith((".socket", ".service"))}
+    return {name: text for name, text in texts.items() if "_sandbox-" in name and text.startswith(layout.MARK)}
+
+
+def ports(entry: layout.Layout, running: bool, units: Published) -> dict[str, Any]:
+    """A sandbox's of these, which of them are as they are to be, enabled and active while it runs, and which listen."""
+    ours = {name: text for name, text in units.texts.items() if name.startswith(f"{entry.name}_sandbox-")}
+    sockets = {name: units.states[name] for name in ours if name in units.states}
     up = [
         name
-        for name, state in states.items()
+        for name, state in sockets.items()
         if state.get("UnitFileState") == "enabled" and (not running or state.get("ActiveState") == "active")
     ]
-    return {"ports": ours, "ports_up": up, "ports_open": [name for name, state in states.items() if state.get("ActiveState") == "active"]}
+    return {"ports": ours, "ports_up": up, "ports_open": [name for name, state in sockets.items() if state.get("ActiveState") == "active"]}
 
 
 def link(path: str) -> str | None:

@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..model import unit_file as model
+from ..model import unit_tree
 from ..model.errors import SandboxError
 from ..model.unit import HostSystemd
 from ..model.values import printable
 from .command import run
 
-UNIT_PATHS = ("/usr/lib/systemd/system", "/lib/systemd/system")
-# where an administrator says that a unit is not to run
-MASKS = (model.ADMINISTRATORS, "/run/systemd/system")
+# where an administrator, or a program for the time being, says that a unit is not to run
+_RUNTIME = "/run/systemd/system"
 _PROPERTIES = (
     "Id",
     "LoadState",
@@ -107,48 +109,58 @@ def disable_now(unit: str) -> None:
     run(["systemctl", "disable", "--quiet", "--now", "--", unit])
 
 
-def shared_file(unit: str, paths: Sequence[str] = UNIT_PATHS) -> str:
-    """The file of a unit in the host's /usr, a template's for an instance; empty if there is none."""
-    found = (os.path.join(directory, name) for directory in paths for name in model.spellings(unit))
-    return next((path for path in found if os.path.exists(path)), "")
+class Place:
+    """A directory of units of the host, whose parts are read once."""
+
+    def __init__(self, path: str, hidden: frozenset[str] = frozenset()) -> None:
+        self.path = path
+        self.names = functools.cache(lambda directory="": [name for name in names(os.path.join(path, directory)) if name not in hidden])
+        self.link = functools.cache(self._link)
+        self.empty = functools.cache(self._empty)
+        self.text = functools.cache(self._text)
+
+    def _link(self, path: str) -> str:
+        """The links on the way to a link's target are followed, the target itself is not."""
+        own = os.path.join(self.path, path)
+        if not os.path.islink(own):
+            return ""
+        directory, name = os.path.split(os.path.join(os.path.dirname(own), os.readlink(own)))
+        return os.path.join(os.path.realpath(directory), name)
+
+    def _empty(self, path: str) -> bool:
+        try:
+            status = os.stat(os.path.join(self.path, path))
+        except OSError:
+            return False
+        return stat.S_ISCHR(status.st_mode) or (stat.S_ISREG(status.st_mode) and not status.st_size)
+
+    def _text(self, path: str) -> str | None:
+        try:
+            with open(os.path.join(self.path, path), encoding="utf-8", errors="surrogateescape", newline="") as file:
+                return file.read()
+        except OSError:
+            return None
 
 
-def unit_file(unit: str, paths: Sequence[str] = UNIT_PATHS, administrators: str = model.ADMINISTRATORS) -> str:
-    """The same, or else the administrator's own file, not a link: that is another name of a unit, or says that it is not to run."""
-    own = shared_file(unit, [administrators])
-    return shared_file(unit, paths) or ("" if os.path.islink(own) else own)
+def units_in(shared: Sequence[str], administrators: str, runtime: str) -> unit_tree.HostUnits:
+    """The units in these directories; what is said of all units of a type is the host's own."""
+    own = Place(administrators, hidden=unit_tree.TYPE_WIDE)
+    return unit_tree.HostUnits([Place(path) for path in shared], own, Place(runtime))
 
 
-def unit_files(units: Iterable[str], paths: Sequence[str] = UNIT_PATHS, masks: Sequence[str] = MASKS) -> dict[str, model.UnitFile]:
-    """The named units and all that they bring along, as far as the host has them."""
-
-    def find(name: str) -> model.UnitFile | None:
-        path = unit_file(name, paths, masks[0])
-        return _unit(name, path, masks) if path else None
-
-    return model.brought(sorted(units), find)
+@functools.cache
+def units() -> unit_tree.HostUnits:
+    """The host's units, read once."""
+    return units_in(unit_tree.SHARED, model.ADMINISTRATORS, _RUNTIME)
 
 
-def _unit(name: str, path: str, masks: Sequence[str]) -> model.UnitFile:
-    spellings = model.spellings(name)[::-1]
-    directory = os.path.dirname(path)
-    drop_ins = [os.path.join(place, file) for place in (f"{directory}/{one}.d" for one in spellings) for file in names(place)]
-    texts = [read(file) or "" for file in (path, *(file for file in drop_ins if file.endswith(".conf")))]
-    wants = [unit for suffix in ("wants", "requires") for one in spellings for unit in names(f"{directory}/{one}.{suffix}")]
-    candidates = [path, *(os.path.join(place, one) for place in masks for one in spellings)]
-    masked = next((file for file in candidates if os.path.realpath(file) == model.NULL), "")
-    return model.parse(name, path, [] if masked == path else texts, wants, masked)
-
-
-def host_systemd(units: Iterable[str], path: str = UNIT_PATHS[0]) -> HostSystemd:
+def host_systemd(names: Iterable[str], known: unit_tree.HostUnits | None = None) -> HostSystemd:
     """What a systemd would start from the host's /usr, and where the named units are there."""
-    wants: dict[str, list[str]] = {}
-    for target in _TARGETS:
-        found = names(os.path.join(path, f"{target}.target.wants"))
-        if found:
-            wants[f"{target}.target"] = found
-    wanted = list(units)
-    return HostSystemd(wants, {unit: unit_file(unit) for unit in wanted}, unit_files(wanted))
+    known, sought = known or units(), sorted(names)
+    wants = {f"{target}.target": known.wants(f"{target}.target") for target in _TARGETS}
+    found = model.brought(sought, known.find)
+    paths = {name: found[name].path if name in found else "" for name in sought}
+    return HostSystemd({target: wanted for target, wanted in wants.items() if wanted}, paths, found, known)
 
 
 def names(directory: str) -> list[str]:

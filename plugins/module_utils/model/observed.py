@@ -42,11 +42,9 @@ class Observed:
     groups: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # path inside -> ("text", …) or ("link", …); nothing where it is missing or something else
     inside: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
-    # unit -> the texts of what its own /etc says of it beside its file
-    drop_ins: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     # unit -> its program, where neither the host's /usr nor the content has it
     missing_programs: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # the units that the host's /usr has not and its own /etc has, and what they bring along; nothing where there is no content yet
+    # its units, and what they bring along, as its own /etc and the host's /usr have them; nothing where there is no content yet
     own_units: Mapping[str, unit_file.UnitFile] | None = None
     # the units of its published ports: name -> text, and those that are enabled and active
     ports: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -61,7 +59,7 @@ class Observed:
     def without_content(self) -> Observed:
         """The same without what root inside may have put in the way."""
         points = {target: dataclasses.replace(one, point="") for target, one in self.mounts.items()}
-        return dataclasses.replace(self, drop_ins={}, missing_programs={}, own_units=None, mounts=points, program=True)
+        return dataclasses.replace(self, missing_programs={}, own_units=None, mounts=points, program=True)
 
     def systemd(self, host: Host) -> HostSystemd:
         """The units that its systemd has."""

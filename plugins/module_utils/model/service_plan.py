@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import capabilities, command, hosts_file, layout, limits, mounts, network_plan, unit, unit_file
+from . import capabilities, command, hosts_file, layout, limits, mounts, network_plan, unit, unit_file, unit_fit
 from .addresses import check_host, check_name
 from .context import Context
 from .definition import Definition, as_today, define, restart_reasons
@@ -74,12 +74,11 @@ def _check_units(spec: ServiceSpec, seen: Observed, host: Host) -> None:
     for name in spec.units:
         if not systemd.unit_paths.get(name):
             raise MissingError("units", name, unit_file.WHERE)
-    units = {name: unit_file.with_drop_ins(one, seen.drop_ins.get(name, ())) for name, one in systemd.units.items()}
     for name in spec.units:
-        reason = unit_file.obstacle(name, units)
+        reason = unit_fit.obstacle(name, systemd.units)
         if reason:
             raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
-        reason = unit_file.nowhere(name, units, seen.missing_programs)
+        reason = unit_fit.nowhere(name, systemd.units, seen.missing_programs)
         if reason:
             raise MissingError("units", name, f"a unit whose program is there; {reason}")
 

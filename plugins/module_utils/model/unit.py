@@ -6,11 +6,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from . import addresses, command, layout, network, network_filter, unit_file
+from . import addresses, command, layout, network, network_filter, unit_file, unit_fit
 from .layout import DROP_IN, SETTINGS
 from .limits import slice_lines
 from .mounts import host_paths, unit_arguments
 from .spec import ServiceSpec
+from .unit_tree import HostUnits
 
 # What of the host's /usr a systemd inside starts by itself; every other want of a target there is
 # answered with /dev/null, and every generator: they look for hardware, disks and consoles.
@@ -121,21 +122,22 @@ class HostSystemd:
     wants: Mapping[str, Sequence[str]]
     unit_paths: Mapping[str, str]  # unit -> its file in /usr, or else in the administrator's directory
     units: Mapping[str, unit_file.UnitFile] = dataclasses.field(default_factory=dict)  # these, and what they bring along
+    known: HostUnits = dataclasses.field(default_factory=HostUnits)
 
     def path(self, name: str) -> str:
         """Where a unit is inside; where it will be, if content is to bring it."""
         return self.unit_paths.get(name) or unit_file.administrators(name)[-1]
 
     def with_own(self, own: Mapping[str, unit_file.UnitFile]) -> HostSystemd:
-        """As a sandbox has it whose own units these are: the host's /usr it shares, the administrator's units it has copies of."""
-        units = {**{name: one for name, one in self.units.items() if not unit_file.is_administrators(one)}, **own}
+        """As a sandbox has it that has these units: the host's /usr it shares, the administrator's units it has copies of."""
+        units = {**{name: unit for name, unit in self.units.items() if not unit_file.is_administrators(unit)}, **own}
         shared = {name: path for name, path in self.unit_paths.items() if not path.startswith(unit_file.ADMINISTRATORS)}
-        paths = {name: shared.get(name) or (own[name].path if name in own else "") for name in self.unit_paths}
-        return HostSystemd(self.wants, paths, units)
+        paths = {name: own[name].path if name in own else shared.get(name, "") for name in self.unit_paths}
+        return dataclasses.replace(self, unit_paths=paths, units=units)
 
     def brought_by(self, names: Sequence[str]) -> list[unit_file.UnitFile]:
-        """The named units and all that they bring along."""
-        found = unit_file.brought(names, self.units.get)
+        """The named units and all that they bring along, each once, whatever names it has."""
+        found = {unit.name: unit for unit in unit_file.brought(names, self.units.get).values()}
         return [found[name] for name in sorted(found)]
 
 
@@ -193,8 +195,8 @@ def _systemd_inside(spec: ServiceSpec, host: HostSystemd) -> list[Inside]:
 
 def _adapted(units: Sequence[unit_file.UnitFile]) -> list[Inside]:
     """What lets units run without privileges that a sandbox has not."""
-    files = [Inside(drop_in_path(unit.name), text=f"{layout.MARK}\n{unit_file.drop_in(unit)}") for unit in units if unit_file.drop_in(unit)]
-    users = unit_file.users(units)
+    files = [Inside(drop_in_path(unit.name), text=f"{layout.MARK}\n{unit_fit.drop_in(unit)}") for unit in units if unit_fit.drop_in(unit)]
+    users = unit_fit.users(units)
     if users:
         lines = "".join(f'u {name} - "Made for a unit with DynamicUser="\n' for name in users)
         files.append(Inside(SYSUSERS, text=f"{layout.MARK}\n{lines}"))
