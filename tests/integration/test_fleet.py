@@ -200,7 +200,7 @@ def test_a_contradiction_ends_the_run_before_a_host_is_touched(fleet: Fleet, hos
 def test_what_is_refused_is_named(fleet: Fleet, host: str, run: str, message: str) -> None:
     output = fleet.runs[run].output
     assert message.replace("HOST", host) in " ".join(output.split())
-    assert "Take sandboxes out of service" not in output
+    assert "Retire the sandboxes" not in output
     assert fleet.looks["refused"][host] == RUNNING
 
 

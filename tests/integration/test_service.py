@@ -175,7 +175,8 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
     outcomes = played.on(host)
     predicted, real = outcomes["absent: in check mode"], outcomes["absent: for real"]
     steps = [
-        "disable the unit", "undefine the sandbox", "release the addresses", "update /etc/hosts", "remove the nftables rules", "remove the filter",
+        "disable the unit", "undefine the sandbox", "release the addresses", "update /etc/hosts",
+        "remove the nftables rules", "remove the filter",
         "remove the link to the journal", "remove the unit", "remove the slice", "remove the spec", "reload systemd",
     ]  # fmt: skip
     assert predicted.steps(NAME) == real.steps(NAME) == steps

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,11 @@ except ImportError:  # before ansible-core 2.19
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 SERVICES = ("httpd", "mysql", "postgresql", "dovecot")
+TAGS = {
+    "host": {"host", "selinux", "packages", "files", "libvirt", "network", "policy"},
+    "service": {"service", "packages", "levels", "content", "units"},
+}
+HEADINGS = ["Example", "Variables", "Tags", "Distributions"]
 DISTRIBUTIONS = {"debian12": ("Debian", "12"), "debian13": ("Debian", "13"), "fedora": ("RedHat", "42")}
 
 
@@ -106,9 +112,63 @@ def test_every_task_that_has_a_password_is_silent(role: str) -> None:
                 assert "password" not in str(task["virt.sandbox.sandbox_exec"].get("argv", "")).replace("--password", "")
 
 
-@pytest.mark.parametrize("role", ["service", *SERVICES])
+@pytest.mark.parametrize("role", ["host", "service", *SERVICES])
 def test_every_variable_is_described_and_has_its_default(role: str) -> None:
     described = read(ROLES / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
     defaults = read(ROLES / role / "defaults" / "main.yml")
-    assert {name: option.get("default", defaults[name]) for name, option in described.items()} == defaults
     assert described.keys() == defaults.keys()
+    templar = Templar(loader=DataLoader(), variables=trusted(defaults))
+    texts = {name: str(option["default"]) for name, option in described.items() if "default" in option}
+    assert {name: str(shown(templar, name)) for name in texts} == texts
+
+
+@pytest.mark.parametrize("role", SERVICES)
+def test_a_role_has_the_variables_of_the_role_service_as_that_describes_them(role: str) -> None:
+    of_service = read(ROLES / "service" / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    described = read(ROLES / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    for name in ("state", "network", "keep_content", "foreign", "update", "stale", "registry", "timeout"):
+        expected = {key: value for key, value in of_service[f"service_{name}"].items() if key != "description"}
+        assert {key: value for key, value in described[f"{role}_{name}"].items() if key != "description"} == expected, name
+
+
+@pytest.mark.parametrize("role", ["host", "service", *SERVICES])
+def test_the_readme_has_every_variable_and_tag(role: str) -> None:
+    text = (ROLES / role / "README.md").read_text()
+    headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert [heading for heading in headings if heading in HEADINGS] == HEADINGS
+    table = text.partition("## Variables\n")[2].partition("\n## ")[0]
+    assert [name for name in read(ROLES / role / "defaults" / "main.yml") if f"`{name}`" not in table] == []
+    listed = text.partition("## Tags\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"(?m)^\| `([a-z]+)` \|", listed)) == TAGS.get(role, {role, *TAGS["service"]})
+
+
+def untagged(role: str, file: str, inherited: frozenset[str] = frozenset()) -> list[str]:
+    """The tasks that no tag but ``always`` and the role's leads to, or not the role's; as Ansible hands tags on to what is included."""
+    missing = []
+    for task in read_tasks(ROLES / role / "tasks" / file):
+        own = inherited | set(task.get("tags", ()))
+        included = task.get("ansible.builtin.include_tasks")
+        if role not in own or len(own) < 2:
+            missing.append(f"{file}: {task['name']}")
+        if included:
+            given = set(included["apply"]["tags"]) if isinstance(included, dict) else set()
+            missing += untagged(role, included["file"] if isinstance(included, dict) else included, inherited | given)
+    return missing
+
+
+@pytest.mark.parametrize("role", TAGS)
+def test_no_other_tag_is_used(role: str) -> None:
+    """The roles ``service`` and ``host`` are one run: the packages are installed by the latter."""
+    used = {tag for path in (ROLES / role / "tasks").glob("*.yml") for task in read_tasks(path) for tag in task.get("tags", ())}
+    assert used | {"packages"} == TAGS[role] | {"always"}
+
+
+def read_tasks(path: Path) -> list[dict[str, Any]]:
+    """The tasks of a file, those of blocks too, which have nothing of their own for tags."""
+    return [task for entry in yaml.safe_load(path.read_text()) for task in entry.get("block", [entry])]
+
+
+@pytest.mark.parametrize("entry", ["host main", "host package", "service main", "service family", *(f"{role} main" for role in SERVICES)])
+def test_every_task_has_the_roles_tag_and_another(entry: str) -> None:
+    role, file = entry.split()
+    assert untagged(role, f"{file}.yml") == []

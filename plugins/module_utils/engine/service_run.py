@@ -146,7 +146,8 @@ class ServiceRun:
         for one in self.wanted:
             if not one.present or one.name not in self.seen:
                 continue
-            changed = declarations.changed(one.name, one.request.declaration)
+            # a run that is only predicted has recorded nothing
+            changed = "" if self.check_mode else declarations.changed(one.name, one.request.declaration)
             seen = self.seen[one.name]
             if changed:
                 self.failures.append(StepError(one.name, "check", changed))
