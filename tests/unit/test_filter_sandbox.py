@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.virt.sandbox.plugins.filter.sandbox import FilterModule
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import CONTENT, SERVICE
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import names
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ContentSpec, ServiceSpec
 
 FILTERS = FilterModule().filters()
-DECLARED = {**{option.name: f"a {option.name}" for option in (*CONTENT, *SERVICE)}, "state": "started", "comment": "x"}
+DECLARED = {**{name: f"a {name}" for name in names(ContentSpec, ServiceSpec)}, "state": "started", "comment": "x"}
 
 
 @pytest.mark.parametrize(
     ("module", "taken"),
     [
         ("label", {"name", "level"}),
-        ("content", {option.name for option in CONTENT}),
-        ("service", {option.name for option in SERVICE} | {"state"}),
+        ("content", names(ContentSpec)),
+        ("service", names(ServiceSpec) | {"state"}),
     ],
 )
 def test_each_module_is_given_what_it_takes(module: str, taken: set[str]) -> None:

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.levels import Levels
 from ansible_collections.virt.sandbox.plugins.module_utils.host import audit, policy_file
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import normalise
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec
 
 ALLOW, BOOLEAN, TERULE, BADTCON = 0, 3, 2, -3
 
@@ -21,11 +24,11 @@ ALLOW, BOOLEAN, TERULE, BADTCON = 0, 3, 2, -3
 @pytest.mark.parametrize("hours", [math.nan, math.inf, -math.inf, 1e14, -1.0, 87601.0])
 def test_hours_from_which_no_date_follows_are_refused(hours: float) -> None:
     with pytest.raises(OptionError, match=r"denials: .* is invalid: expected a number of hours from 0 to 87600, which is ten years"):
-        normalise(info_run.OPTIONS, {"denials": hours})
+        build(info_run.Run, {"denials": hours})
 
 
 def test_hours_may_be_any_part_of_ten_years() -> None:
-    assert [normalise(info_run.OPTIONS, {"denials": hours})["denials"] for hours in (0.0, 0.5, 87600.0, None)] == [0, 0.5, 87600, 24]
+    assert [build(info_run.Run, {"denials": hours}).denials for hours in (0.0, 0.5, 87600.0, None)] == [0, 0.5, 87600, 24]
 
 
 @pytest.fixture(autouse=True)
@@ -88,10 +91,14 @@ def test_denials_are_asked_for_of_what_is_shown_and_told_with_all_owners(monkeyp
         return audit.Denials([line], {"s0:c1,c2": 7})
 
     monkeypatch.setattr(info_run.audit, "denials", found)
-    monkeypatch.setattr(info_run.listed, "level_owners", lambda specs, url: {"s0:c1,c2": "web", "s0:c3,c4": f"former x of {url}"})
-    every = {name: {"level": level, "process_type": f"{name}_t"} for name, level in (("a", "s0:c1,c2"), ("b", "s0:c5,c6"))}
-    (one,), left_out = info_run._denials(every, {"a": every["a"]}, {"denials": 2, "registry": "URL"})
+    web, other = Level.parse("s0:c1,c2"), Level.parse("s0:c3,c4")
+    monkeypatch.setattr(info_run.levels, "known", lambda url: Levels({"web": web}, {other: f"x of {url}"}))
+    every = {
+        name: ServiceSpec(name=name, level=Level.parse(level), process_type=f"{name}_t") for name, level in (("a", "s0:c5"), ("b", "s0:c6"))
+    }
+    every["web"] = ServiceSpec(name="web", level=web, process_type="a_t")
+    (one,), left_out = info_run._denials(every, {"web": every["web"]}, info_run.Run(denials=2, registry="URL"))
     assert asked == [(2, {"a_t", "b_t"}, {"s0:c1,c2"})]
     assert (one.sandbox, one.owner, left_out) == ("web", "former x of URL", {"s0:c1,c2": 7})
-    assert info_run._denials(every, every, {"denials": 0, "registry": "URL"}) == ([], {})
+    assert info_run._denials(every, every, info_run.Run(denials=0, registry="URL")) == ([], {})
     assert len(asked) == 1

@@ -66,8 +66,8 @@ def test_what_a_role_declares_is_a_sandbox(role: str, distribution: str) -> None
     files = shown(templar, f"__{role}_files")
     private = shown(templar, f"__{role}_private") if role != "dovecot" else []
     spec = content_spec({"name": "x", "files": files, "private": private})
-    assert [file["path"] for file in spec["files"]] == [file["path"] for file in files]
-    assert service_spec({"name": "x", "units": [shown(templar, f"__{role}_unit")]})["units"][0].endswith(".service")
+    assert [file.path for file in spec.files] == [file["path"] for file in files]
+    assert service_spec({"name": "x", "units": [shown(templar, f"__{role}_unit")]}).units[0].endswith(".service")
     assert all(package["package"] for package in shown(templar, f"__{role}_packages"))
 
 
