@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.virt.sandbox.plugins.module_utils.engine import exec_run
 from ansible_collections.virt.sandbox.plugins.module_utils.host import enter
-from ansible_collections.virt.sandbox.plugins.modules import sandbox_exec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build
 
 CONTEXT = "unconfined_u:unconfined_r:virt_sandbox_t:s0:c1,c2"
 Result = dict[str, Any]
@@ -36,7 +37,7 @@ class Here:
         self.most.append(most)
         script = command[2] if command[:2] == ["/bin/sh", "-c"] else ""
         words = list(command)
-        if script == sandbox_exec.LOOK:
+        if script == exec_run.LOOK:
             entry = self.users.get(command[-1], "")
             words[2] = f"getent() {{ printf '%s\\n' '{entry}'; }}\n{script}"
         variables = {**enter.ENVIRONMENT, **(environment or {})}
@@ -57,13 +58,13 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Here:
 def call(capsys: pytest.CaptureFixture[str], check: bool = False, **parameters: Any) -> Result:
     arguments = {"name": "container1", "_ansible_check_mode": check, **parameters}
     with patch_module_args(arguments), pytest.raises(SystemExit):
-        sandbox_exec.main()
+        exec_run.run_module()
     result: Result = json.loads(capsys.readouterr().out)
     return result
 
 
 def test_a_command_runs(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(capsys, cmd="cat; echo $A; echo bad >&2; printf '\\n\\n'", stdin="given ", environment={"A": 1}, _ansible_tmpdir=None)
+    result = call(capsys, cmd="cat; echo $A; echo bad >&2; printf '\\n\\n'", stdin="given ", env={"A": 1}, _ansible_tmpdir=None)
     assert result["changed"] is True
     assert (result["rc"], result["stdout"], result["stderr"]) == (0, "given 1", "bad")
     assert result["context"] == CONTEXT
@@ -179,7 +180,7 @@ class User(NamedTuple):
 )
 def test_a_user(here: Here, user: User) -> None:
     parameters = {"name": "container1", "argv": ["id", "-u"], "user": user.user}
-    run = sandbox_exec.Run(sandbox_exec.normalise(sandbox_exec.OPTIONS, parameters))
+    run = exec_run.Run(build(exec_run.Asked, parameters))
     assert run.look() == ""
     assert run.words == [*user.words, "id", "-u"]
     assert run.variables == user.variables
@@ -202,8 +203,8 @@ class Bad(NamedTuple):
         Bad({"user": "a\nb"}, "options", "user: "),
         Bad({"timeout": 0}, "options", "timeout: 0.0 is invalid: expected seconds, more than 0"),
         Bad({"max_output": "much"}, "options", "max_output: 'much' is invalid: expected a size"),
-        Bad({"environment": {"A=B": "x"}}, "options", "names without '='"),
-        Bad({"environment": {"A": ["x"]}}, "options", "and texts"),
+        Bad({"env": {"A=B": "x"}}, "options", "names without '='"),
+        Bad({"env": {"A": ["x"]}}, "options", "and texts"),
         Bad({"user": "nobody-there"}, "user", "there is no user nobody-there inside"),
         Bad({"chdir": "/nonexistent"}, "chdir", "there is no directory /nonexistent inside"),
         Bad({"argv": ["false"]}, "run", "the command ended with code 1"),

@@ -16,6 +16,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import service
 from ansible_collections.virt.sandbox.plugins.module_utils.model import command, layout, network_filter, scripts
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceRequest
 
 MakeSpec = Callable[..., dict[str, Any]]
 FILES = Path(__file__).resolve().parents[2] / "roles" / "host" / "files"
@@ -98,17 +99,17 @@ def test_an_outdated_host_is_refused_before_anything_changes(
 ) -> None:
     spec = service()
     facts = dataclasses.replace(host, scripts={layout.HELPER: 1})
-    monkeypatch.setattr(service_run, "_facts", lambda *_: (facts, {}))
-    monkeypatch.setattr(service_run.observe, "sandboxes", lambda *_: {"web": declared(spec, running=False)})
+    monkeypatch.setattr(service_run.observe, "facts", lambda *_: facts)
+    monkeypatch.setattr(service_run.observe, "sandboxes", lambda *_: ({"web": declared(spec, running=False)}, []))
     monkeypatch.setattr(service_run.sockets, "listening", list)
     monkeypatch.setattr(service_run, "apply", lambda *_: pytest.fail("it changes something"))
-    lxc: Any = SimpleNamespace(domains=dict)
-    parameters = {"name": "web", "state": "started", "stale": "ignore", "wait": None, "timeout": 1}
+    known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
+    wanted = [service_run.Wanted(spec, ServiceRequest())]
+    run = service_run.ServiceRun(known, wanted, {"name": "web"}, service_run.Run(), check_mode)
     lacking = f"web: {layout.HELPER} is of version 1, expected 2. {AGAIN}"
     if check_mode:
-        result = service_run._run([(spec, "started")], parameters, True, lxc)
-        assert [warning.partition("missing: ")[2] for warning in result["warnings"]] == [lacking]
+        assert [warning.partition("missing: ")[2] for warning in run.carried_out()["warnings"]] == [lacking]
     else:
         with pytest.raises(SandboxError) as caught:
-            service_run._run([(spec, "started")], parameters, False, lxc)
+            run.carried_out()
         assert str(caught.value) == lacking

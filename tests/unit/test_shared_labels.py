@@ -18,7 +18,7 @@ from ansible_collections.virt.sandbox.plugins.lookup import mcs_levels
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
 from ansible_collections.virt.sandbox.plugins.module_utils.host import levels_in_use
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import RegistryOptions, Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import POLICY_RANGE, InUse, Level
 
 MODULES = {"virt.sandbox.mcs_label": label_run.run_label, "virt.sandbox.mcs_label_info": label_run.run_label_info}
@@ -102,7 +102,7 @@ def test_check_mode_foresees_it_and_a_second_run_changes_nothing(act: Act, lock_
 def recorded(tmp_path: Path, host: str, request: Request) -> None:
     """What a host's own registry has from another time."""
     (tmp_path / host).mkdir(exist_ok=True)
-    options = {"registry": f"sqlite:///{tmp_path}/{host}/labels.db", "category_count": None, "category_range": POLICY_RANGE}
+    options = RegistryOptions(category_range=POLICY_RANGE, registry=f"sqlite:///{tmp_path}/{host}/labels.db")
     label_run.decide(options, [request], lambda search: [], False)
 
 
