@@ -118,7 +118,7 @@ def test_accounts_whose_bytes_are_no_text_come_as_they_are(tmp_path: Path, monke
     (root / "etc" / "group").write_text(GROUP)
     monkeypatch.setattr(engine.tree, "write_file", lambda _top, path, data, **_attributes: written.update({path: data}))
     _files, accounts = engine.observe(str(root), [], Copied({}, ["www"], ["ssl", "www"]))
-    engine.add_accounts(str(root), lambda *_ignored: "", accounts.users, accounts.groups, accounts.members)
+    engine.add_accounts(str(root), lambda *_ignored: "", accounts)
     assert written["etc/passwd"] == (root / "etc" / "passwd").read_bytes() + LATIN
     assert written["etc/group"] == GROUP.encode() + b"db:x:103:\n"
 

@@ -11,6 +11,7 @@ from ..host import systemd
 from ..model import layout
 from ..model.errors import SandboxError
 from ..model.spec import ServiceSpec, load
+from .apply import unexpected
 
 _SUFFIX = ".sandbox"
 
@@ -40,6 +41,8 @@ def declared() -> Declared:
                 text = systemd.read(path)
                 if text is not None:
                     specs[name] = load(text, path)
-            except (SandboxError, OSError) as error:
+            except (SandboxError, OSError, UnicodeDecodeError) as error:
                 damaged[name] = str(error)
+            except Exception as error:  # whatever it is, the other sandboxes go on
+                damaged[name] = unexpected(error)
     return Declared(specs, damaged)

@@ -7,7 +7,7 @@ The policy is the one that the kernel here enforces, or one in a file; the sandb
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..host import policy_rules, processes, selinux
@@ -19,7 +19,7 @@ from ..model.options import build, option
 from ..model.spec import Separation, ServiceSpec
 from . import listed
 from .apply import require_root
-from .declared import declared
+from .declared import Declared, declared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,8 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     asked = build(Run, parameters)
     path = asked.policy
     policy = _of_the_kernel() if path is None else _of_a_file(path)
-    subjects = _subjects(asked)
+    own = _own() if asked.sandboxes is None else Declared({})
+    subjects = _subjects(own.specs.values() if asked.sandboxes is None else asked.sandboxes)
     names = listed.chosen(asked.name, [one.name for one in subjects], "this host" if asked.sandboxes is None else "the play")
     chosen = [one for one in subjects if one.name in names]
     for one in chosen:
@@ -72,8 +73,9 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     return {
         "changed": False,
         "sandboxes": {one.name: _shown(one, policy) for one in chosen},
-        # what is only recorded keeps nobody out
-        "separate": not leaks and kernel["mode"] == "enforcing" and not kernel["permissive"],
+        # what is only recorded keeps nobody out, and of a sandbox whose spec cannot be read nothing is known
+        "separate": not (leaks or kernel["permissive"] or own.damaged) and kernel["mode"] == "enforcing",
+        "warnings": own.warnings(),
         "leaks": [leak.shown() for leak in leaks],
         "matrix": isolation.matrix(names, pairs, leaks),
         "questions": isolation.questions(len(pairs), len(chosen)),
@@ -95,13 +97,12 @@ def _of_a_file(path: str) -> Policy:
     return Policy(policy.granted, policy.knows)
 
 
-def _subjects(asked: Run) -> list[Subject]:
-    specs: Sequence[ServiceSpec | Separation]
-    if asked.sandboxes is None:
-        require_root()
-        specs = list(declared().specs.values())
-    else:
-        specs = asked.sandboxes
+def _own() -> Declared:
+    require_root()
+    return declared()
+
+
+def _subjects(specs: Collection[ServiceSpec | Separation]) -> list[Subject]:
     listed.check_once(spec.name for spec in specs)
     return [Subject.of(spec) for spec in specs]
 

@@ -40,7 +40,9 @@ def require(process_type: str, file_type: str, level: Level, enforcing: bool = T
     """Refuse a host on which a sandbox would not be one; says why and what to do. ``enforcing``: as opposed to one that only records."""
     selinux = binding()
     if selinux.is_selinux_enabled() != 1:
-        raise SandboxError(f"SELinux is disabled on this host, enforcing is required. {_REMEDY}")
+        raise SandboxError(
+            "SELinux is disabled on this host, so nothing can be labelled, whatever require_enforcing says. Run the role virt.sandbox.host."
+        )
     if not enforcing:
         return
     if selinux.security_getenforce() != 1:
