@@ -91,6 +91,11 @@ options:
         in diffs.
     type: dict
     default: {}
+  hostname:
+    description:
+      - The host name inside, such as V(mail.example.com). C(uname -n) and C(hostname --fqdn) answer it. Defaults to O(name).
+      - The host and other sandboxes know the sandbox by its O(name), not by this.
+    type: str
   process_type:
     description: The SELinux type of the processes.
     type: str
@@ -414,6 +419,9 @@ options:
       env:
         description: See O(env).
         type: dict
+      hostname:
+        description: See O(hostname).
+        type: str
       process_type:
         description: See O(process_type).
         type: str

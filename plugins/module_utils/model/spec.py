@@ -33,6 +33,7 @@ UP = ("started", "restarted", "reloaded")
 
 # virsh would take a number alone for the ID of another domain
 _NAME = re.compile(r"(?![0-9-]*\Z)[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?\Z")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _UNIT = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\-]*(?:@[A-Za-z0-9:_.\\-]*)?\.(?:service|socket|target|timer|path)\Z")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*_t\Z")
 # a sandbox's private content lives there; everything else of the host is /usr, or not inside
@@ -43,6 +44,12 @@ def name(value: str) -> str:
     """A sandbox's name: a host name, a file name, a unit name and a libvirt name at once."""
     if not _NAME.match(value) or value == "localhost":
         raise ValueError("1 to 50 lower-case letters, digits and inner dashes; not digits alone, nor localhost")
+    return value
+
+
+def _hostname(value: str) -> str:
+    if len(value) > 64 or not all(_LABEL.match(label) for label in value.split(".")):
+        raise ValueError("a host name of at most 64 characters, such as mail.example.com")
     return value
 
 
@@ -308,6 +315,14 @@ class ServiceSpec(Identity):
 
             Do not put secrets here. They would be in the spec file, in the definition of the sandbox or in C(/etc) inside, and in
             diffs.
+            """,
+    )  # fmt: skip
+    hostname: str | None = option(
+        normal=_hostname, effect="restart",
+        help="""
+            The host name inside, such as V(mail.example.com). C(uname -n) and C(hostname --fqdn) answer it. Defaults to O(name).
+
+            The host and other sandboxes know the sandbox by its O(name), not by this.
             """,
     )  # fmt: skip
     process_type: str = option(PROCESS_TYPE, normal=_type, effect="restart", help="The SELinux type of the processes.")

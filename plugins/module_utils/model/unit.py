@@ -27,6 +27,7 @@ BASE_UNITS = frozenset(
 )
 LOGROTATE_UNIT = "logrotate.timer"
 NETWORK_UNIT = "systemd-networkd.service"
+FIRST_UNIT = "systemd-tmpfiles-setup.service"
 SYSUSERS = "etc/sysusers.d/50-sandbox.conf"
 
 # The sandbox is the mount namespace: the services inside get no further ones, because what they
@@ -78,6 +79,7 @@ def host_unit(spec: ServiceSpec) -> str:
     needed = " ".join([paths.root, *host_paths(spec)])
     # the filter before there is an interface
     given = f" filter:{paths.filter}" if network_filter.devices(spec) else ""
+    given += f" hostname:{spec.hostname}" if spec.hostname else ""
     return f"""\
 {layout.MARK}
 [Unit]
@@ -153,17 +155,20 @@ class Inside:
 def inside(spec: ServiceSpec, host: HostSystemd, networks: addresses.Networks) -> list[Inside]:
     """The files inside that follow from the spec, in order of their paths."""
     files = [
-        Inside("etc/hostname", text=spec.name + "\n"),
-        Inside(
-            "etc/hosts",
-            text=f"127.0.0.1 localhost\n127.0.1.1 {spec.name}\n::1 localhost ip6-localhost ip6-loopback\n",
-        ),
+        Inside("etc/hostname", text=f"{spec.hostname or spec.name}\n"),
+        Inside("etc/hosts", text=f"127.0.0.1 localhost\n127.0.1.1 {_own_names(spec)}\n::1 localhost ip6-localhost ip6-loopback\n"),
         Inside("etc/machine-id", text=layout.machine_id(spec.name) + "\n"),
         Inside("etc/resolv.conf", text="".join(f"nameserver {one}\n" for one in addresses.nameservers(spec, networks))),
     ]
     if not spec.command:
         files += _systemd_inside(spec, host)
     return sorted(files, key=lambda file: file.path)
+
+
+def _own_names(spec: ServiceSpec) -> str:
+    """The first is the one that a program which asks for the full name gets."""
+    hostname = spec.hostname or spec.name
+    return " ".join(dict.fromkeys([hostname, hostname.partition(".")[0], spec.name]))
 
 
 def _systemd_inside(spec: ServiceSpec, host: HostSystemd) -> list[Inside]:
@@ -186,11 +191,19 @@ def _systemd_inside(spec: ServiceSpec, host: HostSystemd) -> list[Inside]:
             for unit in units
             if unit not in BASE_UNITS and unit not in started and unit != LOGROTATE_UNIT
         ]
-    files += _adapted(host.brought_by(spec.units))
+    files += _adapted(host.brought_by(spec.units)) + _named(spec)
     return files + [
         Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text=f"{layout.MARK}\n{network.networkd(spec, number)}")
         for number in range(len(spec.network))
     ]
+
+
+def _named(spec: ServiceSpec) -> list[Inside]:
+    """No unit is past sysinit.target before the host has given the sandbox its name, right after the start of its first process."""
+    if not spec.hostname:
+        return []
+    wait = f"/usr/bin/timeout 30 /bin/sh -c 'until test \"$$(uname -n)\" = {spec.hostname}; do sleep 0.05; done'"
+    return [Inside(drop_in_path(FIRST_UNIT), text=f"{layout.MARK}\n[Service]\nExecStartPre=-{wait}\n")]
 
 
 def _adapted(units: Sequence[unit_file.UnitFile]) -> list[Inside]:
