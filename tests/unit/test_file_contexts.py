@@ -8,6 +8,7 @@ import re
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.host import file_contexts
 from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan import plan_rules
+from ansible_collections.virt.sandbox.plugins.module_utils.model.content_steps import ChangeRules
 
 
 @pytest.mark.parametrize("tree", ["/srv/boxes/web", "/srv/my.boxes/web-1", "/data/a+b/(c)/web", "/data/\u00e9/web"])
@@ -21,6 +22,5 @@ def test_a_rule_is_of_a_tree_and_of_nothing_else(tree: str) -> None:
 
 def test_all_rules_of_a_run_are_one_step() -> None:
     (step,) = plan_rules({"/srv/b": "b", "/srv/a": "a"}, {"/srv/c": "c"})
-    assert (step.sandbox, step.action) == ("a", "rules")
-    assert step.arguments == {"add": ["/srv/a", "/srv/b"], "remove": ["/srv/c"]}
+    assert step == ChangeRules("a", ["/srv/a", "/srv/b"], ["/srv/c"])
     assert not plan_rules({}, {}).changed
