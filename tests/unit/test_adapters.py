@@ -14,6 +14,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.host import (
     cgroup,
     file_contexts,
     image,
+    libvirt,
     libvirt_lxc,
     nftables,
     packages,
@@ -45,13 +46,13 @@ def bindings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         av_decision=object,
         security_compute_av_flags_raw=refuse,
     )
-    libvirt = types.SimpleNamespace(libvirtError=LibvirtError, VIR_DOMAIN_XML_INACTIVE=2, registerErrorHandler=lambda *_ignored: None)
+    binding = types.SimpleNamespace(libvirtError=LibvirtError, VIR_DOMAIN_XML_INACTIVE=2, registerErrorHandler=lambda *_ignored: None)
     monkeypatch.setattr(selinux, "binding", lambda: library)
     monkeypatch.setattr(file_contexts, "binding", lambda: library)
-    monkeypatch.setattr(libvirt_lxc, "binding", lambda: libvirt)
-    monkeypatch.setattr(libvirt_lxc, "serves", lambda _uri: True)
+    monkeypatch.setattr(libvirt, "binding", lambda: binding)
+    monkeypatch.setattr(libvirt, "serves", lambda _uri: True)
     connection = types.SimpleNamespace(listAllDomains=gone, close=lambda: None)
-    monkeypatch.setattr(libvirt_lxc, "connect", lambda *_ignored: connection)
+    monkeypatch.setattr(libvirt, "connect", lambda *_ignored: connection)
     monkeypatch.setattr(nftables.os.path, "exists", lambda _path: True)
     monkeypatch.setattr(nftables, "run", lambda *_ignored, **_keywords: '{"nft')
 
@@ -63,8 +64,8 @@ def bindings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.param(lambda _path: file_contexts.labelled(["/x"]), "policy cannot be read: Input/output error", id="file contexts"),
         pytest.param(lambda _path: file_contexts.local_rules(), "cannot be read: Is a directory", id="local rules"),
         pytest.param(lambda _path: selinux.decide("a", "b", "file", "read"), r"what a may do to b \(file\)", id="decision"),
-        pytest.param(lambda _path: libvirt_lxc.Lxc().domains(), "does not list its domains: the daemon is gone", id="domains"),
-        pytest.param(lambda _path: libvirt_lxc.domain_labels("lxc:///"), "does not list its domains: the daemon is gone", id="labels"),
+        pytest.param(lambda _path: libvirt_lxc.Lxc().known(), "does not list its domains: the daemon is gone", id="domains"),
+        pytest.param(lambda _path: libvirt.domain_labels("lxc:///"), "does not list its domains: the daemon is gone", id="labels"),
         pytest.param(lambda _path: nftables.filtered(), "list of filtered interfaces cannot be read", id="nftables"),
         pytest.param(lambda path: image.size_of(f"{path}/none"), "/none cannot be read: No such file", id="image"),
         pytest.param(lambda path: packages.unchanged(f"{path}/{'x' * 300}", {f"{path}/{'x' * 300}": "0" * 32}), "too long", id="package"),
@@ -87,5 +88,5 @@ def test_local_rules_may_have_any_bytes(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_connection_to_a_daemon_that_is_gone_can_be_closed(bindings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = types.SimpleNamespace(close=gone)
-    monkeypatch.setattr(libvirt_lxc, "connect", lambda *_ignored: connection)
+    monkeypatch.setattr(libvirt, "connect", lambda *_ignored: connection)
     libvirt_lxc.Lxc().close()
