@@ -30,6 +30,9 @@ def refuse(*_arguments: object) -> Any:
 class LibvirtError(Exception):
     """As libvirt's binding has it."""
 
+    def get_error_code(self) -> int:
+        return 38
+
 
 def gone(*_arguments: object) -> Any:
     raise LibvirtError("the daemon is gone")
@@ -46,7 +49,9 @@ def bindings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         av_decision=object,
         security_compute_av_flags_raw=refuse,
     )
-    binding = types.SimpleNamespace(libvirtError=LibvirtError, VIR_DOMAIN_XML_INACTIVE=2, registerErrorHandler=lambda *_ignored: None)
+    binding = types.SimpleNamespace(
+        libvirtError=LibvirtError, VIR_DOMAIN_XML_INACTIVE=2, VIR_ERR_NO_DOMAIN=42, registerErrorHandler=lambda *_ignored: None
+    )
     monkeypatch.setattr(selinux, "binding", lambda: library)
     monkeypatch.setattr(file_contexts, "binding", lambda: library)
     monkeypatch.setattr(libvirt, "binding", lambda: binding)
