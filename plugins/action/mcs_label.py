@@ -15,7 +15,6 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request i
     RegistryOptions,
     Request,
     host_of,
-    requests_of,
 )
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import InUse, Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build
@@ -28,7 +27,7 @@ class ActionModule(SharedLabels):
 
     def decide(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Decide in the shared registry, and have the host record the levels that its sandboxes have there."""
-        options, requests = build(RegistryOptions, arguments), requests_of(listed.items(arguments))
+        options, requests = build(RegistryOptions, arguments), label_run.requests_of(arguments)
         known = label_run.owned(options)
         in_use, _here, held = self.ask()
         ours = [self._shared(request, known, held) for request in requests]

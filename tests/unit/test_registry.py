@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import label_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.label_run import requests_of
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.leftovers import leftovers
-from ansible_collections.virt.sandbox.plugins.module_utils.host import level_sql, level_store, levels_in_use, libvirt_lxc
+from ansible_collections.virt.sandbox.plugins.module_utils.host import level_sql, level_store, levels_in_use, libvirt
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.level_conflicts import conflicts
-from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request, requests_of
+from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import Request
 from ansible_collections.virt.sandbox.plugins.module_utils.model.level_search import separate_levels
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import CategoryRange, InUse, Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.registry import Changes, LevelStep, Registry
@@ -769,9 +770,9 @@ def test_requests_of_both_forms() -> None:
         ({"name": "-f"}, "name: '-f' is invalid"),
         ({"name": "a\n"}, "name: .* is invalid"),
         ({"name": "a", "level": "s0:c1,c1"}, "level: 's0:c1,c1' is invalid: expected different categories"),
-        ({"sandboxes": [{"name": "a"}, {"name": "b", "level": "s9"}]}, r"sandboxes\[1\].level: 's9' is invalid"),
+        ({"sandboxes": [{"name": "a"}, {"name": "b", "level": "s9"}]}, "b: level: 's9' is invalid"),
         ({"sandboxes": [{"name": "a"}], "level": "s0:c1"}, "level: 's0:c1' is invalid: expected no level beside sandboxes. Set it"),
-        ({"sandboxes": [{"name": "a"}, {"name": "a"}]}, "sandboxes: 'a' is invalid: expected each name once"),
+        ({"sandboxes": [{"name": "a"}, {"name": "a"}]}, "sandboxes: 'a' is invalid: expected each sandbox once"),
     ],
 )
 def test_a_request_that_is_refused(parameters: dict[str, object], says: str) -> None:
@@ -949,7 +950,7 @@ def test_the_labels_in_the_xml_of_a_domain() -> None:
       <seclabel type='dynamic' model='selinux'><label>a:b:c:s0:c2,c3</label>
       <imagelabel>a:b:d:s0:c2,c3</imagelabel></seclabel>
       <seclabel type='dynamic' model='dac'><label>+64055:+64055</label></seclabel></domain>"""
-    assert libvirt_lxc.labels_of(xml) == {"a:b:c:s0:c1", "a:b:c:s0:c2,c3", "a:b:d:s0:c2,c3"}
+    assert libvirt.labels_of(xml) == {"a:b:c:s0:c1", "a:b:c:s0:c2,c3", "a:b:d:s0:c2,c3"}
 
 
 @pytest.mark.parametrize(
@@ -964,14 +965,14 @@ def test_the_labels_in_the_xml_of_a_domain() -> None:
 def test_which_daemon_serves(tmp_path: Path, installed: list[str], uri: str, answer: bool) -> None:
     for name in installed:
         (tmp_path / name).touch()
-    assert libvirt_lxc.serves(uri, str(tmp_path)) is answer
+    assert libvirt.serves(uri, str(tmp_path)) is answer
 
 
 def test_libvirt_without_its_binding_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
-    monkeypatch.setattr(libvirt_lxc, "serves", lambda uri: True)
+    monkeypatch.setattr(libvirt, "serves", lambda uri: True)
     with pytest.raises(SandboxError, match="no Python on this host has libvirt"):
-        libvirt_lxc.domain_labels("lxc:///system")
+        libvirt.domain_labels("lxc:///system")
 
 
 # What a released level left behind

@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 MODULE = """\
 #!/usr/bin/python
 from ansible.module_utils.basic import AnsibleModule
-taken = "name registry foreign update timeout sandboxes argv cmd stdin user"
+taken = "name registry declaration foreign update timeout sandboxes argv cmd stdin user"
 module = AnsibleModule(argument_spec={name: {"type": "raw"} for name in taken.split()}, supports_check_mode=True)
 names = [item["name"] for item in module.params["sandboxes"] or []]
 sandboxes = {name: {"addresses": []} for name in names}

@@ -14,7 +14,7 @@ from typing import Any
 from ..host import level_store, levels_in_use
 from ..model.errors import SandboxError
 from ..model.level_conflicts import conflicts
-from ..model.level_request import InfoOptions, RegistryOptions, Request, host_of, requests_of
+from ..model.level_request import InfoOptions, RegistryOptions, Request, host_of, request_of
 from ..model.mcs import InUse, Level
 from ..model.options import build
 from ..model.registry import LevelStep, Registry
@@ -60,11 +60,16 @@ def observe(search: Iterable[Level]) -> list[InUse]:
     return levels_in_use.observe() + leftovers(search, levels_in_use.content_roots().values())
 
 
+def requests_of(parameters: Mapping[str, Any]) -> list[Request]:
+    """The requests of a module's parameters, in the form ``name`` or ``sandboxes``."""
+    return [listed.about(item["name"], parameters, request_of, item) for item in listed.items(parameters)]
+
+
 def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """What ``mcs_label`` returns."""
     require_root()
     options = build(RegistryOptions, parameters)
-    requests = requests_of(listed.items(parameters))
+    requests = requests_of(parameters)
     decided = decide(options, requests, observe, check_mode)
     wanted = {name: decided.levels[name] for name in (request.owner for request in requests if request.present)}
     result: dict[str, Any] = {

@@ -37,6 +37,8 @@ def items(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The sandboxes of a run, each with all of its options; raises ``OptionError`` where one is named twice."""
     if parameters.get("name") is not None:
         return [dict(parameters)]
+    if parameters.get("level") is not None:
+        raise OptionError("level", parameters["level"], "no level beside sandboxes", "Set it in each of them.")
     for_all = {key: value for key, value in parameters.items() if key not in ("name", "sandboxes")}
     found = [{**for_all, **{key: value for key, value in item.items() if value is not None}} for item in parameters.get("sandboxes") or ()]
     check_once(item["name"] for item in found)
@@ -48,7 +50,7 @@ def about(name: str, parameters: Mapping[str, Any], function: Callable[..., T], 
     try:
         return function(*arguments)
     except OptionError as error:
-        if parameters["name"] is not None:
+        if parameters.get("name") is not None:
             raise
         raise error.about(name) from error
 

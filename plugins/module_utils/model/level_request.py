@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .mcs import POLICY_RANGE, CategoryRange, Level
@@ -101,7 +101,7 @@ def host_of(owner: str) -> str:
     return owner.rpartition("/")[0]
 
 
-def requests_of(items: Iterable[Mapping[str, Any]]) -> list[Request]:
-    """The requests for the owners of a run."""
-    asked = [build(OwnerOptions, item) for item in items]
-    return [Request(owner.name, owner.state == "present", owner.level or None) for owner in asked]
+def request_of(item: Mapping[str, Any]) -> Request:
+    """The request for one owner, from a module's parameters for it."""
+    owner = build(OwnerOptions, item)
+    return Request(owner.name, owner.state == "present", owner.level or None)
