@@ -12,6 +12,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import module
 from ansible_collections.virt.sandbox.plugins.module_utils.host import selinux
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError, SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
+from ansible_collections.virt.sandbox.plugins.modules import sandbox_content
 
 
 class Ended(Exception):
@@ -125,3 +126,13 @@ def test_a_type_that_the_policy_has_not_is_named(kernel: types.SimpleNamespace) 
     with pytest.raises(OptionError, match="file_type: 'virt_sandbox_file_t' is invalid"):
         require(True)
     require(False)
+
+
+def test_the_texts_of_declared_files_are_not_logged_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are they cut out of what is returned: the difference is what a person reviews."""
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(sandbox_content, "run_module", lambda keywords, *_ignored: given.append(keywords))
+    sandbox_content.main()
+    assert given[0]["no_log"] is True
+    files = given[0]["argument_spec"]["files"]["options"]
+    assert not [name for name, entry in files.items() if entry.get("no_log")]

@@ -49,7 +49,6 @@ class Thing:
     parts: tuple[Part, ...] = option([], type="list", elements="dict", of=Part, effect="restart")
     place: Part = option({}, type="dict", of=Part)
     words: tuple[str, ...] | None = option(type="list", elements="str")
-    secret: str | None = option(secret=True)
     precise: str | None = option(normal=_precise)
     level: Level = option(normal=Level.for_sandbox, unset=Level())
     env: Mapping[str, str] = option({}, type="dict")
@@ -69,7 +68,6 @@ def test_the_argument_spec_says_no_more_than_the_fields() -> None:
         "parts": {"type": "list", "elements": "dict", "default": [], "options": PART},
         "place": {"type": "dict", "default": {}, "options": PART},
         "words": {"type": "list", "elements": "str"},
-        "secret": {"type": "str", "no_log": True},
         "precise": {"type": "str"},
         "level": {"type": "str"},
         "env": {"type": "dict", "default": {}},

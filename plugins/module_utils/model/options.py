@@ -37,7 +37,6 @@ class Option:
     normal: Callable[[Any], Any] | None = None
     effect: str = "none"
     unset: Any = None
-    secret: bool = False
     help: str = ""
     earlier: tuple[tuple[int, Any], ...] = ()
 
@@ -58,8 +57,6 @@ class Option:
             spec["elements"] = self.elements
         if self.of:
             spec["options"] = argument_spec(self.of)
-        if self.secret:
-            spec["no_log"] = True
         return spec
 
 
