@@ -78,7 +78,7 @@ def test_the_argument_spec_says_no_more_than_the_fields() -> None:
 
 def test_what_is_not_said_has_its_default() -> None:
     thing = build(Thing, {"name": "x", "size": None, "unknown": 1})
-    assert thing == Thing("x", 2, "a", (), Part(None, None), None, None, None, Level(), {})
+    assert thing == Thing("x", 2, "a", (), Part(None, None), None, None, Level(), {})
     assert thing == Thing("x"), "what is made without a play has the same defaults"
     assert build(Thing, {"name": "x", "parts": [{}], "place": None, "words": ["a"]}).parts == (Part(),)
 
