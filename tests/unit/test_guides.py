@@ -79,4 +79,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_first_playbook_is_the_one_that_is_run_on_hosts() -> None:
-    assert BLOCKS["guides/first-sandbox.md:1"] == BLOCKS[f"{CHECKOUT.name}/README.md:1"]
+    of_readme = [name for name in PLAYBOOKS if name.startswith(f"{CHECKOUT.name}/README.md:")]
+    assert [BLOCKS[name] for name in of_readme] == [BLOCKS["guides/first-sandbox.md:1"]]
