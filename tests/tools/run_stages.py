@@ -27,7 +27,7 @@ import yaml
 
 INVENTORY = Path(__file__).resolve().parents[2] / "playbooks" / "inventory" / "lab.yml"
 HOSTS = tuple(yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))["lab"]["hosts"])
-CHECK = (("lint",), ("sanity", "unit"))
+CHECK = (("sanity",), ("lint", "unit"))
 WITHOUT_HOSTS = (("lint", "unit"), ("threats", "sanity"))
 TESTS_ON_HOSTS = tuple((f"hosts-{host}",) for host in HOSTS)
 # the scenario of molecule is run on the last of them
