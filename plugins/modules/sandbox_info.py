@@ -66,6 +66,13 @@ sandboxes:
     spec:
       description: What it is declared to be, in normal form.
       type: dict
+    older_defaults:
+      description:
+        - The options that still have the default of the release with which the sandbox was made, where today's default is another. See
+          O(virt.sandbox.sandbox_service#module:upgrade_defaults).
+      type: list
+      elements: str
+      sample: [tasks_max]
     state:
       description: V(running), V(stopped), V(starting), V(stopping) or V(failed), as its unit says.
       type: str
@@ -93,9 +100,9 @@ sandboxes:
       elements: dict
     stale:
       description:
-        - Its processes that still run a program or library of which the host's C(/usr) has another by now, with the
-          files. A restart mends it, see O(virt.sandbox.sandbox_service#module:stale).
-        - What an interpreter has read, such as a script, is not seen.
+        - Its processes that still use a file under C(/usr) that has since been replaced, with these files. A restart mends it, see
+          O(virt.sandbox.sandbox_service#module:stale).
+        - Files that an interpreter has read, such as scripts, are not seen.
       type: list
       elements: dict
       sample: [{"pid": 4711, "command": "apache2", "files": ["/usr/sbin/apache2"]}]
@@ -103,8 +110,8 @@ sandboxes:
       description:
         - What it uses and has used since it was started, as the cgroup of its slice counts it. What the host's kernel does not
           count is left out.
-        - C(read_bytes) and the like are of all disks together. C(out_of_memory_kills) and C(tasks_refused) tell how often a
-          limit was met the hard way.
+        - C(read_bytes) and the like are of all disks together. C(out_of_memory_kills) and C(tasks_refused) count out-of-memory kills
+          and refused forks.
       type: dict
       sample: {"memory_bytes": 41234432, "memory_peak_bytes": 52428800, "out_of_memory_kills": 0, "tasks": 11, "tasks_refused": 0,
                "cpu_seconds": 1.25, "cpu_throttled_seconds": 0.0, "read_bytes": 0, "written_bytes": 8192, "read_operations": 0,
