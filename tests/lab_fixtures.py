@@ -29,7 +29,7 @@ SNAPSHOT = "/run/vsbx-snapshot.py"
 # of the domain virt_sandbox_t: as after "semanage permissive -a" and "-d"
 PERMISSIVE, ENFORCING = "python3 /run/vsbx-permissive.py virt_sandbox_t", "load_policy"
 # of a look at a host, and of a play
-LOOK, PLAY = 60, 900
+LOOK, PLAY = 60, 1800
 
 Task = dict[str, Any]
 Result = TypeVar("Result")
