@@ -53,7 +53,7 @@ def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
     for one, way in _required(name, units):
         reason = next(_obstacles(units[one]), "")
         if reason:
-            return f"{way}it {printable(reason)}"
+            return _sentence(f"{way}it {printable(reason)}.")
     return ""
 
 
@@ -62,9 +62,13 @@ def nowhere(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str]
     for one, way in _required(name, units):
         program = missing.get(units[one].name)
         if program:
-            remedy = "copy it with private, or mount it (mounts)"
-            return f"{way}it runs {printable(program)}, which neither the host's /usr has nor the content; {remedy}"
+            remedy = "Copy it with private, or mount it with mounts."
+            return _sentence(f"{way}it runs {printable(program)}, which neither the host's /usr nor the content has. {remedy}")
     return ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _required(name: str, units: Mapping[str, UnitFile]) -> Iterator[tuple[str, str]]:
