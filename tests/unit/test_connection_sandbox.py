@@ -176,7 +176,7 @@ class Refusal(NamedTuple):
 @pytest.mark.parametrize(
     "refusal",
     [
-        Refusal((125, b"", b"virt-sandbox: sandbox container1 is not running; start it"), "root", "is not running; start it"),
+        Refusal((125, b"", b"virt-sandbox: sandbox container1 is not running. Start it with"), "root", "is not running. Start it with"),
         Refusal((125, b"virt-sandbox: sandbox x is not running\r\n", b"Shared connection closed."), "root", "is not running"),
         Refusal((127, b"", f"sh: 1: {PLACE}: not found".encode()), "root", r"the role virt\.sandbox\.host installs it"),
         Refusal((1, b"", f"sudo: {PLACE}: command not found".encode()), "alice", "installs it"),

@@ -209,7 +209,7 @@ def test_owners_that_the_sandbox_has_not_are_refused(
     with pytest.raises(OptionError) as caught:
         check(spec, seen, "report")
     assert str(caught.value) == (
-        f"files[1].{option}: {value!r} is invalid: expected a number, or a name that the sandbox has in its {where}"
+        f"files[1].{option}: {value!r} is invalid: expected a number, or a name in the sandbox's own {where}"
     )
     assert isinstance(caught.value, ContentError) is exists
 
@@ -239,7 +239,7 @@ def test_a_private_path_that_was_a_file_of_the_play_is_the_hosts_again(content: 
 
 def test_a_directory_where_a_declared_file_is_to_be_is_named(content: MakeContent, built: Built) -> None:
     spec = content(files=[{"path": "/etc/a"}, {"path": "/var/lib/mysql"}])
-    with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is invalid: expected a path at which no directory stands"):
+    with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is invalid: expected a path that is not a directory"):
         check(spec, built(directories=["/var/lib/mysql"]), "report")
 
 
@@ -262,7 +262,7 @@ def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeC
         ),
         pytest.param(
             Observed(stored=Stored(exists=True), manifest=ELSEWHERE),
-            f"path: the content of web is in /srv/boxes/web, not in {ROOT}; name that path, or remove it there first",
+            f"path: the content of web is in /srv/boxes/web, not in {ROOT}. Name that path, or remove the content there first.",
             id="ours elsewhere, foreign here",
         ),
         pytest.param(Observed(manifest=ELSEWHERE), f"path: the content of web is in /srv/boxes/web, not in {ROOT}", id="ours elsewhere"),
@@ -280,7 +280,7 @@ def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeContent
 def test_private_paths_that_the_host_lacks_are_named(content: MakeContent, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(unknown=["/etc/httpd"]), "report")
-    assert str(caught.value) == "private: ['/etc/httpd'] is invalid: expected paths that the host has. Check that the package is installed."
+    assert str(caught.value) == "private: ['/etc/httpd'] is invalid: expected paths that exist on the host. Check that the package is installed."
 
 
 # Labels
@@ -407,7 +407,7 @@ def test_names_that_are_no_text_are_shown_and_found_again(content: MakeContent, 
 def test_a_running_sandbox_is_not_moved(content: MakeContent, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(top_context=OLD_TOP, mislabelled=MOVED, running=True), "fix")
-    message = "level: 's0:c1,c2' is invalid: expected the level it runs at, s0:c7,c8, while it runs; stop the sandbox first"
+    message = "level: 's0:c1,c2' is invalid: expected s0:c7,c8 while the sandbox runs. Stop the sandbox to change its level."
     assert str(caught.value) == message
 
 
@@ -480,9 +480,9 @@ def test_a_clone_is_built_from_another_tree(content: MakeContent) -> None:
     ("source", "message"),
     [
         (Source("db", known=["a", "b"]), "a sandbox that has content (a, b)"),
-        (Source("db"), "a sandbox that has content (none has)"),
-        (Source("db", "/srv/boxes/db", running=True), "a sandbox that is stopped; db is running"),
-        (Source("db", "/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is its own; /var/x of /srv/boxes/db is not"),
+        (Source("db"), "a sandbox that has content (none has)."),
+        (Source("db", "/srv/boxes/db", running=True), "a stopped sandbox. Stop the sandbox db first."),
+        (Source("db", "/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is all at its own level. In /srv/boxes/db, /var/x is not."),
     ],
 )
 def test_what_is_not_cloned(content: MakeContent, built: Built, source: Source, message: str) -> None:
@@ -495,7 +495,7 @@ def test_what_is_not_cloned(content: MakeContent, built: Built, source: Source, 
 
 
 def test_nothing_is_a_clone_of_itself(content: MakeContent) -> None:
-    with pytest.raises(OptionError, match="clone_of: 'web' is invalid: expected another sandbox"):
+    with pytest.raises(OptionError, match="clone_of: a sandbox cannot be a clone of itself."):
         content(clone_of="web")
 
 
@@ -584,18 +584,18 @@ def test_an_image_that_is_there(content: MakeContent, built: Built, seen: Stored
 @pytest.mark.parametrize(
     ("options", "seen", "message"),
     [
-        ({"method": "image"}, {"stored": Stored()}, "size: expected the size of the image, such as 512M"),
+        ({"method": "image"}, {"stored": Stored()}, "size: required when an image is created. Set a size such as 512M."),
         (IN_IMAGE, {"stored": Stored(), "needed": 64 * MIB}, "size: 67108864 is invalid: expected at least 78M for the 67108864 bytes"),
         (
             {"method": "image", "size": "32M"},
             {"stored": MOUNTED},
-            "size: 33554432 is invalid: expected at least the 67108864 bytes that the image",
+            "size: 33554432 is invalid: expected at least 67108864 bytes, the size of the image of web. An image only grows.",
         ),
-        (IN_IMAGE, {}, "method: 'image' is invalid: expected directory, which the content of web is now. Remove the content, or"),
+        (IN_IMAGE, {}, "method: 'image' is invalid: expected directory, the method of the existing content of web. Remove the content, or"),
         (
             {},
             {"stored": MOUNTED},
-            "method: 'directory' is invalid: expected image, which the content of web is now. Remove the content, or",
+            "method: 'directory' is invalid: expected image, the method of the existing content of web. Remove the content, or",
         ),
     ],
 )
@@ -608,7 +608,7 @@ def test_images_that_cannot_be(content: MakeContent, built: Built, options: dict
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": "64M"}, "size: 67108864 is invalid: expected no size unless method is image"),
+        ({"size": "64M"}, "size: only valid when method is image."),
         ({"method": "image", "size": "1M"}, "size: '1M' is invalid: expected a size from 32M"),
         ({"method": "image", "size": "lots"}, "size: 'lots' is invalid: expected a size above 0"),
         ({"method": "tape"}, "method: 'tape' is invalid: expected one of directory, image"),

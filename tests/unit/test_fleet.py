@@ -57,7 +57,7 @@ def test_what_can_come_true(items: list[Item]) -> None:
         pytest.param("web", "lab1: sandboxes: 'web' is invalid: expected a list of sandboxes", id="no list"),
         pytest.param([{"name": "Web"}], "lab1: sandboxes[0].name: 'Web' is invalid: expected 1 to 50 lower-case", id="no name"),
         pytest.param(
-            [{"name": "a"}, {"name": "a"}], "lab1: sandboxes[1].name: 'a' is invalid: expected each sandbox of a host once", id="twice"
+            [{"name": "a"}, {"name": "a"}], "lab1: sandboxes[1].name: sandbox a is declared twice. Declare each sandbox of a host once.", id="twice"
         ),
         pytest.param(
             [{"name": "a", "role": "nothing"}], "lab1: a: role: 'nothing' is invalid: expected a role of virt.sandbox", id="no role"

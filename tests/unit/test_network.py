@@ -29,9 +29,9 @@ WEB_MAC = network.mac("web", 0)
 @pytest.mark.parametrize(
     ("networks", "message"),
     [
-        pytest.param([{"source": "a", "bridge": "b"}], r"network\[0\].bridge: 'b' .* none beside source", id="in two networks"),
-        pytest.param([{"type": "static"}], r"network\[0\].addresses: expected at least one", id="static without an address"),
-        pytest.param([{"addresses": ["10.0.0.1/8"]}], r"network\[0\].addresses: .* none when type is dhcp", id="dhcp and static"),
+        pytest.param([{"source": "a", "bridge": "b"}], r"network\[0\].bridge: 'b' .* no value together with source", id="in two networks"),
+        pytest.param([{"type": "static"}], r"network\[0\].addresses: required when type is static", id="static without an address"),
+        pytest.param([{"addresses": ["10.0.0.1/8"]}], r"network\[0\].addresses: only valid when type is static", id="dhcp and static"),
         pytest.param([{**STATIC, "lease": "10.0.0.1"}], r"network\[0\].lease: '10.0.0.1' .* static", id="static with a lease"),
         pytest.param([{"bridge": "br0", "lease": "10.0.0.1"}], r"network\[0\].lease: .* bridge", id="lease of another's server"),
         pytest.param([{"lease": "fe80::1"}], r"network\[0\].lease: 'fe80::1' .* IPv4", id="lease of IPv6"),
@@ -53,7 +53,7 @@ WEB_MAC = network.mac("web", 0)
         ),
         pytest.param([{}, {"mac": WEB_MAC}], r"network\[1\].mac: .* network\[0\] has this one", id="one MAC address twice"),
         pytest.param([{"lease": "10.0.0.1"}, {"lease": "10.0.0.1"}], r"network\[1\].lease: '10.0.0.1'", id="one lease twice"),
-        pytest.param([{"ports": [{"host_port": 80}, {"host_port": 80}]}], r"ports\[1\].host_port: 80 .* once", id="one port twice"),
+        pytest.param([{"ports": [{"host_port": 80}, {"host_port": 80}]}], r"ports\[1\].host_port: host port 80 is published twice", id="one port twice"),
         pytest.param(
             [{"ports": [{"host_port": 80}]}, {"ports": [{"host_port": 80, "address": "10.0.0.1"}]}],
             r"network\[1\].ports: 80",
@@ -212,7 +212,7 @@ def test_a_port_of_the_host_is_one_sandboxes(service: MakeSpec) -> None:
     )
     for specs, others in (([web, db], []), ([db], [web])):
         with pytest.raises(
-            OptionError, match=r"network\[0\].ports: 80 is invalid: expected a port of the host that sandbox web does not publish already"
+            OptionError, match=r"network\[0\].ports: host port 80 is already published by sandbox web. Choose another port."
         ):
             ports.check(specs, others, set(), set())
     with pytest.raises(OptionError, match=r"network\[0\].ports: 80 .* on which nothing else listens"):

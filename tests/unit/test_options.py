@@ -98,7 +98,7 @@ def test_an_older_generation_keeps_its_defaults(generation: int, size: int) -> N
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        pytest.param({}, "name: expected a value", id="required"),
+        pytest.param({}, "name: required", id="required"),
         pytest.param({"size": 3}, "size: 3 is invalid: expected an even number", id="value"),
         pytest.param({"mode": "c"}, "mode: 'c' is invalid: expected one of a, b", id="choice"),
         pytest.param({"parts": [{"size": 2}, {"size": 5}]}, "parts[1].size: 5 is invalid: expected an even number", id="in a list"),
