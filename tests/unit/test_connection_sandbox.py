@@ -231,7 +231,7 @@ def test_a_piece_that_is_sent_twice_does_no_harm(
 
 
 def test_files_that_are_not_there(inside: sandbox.Connection, tmp_path: Path) -> None:
-    with pytest.raises(AnsibleFileNotFound, match="there is no file /nonexistent"):
+    with pytest.raises(AnsibleFileNotFound, match="does not exist /nonexistent"):
         inside.put_file("/nonexistent", "/tmp/x")
     with pytest.raises(AnsibleError, match=r"container1: fetching /nonexistent failed: .*No such file"):
         inside.fetch_file("/nonexistent", str(tmp_path / "x"))

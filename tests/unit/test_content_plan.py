@@ -209,7 +209,7 @@ def test_owners_that_the_sandbox_has_not_are_refused(
     with pytest.raises(OptionError) as caught:
         check(spec, seen, "report")
     assert str(caught.value) == (
-        f"files[1].{option}: {value!r} is invalid: expected a number, or a name in the sandbox's own {where}"
+        f"files[1].{option}: {value!r} is invalid: expected a number, or a name in the sandbox's own {where}."
     )
     assert isinstance(caught.value, ContentError) is exists
 
@@ -257,7 +257,7 @@ def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeC
     [
         pytest.param(
             Observed(stored=Stored(exists=True)),
-            f"path: {ROOT} exists, and it is not a tree that this collection made",
+            f"path: {ROOT} exists, but this collection did not create it",
             id="foreign directory",
         ),
         pytest.param(
@@ -304,7 +304,7 @@ def test_foreign_entries_fail_a_run_that_says_so(content: MakeContent, built: Bu
     seen = built(mislabelled=[TYPE_ONLY, STRANGER], owners={Level.parse("s0:c3,c4"): "db"})
     with pytest.raises(ConflictError) as caught:
         check(content(), seen, "fail")
-    assert str(caught.value) == f"foreign: 1 entries of {ROOT} are at another level: /etc/theirs at s0:c3,c4, which is db's"
+    assert str(caught.value) == f"foreign: 1 entries of {ROOT} are at another level, such as /etc/theirs at s0:c3,c4 of db. Remove them, or set foreign: fix to relabel them."
     check(content(), built(mislabelled=[TYPE_ONLY, UNLABELLED]), "fail")
 
 
@@ -322,7 +322,7 @@ def test_a_relabel_says_what_was_and_what_will_be(content: MakeContent, built: B
         pytest.param("system_u:object_r:x_t:s0:c1", "s0:c1", id="part of ours"),
         pytest.param("system_u:object_r:x_t:s0:c2,c1,c3", "s0:c1.c3", id="more than ours, spelt otherwise"),
         pytest.param("system_u:object_r:x_t:s0:c2,c1", None, id="ours, spelt otherwise"),
-        pytest.param("system_u:object_r:x_t:s0", None, id="no category"),
+        pytest.param("system_u:object_r:x_t:s0", None, id="not the category"),
         pytest.param("system_u:object_r:x_t", None, id="no level"),
         pytest.param("system_u:object_r:x_t:SystemLow", None, id="translated"),
         pytest.param("", None, id="empty"),
@@ -374,7 +374,7 @@ def test_a_stopped_sandbox_is_moved_to_its_new_level_with_all_that_was_its_own(
 def test_moving_is_no_failure_where_foreign_entries_are_one(content: MakeContent, built: Built) -> None:
     check(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail")
     assert relabelled(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail") == ["", "etc/old"]
-    with pytest.raises(ConflictError, match=r"1 entries of .* at another level: /etc/theirs at s0:c3,c4"):
+    with pytest.raises(ConflictError, match=r"1 entries of .* at another level, such as /etc/theirs at s0:c3,c4"):
         check(content(), built(top_context=OLD_TOP, mislabelled=[*MOVED, STRANGER]), "fail")
 
 
@@ -392,7 +392,7 @@ def test_a_tree_at_the_level_of_another_sandbox_is_not_taken_over(
     seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={Level.parse("s0:c7,c8"): owner}, running=running)
     check(content(), seen, mode)
     assert relabelled(content(), seen, mode) == expected
-    with pytest.raises(ConflictError, match=rf"2 entries of .* at another level: / at s0:c7,c8, which is {owner}'s"):
+    with pytest.raises(ConflictError, match=rf"2 entries of .* at another level, such as / at s0:c7,c8 of {owner}"):
         check(content(), seen, "fail")
 
 
@@ -479,7 +479,7 @@ def test_a_clone_is_built_from_another_tree(content: MakeContent) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Source("db", known=["a", "b"]), "a sandbox that has content (a, b)"),
+        (Source("db", known=["a", "b"]), "a sandbox that has content (a, b)."),
         (Source("db"), "a sandbox that has content (none has)."),
         (Source("db", "/srv/boxes/db", running=True), "a stopped sandbox. Stop the sandbox db first."),
         (Source("db", "/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is all at its own level. In /srv/boxes/db, /var/x is not."),

@@ -187,7 +187,7 @@ def test_levels_that_are_not_the_sandboxes_own_are_refused(
 @pytest.mark.parametrize("use", [InUse(Level.parse("s0:c7,c8"), "spec", "db"), InUse(Level.parse("s0:c7"), "machine", "vm")])
 def test_a_level_that_the_host_carries_already_is_refused(give: Give, carried: list[InUse], use: InUse) -> None:
     carried.append(use)
-    with pytest.raises(ConflictError, match=rf"level: web \(s0:c7,c8\) is not separated from .*{use.holder}.*\. mcs_label gives"):
+    with pytest.raises(ConflictError, match=rf"level: web \(s0:c7,c8\) is not separated from .*{use.holder}.*\. Run mcs_label to allocate"):
         filled([spec("web", "s0:c7,c8")], give(other="s0:c5,c6"))
     # who has the level already was looked at before
     filled([spec("there", "s0:c7,c8")], give(other="s0:c5,c6"))

@@ -99,7 +99,7 @@ def test_only_a_run_that_changes_something_takes_it(file: str, monkeypatch: pyte
             pass
 
 
-@pytest.mark.parametrize(("waited", "said"), [(0.4, []), (7.2, ["another run of this collection on this host was waited for (7 s)"])])
+@pytest.mark.parametrize(("waited", "said"), [(0.4, []), (7.2, ["Waited 7 s for another run of this collection on this host."])])
 def test_a_run_that_has_waited_says_so(monkeypatch: pytest.MonkeyPatch, waited: float, said: list[str]) -> None:
     monkeypatch.setattr(host.SandboxHost, "declared", host.Declared({}))
     assert host.SandboxHost("", waited).warnings() == said

@@ -119,7 +119,7 @@ def test_what_the_host_gets(service: MakeSpec, host: Host) -> None:
 
 
 SOURCE = "mounts[/srv/pages].source: '/data/pages' is invalid"
-RELABEL = f"relabel: true gives all in it the sandbox's label ({CONTEXT})"
+RELABEL = f"Set relabel: true to give everything in it the label of the sandbox ({CONTEXT})"
 DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
 
 
@@ -201,7 +201,7 @@ def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
         pytest.param(OWNED, {**OWNED, "source": "/data"}, "sandbox db relabels /data. Set relabel: true for one sandbox only.", id="both"),
         pytest.param(IMAGE, IMAGE, "", id="an image that both read"),
         pytest.param(IMAGE, {**IMAGE, "read_only": False}, "sandbox db mounts this image too. Set read_only: true in both, or choose another image.", id="one writes"),
-        pytest.param({**BIND, "source": "/srv/boxes/db/var/www"}, RAM, "a path that is not above or below the content of db", id="content"),
+        pytest.param({**BIND, "source": "/srv/boxes/db/var/www"}, RAM, "/srv/boxes/db/var/www is above or below the content of sandbox db. Choose another path.", id="content"),
     ],
 )  # fmt: skip
 def test_what_is_another_sandboxs(service: MakeSpec, mount: dict[str, Any], theirs: dict[str, Any], allowed: str) -> None:

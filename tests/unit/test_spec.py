@@ -189,7 +189,7 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("path", "/srv/%n", BELOW, id="path with a specifier"),
         pytest.param("path", "/srv/\\x2f", BELOW, id="path with an escape"),
         pytest.param("path", '/srv/"a', BELOW, id="path with a quote"),
-        pytest.param("level", "s0", "a level with categories, such as s0:c1,c2, because every level dominates s0 alone", id="no category"),
+        pytest.param("level", "s0", "a level with categories, such as s0:c1,c2, because every level dominates s0 alone", id="not the category"),
         pytest.param("level", "s0:c1,c1", "different categories, not one category twice, which is s0:c1", id="a pair of equals"),
         pytest.param(
             "level",
@@ -248,7 +248,7 @@ def test_refusals_name_option_value_and_what_is_allowed(service: MakeSpec, optio
     assert str(caught.value) == f"{option}: {given}expected {allowed}."
 
 
-ONE_OF = "/dev/vda has no limit. Set at least one of read_bandwidth, write_bandwidth, read_operations, write_operations."
+ONE_OF = "/dev/vda has no limit. Set at least one of read_bandwidth, write_bandwidth, read_operations, write_operations"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ ONE_OF = "/dev/vda has no limit. Set at least one of read_bandwidth, write_bandw
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda", "read_operations": 1}, {"device": "//dev/vda", "read_operations": 2}]},
-            "io.devices[0].device: /dev/vda is listed more than once. List each device once.",
+            "io.devices[0].device: /dev/vda is listed more than once. List each device once",
             id="twice",
         ),
     ],
@@ -287,13 +287,13 @@ ONE_OF = "/dev/vda has no limit. Set at least one of read_bandwidth, write_bandw
 def test_refusals_about_input_and_output(service: MakeSpec, io: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         service(io=io)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{message}."
 
 
 PREFIX = "addresses with a prefix, such as 192.168.122.10/24"
 MAC = "the MAC address of one interface, such as 52:54:00:12:34:56"
-NO_STATIC = "none when type is dhcp; choose dhcp or static for an interface"
-IDENTIFIER = "letters, digits, '_', '.' and '-'"
+NO_STATIC = "only valid when type is static."
+IDENTIFIER = "a name of letters, digits, '_', '.' and '-'"
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_content_may_be_found_from_units(content: MakeContent) -> None:
 
 
 DROP_IN = "/etc/systemd/system/a.service.d/50-sandbox.conf"
-NAMED = "a name or a number that the sandbox's /etc/passwd or /etc/group may have"
+NAMED = "the name or the number of a user or group"
 WRITTEN_BY_IT = "a path that sandbox_service does not write itself"
 FOLLOWED = f"a path outside {', '.join(layout.FOLLOWED)}, which the sandbox has from its host"
 
