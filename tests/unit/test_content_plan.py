@@ -208,9 +208,7 @@ def test_owners_that_the_sandbox_has_not_are_refused(
     where = "/etc/passwd" if option == "owner" else "/etc/group"
     with pytest.raises(OptionError) as caught:
         check(spec, seen, "report")
-    assert str(caught.value) == (
-        f"files[1].{option}: {value!r} is invalid: expected a number, or a name in the sandbox's own {where}."
-    )
+    assert str(caught.value) == (f"files[1].{option}: {value!r} is invalid: expected a number, or a name in the sandbox's own {where}.")
     assert isinstance(caught.value, ContentError) is exists
 
 
@@ -280,7 +278,10 @@ def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeContent
 def test_private_paths_that_the_host_lacks_are_named(content: MakeContent, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(unknown=["/etc/httpd"]), "report")
-    assert str(caught.value) == "private: ['/etc/httpd'] is invalid: expected paths that exist on the host. Check that the package is installed."
+    assert (
+        str(caught.value)
+        == "private: ['/etc/httpd'] is invalid: expected paths that exist on the host. Check that the package is installed."
+    )
 
 
 # Labels
@@ -304,7 +305,10 @@ def test_foreign_entries_fail_a_run_that_says_so(content: MakeContent, built: Bu
     seen = built(mislabelled=[TYPE_ONLY, STRANGER], owners={Level.parse("s0:c3,c4"): "db"})
     with pytest.raises(ConflictError) as caught:
         check(content(), seen, "fail")
-    assert str(caught.value) == f"foreign: 1 entries of {ROOT} are at another level, such as /etc/theirs at s0:c3,c4 of db. Remove them, or set foreign: fix to relabel them."
+    assert (
+        str(caught.value)
+        == f"foreign: 1 entries of {ROOT} are at another level, such as /etc/theirs at s0:c3,c4 of db. Remove them, or set foreign: fix to relabel them."
+    )
     check(content(), built(mislabelled=[TYPE_ONLY, UNLABELLED]), "fail")
 
 
@@ -482,7 +486,10 @@ def test_a_clone_is_built_from_another_tree(content: MakeContent) -> None:
         (Source("db", known=["a", "b"]), "a sandbox that has content (a, b)."),
         (Source("db"), "a sandbox that has content (none has)."),
         (Source("db", "/srv/boxes/db", running=True), "a stopped sandbox. Stop the sandbox db first."),
-        (Source("db", "/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is all at its own level. In /srv/boxes/db, /var/x is not."),
+        (
+            Source("db", "/srv/boxes/db", strangers=["/var/x"]),
+            "a sandbox whose content is all at its own level. In /srv/boxes/db, /var/x is not.",
+        ),
     ],
 )
 def test_what_is_not_cloned(content: MakeContent, built: Built, source: Source, message: str) -> None:

@@ -57,7 +57,9 @@ def test_what_can_come_true(items: list[Item]) -> None:
         pytest.param("web", "lab1: sandboxes: 'web' is invalid: expected a list of sandboxes", id="no list"),
         pytest.param([{"name": "Web"}], "lab1: sandboxes[0].name: 'Web' is invalid: expected 1 to 50 lower-case", id="no name"),
         pytest.param(
-            [{"name": "a"}, {"name": "a"}], "lab1: sandboxes[1].name: sandbox a is declared twice. Declare each sandbox of a host once.", id="twice"
+            [{"name": "a"}, {"name": "a"}],
+            "lab1: sandboxes[1].name: sandbox a is declared twice. Declare each sandbox of a host once.",
+            id="twice",
         ),
         pytest.param(
             [{"name": "a", "role": "nothing"}], "lab1: a: role: 'nothing' is invalid: expected a role of virt.sandbox", id="no role"
@@ -72,9 +74,7 @@ def test_what_can_come_true(items: list[Item]) -> None:
         pytest.param([{"name": "a", "state": "up"}], "lab1: role virt.sandbox.service: value of state must be one of", id="a bad choice"),
         pytest.param([{"name": "a", "cpus": "many"}], "lab1: role virt.sandbox.service: ", id="a bad type"),
         pytest.param([{"name": "a", "memory": "1 furlong"}], "lab1: a: memory: '1 furlong' is invalid: expected a size", id="a bad value"),
-        pytest.param(
-            [{"name": "a", "size": "512M"}], "lab1: a: size: only valid when method is image.", id="content"
-        ),
+        pytest.param([{"name": "a", "size": "512M"}], "lab1: a: size: only valid when method is image.", id="content"),
         pytest.param([{"name": "a", "level": "s0"}], "lab1: a: level: 's0' is invalid", id="a bad level"),
         pytest.param(
             [{"name": "a", "role": "httpd", "level": "s0:c1,c2"}, {"name": "b", "level": "s0:c2,c1"}],

@@ -177,11 +177,16 @@ ONE = [{"name": "page"}]
     [
         pytest.param(declare({"page": {}}), {}, "web1: sandboxes: {'page': {}} is invalid: expected a list of sandboxes", id="no list"),
         pytest.param(declare("{{ nothing }}"), {}, "web1: sandboxes: 'nothing' is undefined", id="undefined"),
-        pytest.param(declare(["page"]), {}, "web1: sandboxes[0]: 'page' is invalid: expected a mapping with the name of a sandbox", id="no mapping"),
+        pytest.param(
+            declare(["page"]), {}, "web1: sandboxes[0]: 'page' is invalid: expected a mapping with the name of a sandbox", id="no mapping"
+        ),
         pytest.param(declare([{"role": "httpd"}]), {}, "web1: sandboxes[0].name: expected 1 to 50", id="no name"),
         pytest.param(declare([*ONE, {"name": "A"}]), {}, "web1: sandboxes[1].name: 'A' is invalid: expected 1 to 50", id="a bad name"),
         pytest.param(
-            declare([*ONE, *ONE]), {}, "web1: sandboxes[1].name: sandbox page is declared twice. Declare each sandbox of a host once", id="twice"
+            declare([*ONE, *ONE]),
+            {},
+            "web1: sandboxes[1].name: sandbox page is declared twice. Declare each sandbox of a host once",
+            id="twice",
         ),
         pytest.param(declare([{"name": "page", "level": "s0"}]), {}, "web1: sandboxes: page: level: 's0' is invalid", id="a bad level"),
         pytest.param(

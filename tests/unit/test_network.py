@@ -36,7 +36,9 @@ WEB_MAC = network.mac("web", 0)
         pytest.param([{"bridge": "br0", "lease": "10.0.0.1"}], r"network\[0\].lease: .* bridge", id="lease of another's server"),
         pytest.param([{"lease": "fe80::1"}], r"network\[0\].lease: 'fe80::1' .* IPv4", id="lease of IPv6"),
         pytest.param(
-            [{**STATIC, "gateway": "10.9.9.9"}], r"network\[0\].gateway: '10.9.9.9' .* in 192.168.122.0/24, which the interface reaches", id="far gateway"
+            [{**STATIC, "gateway": "10.9.9.9"}],
+            r"network\[0\].gateway: '10.9.9.9' .* in 192.168.122.0/24, which the interface reaches",
+            id="far gateway",
         ),
         pytest.param([{**STATIC, "gateway": "192.168.122.10"}], r"network\[0\].gateway: .* other than the interface's own", id="itself"),
         pytest.param(
@@ -52,14 +54,26 @@ WEB_MAC = network.mac("web", 0)
             [STATIC, {**OTHER, "gateway": "10.0.0.1"}], r"network\[1\].gateway: network\[0\] already has a gateway", id="two gateways"
         ),
         pytest.param([{}, {"mac": WEB_MAC}], r"network\[1\].mac: network\[0\] already has the MAC address", id="one MAC address twice"),
-        pytest.param([{"lease": "10.0.0.1"}, {"lease": "10.0.0.1"}], r"network\[1\].lease: network\[0\] already has the address 10.0.0.1", id="one lease twice"),
-        pytest.param([{"ports": [{"host_port": 80}, {"host_port": 80}]}], r"ports\[1\].host_port: host port 80 is published twice", id="one port twice"),
+        pytest.param(
+            [{"lease": "10.0.0.1"}, {"lease": "10.0.0.1"}],
+            r"network\[1\].lease: network\[0\] already has the address 10.0.0.1",
+            id="one lease twice",
+        ),
+        pytest.param(
+            [{"ports": [{"host_port": 80}, {"host_port": 80}]}],
+            r"ports\[1\].host_port: host port 80 is published twice",
+            id="one port twice",
+        ),
         pytest.param(
             [{"ports": [{"host_port": 80}]}, {"ports": [{"host_port": 80, "address": "10.0.0.1"}]}],
             r"network\[1\].ports: host port 80 is already published by network\[0\]",
             id="at all addresses",
         ),
-        pytest.param([{"bridge": "br0", "ports": [{"host_port": 80}]}], r"network\[0\].ports: .* the host does not know the address", id="port to nowhere"),
+        pytest.param(
+            [{"bridge": "br0", "ports": [{"host_port": 80}]}],
+            r"network\[0\].ports: .* the host does not know the address",
+            id="port to nowhere",
+        ),
         pytest.param([{"ports": [{"host_port": 0}]}], r"network\[0\].ports\[0\].host_port: 0 .* 1 to 65535", id="no port"),
         pytest.param([{"bridge": "../x"}], r"network\[0\].bridge: '../x'", id="no bridge"),
         pytest.param([{"nameservers": ["x"]}], r"network\[0\].nameservers: \['x'\]", id="no name server"),

@@ -109,7 +109,7 @@ def test_an_older_generation_keeps_its_defaults(generation: int, size: int) -> N
 def test_a_bad_value_is_named_with_its_option_and_what_is_allowed(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         build(Thing, {"name": "x", **parameters} if parameters else {})
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{message}."
 
 
 def test_differences_are_the_options_that_differ_in_the_order_of_the_fields() -> None:

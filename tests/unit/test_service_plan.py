@@ -347,7 +347,7 @@ def test_a_unit_that_only_the_content_has_is_run(service: MakeSpec, host: Host, 
     own = unit_file.parse("mine.service", path, ["[Service]\n"])
     check(spec, declared(spec, own_units={"mine.service": own}), host)
     masked = unit_file.parse("mine.service", path, [], masked=path)
-    with pytest.raises(OptionError, match=f"it is masked by {path}"):
+    with pytest.raises(OptionError, match=f"It is masked by {path}"):
         check(spec, declared(spec, own_units={"mine.service": masked}), host)
 
 
@@ -371,8 +371,8 @@ def test_what_is_declared_and_there_is_accepted(service: MakeSpec, host: Host, d
     [
         pytest.param(
             {"units": ["gone"]},
-            "units: 'gone.service' is invalid: expected a unit that the host has in /usr/lib/systemd/system or /etc/systemd/system,"
-            " of the sandbox. Check that its package is installed; is its package installed?",
+            "units: 'gone.service' is invalid: expected a unit in /usr/lib/systemd/system or /etc/systemd/system of the host,"
+            " or in /etc/systemd/system of the sandbox. Check that its package is installed.",
             id="unit",
         ),
         pytest.param(
@@ -397,9 +397,7 @@ def test_a_host_without_networks_says_so(service: MakeSpec, host: Host, declared
 
 
 def test_a_host_without_a_network_daemon_says_so(service: MakeSpec, host: Host, declared: Declared) -> None:
-    with pytest.raises(
-        OptionError, match=r"network: needs systemd-networkd.service, which this host does not have. Install it."
-    ):
+    with pytest.raises(OptionError, match=r"network: needs systemd-networkd.service, which this host does not have. Install it."):
         check(service(), declared(service()), without_networkd(host))
 
 

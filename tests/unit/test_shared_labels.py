@@ -224,7 +224,7 @@ BAD_FILES = [
     ("levels: {one/a: 's0:c1,c2', one/b: 's0:c1'}", r"one/a \(s0:c1,c2\) and one/b \(s0:c1\) are not separate"),
     (
         "levels: {a: 's0:c1,c2', b: 's0:c2,c1', c: s0:c3, d: 's0:c3,c4'}\nquarantine: {s0:c3: e}",
-        r"a \(s0:c1,c2\) and b \(s0:c1,c2\) .*; c \(s0:c3\) and d .*; c \(s0:c3\) and s0:c3, which rests .* e .*; d \(s0:c3,c4\) and s0:c3",
+        r"a \(s0:c1,c2\) and b \(s0:c1,c2\) .* c \(s0:c3\) and d .* c \(s0:c3\) and s0:c3, which rests .* e .* d \(s0:c3,c4\) and s0:c3",
     ),
     ("levels: {level 's0:c2000' of one/a}", "level 's0:c2000' of one/a"),
     ("levels: {one/a: s0}", "level 's0' of one/a"),

@@ -189,7 +189,9 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("path", "/srv/%n", BELOW, id="path with a specifier"),
         pytest.param("path", "/srv/\\x2f", BELOW, id="path with an escape"),
         pytest.param("path", '/srv/"a', BELOW, id="path with a quote"),
-        pytest.param("level", "s0", "a level with categories, such as s0:c1,c2, because every level dominates s0 alone", id="not the category"),
+        pytest.param(
+            "level", "s0", "a level with categories, such as s0:c1,c2, because every level dominates s0 alone", id="not the category"
+        ),
         pytest.param("level", "s0:c1,c1", "different categories, not one category twice, which is s0:c1", id="a pair of equals"),
         pytest.param(
             "level",
@@ -300,9 +302,7 @@ IDENTIFIER = "a name of letters, digits, '_', '.' and '-'"
     ("network", "message"),
     [
         pytest.param({"type": "bridge"}, "network[1].type: 'bridge' is invalid: expected one of dhcp, static", id="type"),
-        pytest.param(
-            {"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: {NO_STATIC}", id="dhcp, address"
-        ),
+        pytest.param({"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: {NO_STATIC}", id="dhcp, address"),
         pytest.param({"gateway": "10.0.0.1"}, f"network[1].gateway: {NO_STATIC}", id="dhcp, gateway"),
         pytest.param({"type": "static"}, "network[1].addresses: required when type is static.", id="static, none"),
         pytest.param(
