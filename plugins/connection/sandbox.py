@@ -150,9 +150,7 @@ class Connection(ConnectionBase):
     def _address(self) -> str:
         address = str(self.get_option("sandbox_host") or "")
         if not address:
-            raise AnsibleError(
-                "ansible_sandbox_host: expected the address of the sandbox's host. Set it. Use localhost for the controller."
-            )
+            raise AnsibleError("ansible_sandbox_host: expected the address of the sandbox's host, or localhost for the controller.")
         return address
 
     def _is_local(self) -> bool:

@@ -86,7 +86,7 @@ def faults(kind: str, text: str) -> Iterator[str]:
     """What is wrong with a text."""
     if match := RIDDLES.search(text):
         yield f"has {match.group()!r}"
-    if GAP == text:
+    if text == GAP:
         return
     first, last = text[0], text[-1]
     if kind == "expected":

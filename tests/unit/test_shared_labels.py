@@ -295,7 +295,7 @@ def test_a_check_of_a_file_that_is_not_there_fails(tmp_path: Path) -> None:
 
 def test_a_directory_is_no_lock_file(act: Act, lock_file: Path) -> None:
     lock_file.mkdir()
-    assert "it is no regular file" in act("one", name="web")["msg"]
+    assert "It is not a regular file" in act("one", name="web")["msg"]
 
 
 COMMENTED = """\
@@ -370,9 +370,9 @@ def test_a_lock_file_that_a_person_made_keeps_its_form(act: Act, lock_file: Path
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{levels: {one/a: 's0:c8,c9'}}\n", "each level in a line of its own"),
-        ("categories: 2\nlevels: {one/b: 's0:c8,c9',  # b\n  one/c: 's0:c5,c6'}\n", "each level in a line of its own"),
-        ("categories: 2\nlevels:\n  one/a: s0:c5,c6\n...\n", "each level in a line of its own"),
+        ("{levels: {one/a: 's0:c8,c9'}}\n", "each level on a line of its own"),
+        ("categories: 2\nlevels: {one/b: 's0:c8,c9',  # b\n  one/c: 's0:c5,c6'}\n", "each level on a line of its own"),
+        ("categories: 2\nlevels:\n  one/a: s0:c5,c6\n...\n", "each level on a line of its own"),
     ],
 )
 def test_a_lock_file_that_cannot_be_changed_in_place_is_left_alone(act: Act, lock_file: Path, text: str, says: str) -> None:

@@ -200,7 +200,9 @@ def _check_source(source: Source) -> None:
         raise OptionError("clone_of", name, "a stopped sandbox", f"Stop the sandbox {name} first.")
     if source.strangers:
         paths = ", ".join(source.strangers[:3])
-        raise OptionError("clone_of", name, "a sandbox whose content is all at its own level", f"In {source.root}, {paths} is not.")
+        raise OptionError(
+            "clone_of", name, "a sandbox whose content is all at its own level", f"Entries at another level in {source.root}: {paths}."
+        )
 
 
 def _check_ours(spec: ContentSpec, seen: Observed) -> None:

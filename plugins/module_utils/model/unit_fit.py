@@ -145,7 +145,7 @@ def _namespaces(unit: UnitFile) -> Iterator[str]:
                 yield f"needs a mount namespace of its own ({key}={word}), which no sandbox may make"
     for key, prefix in (("DynamicUser", "User"), ("DynamicUser", "Group")):
         if unit.yes(key) and not _USER.match(unit.one(prefix) or dynamic_user(unit)):
-            yield f"runs as a user whose name is none here ({prefix}={unit.one(prefix)})"
+            yield f"runs as a user whose name is invalid here ({prefix}={unit.one(prefix)})"
 
 
 def _capability(name: str) -> str:
