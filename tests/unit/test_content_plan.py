@@ -301,6 +301,9 @@ def test_foreign_entries_are_relabelled_only_if_asked_for(content: MakeContent, 
     assert relabelled(content(), seen, mode) == expected
 
 
+RELABEL = "Remove them, or set foreign: fix to relabel them."
+
+
 def test_foreign_entries_fail_a_run_that_says_so(content: MakeContent, built: Built) -> None:
     seen = built(mislabelled=[TYPE_ONLY, STRANGER], owners={Level.parse("s0:c3,c4"): "db"})
     with pytest.raises(ConflictError) as caught:
@@ -637,7 +640,7 @@ def test_an_image_is_removed_whatever_the_play_says_it_is(content: MakeContent, 
 
 def test_a_foreign_mount_unit_is_not_taken_over(content: MakeContent, built: Built) -> None:
     seen = built(stored=dataclasses.replace(MOUNTED, unit_text="[Mount]\n"))
-    with pytest.raises(ConflictError, match="was not made by this collection"):
+    with pytest.raises(ConflictError, match="was not created by this collection"):
         check(content(**IN_IMAGE), seen, "report")
 
 

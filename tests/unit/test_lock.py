@@ -78,7 +78,7 @@ def test_a_holder_that_is_killed_holds_it_no_more(file: str, holder: subprocess.
 def test_patience_ends_in_a_clear_error(file: str) -> None:
     with pytest.raises(SandboxError) as caught, lock.held(file, patience=0.2):
         pass
-    assert str(caught.value) == f"another run has held {file} for 0.2 s. Wait for it to end, or end it."
+    assert str(caught.value) == f"Another run has held {file} for 0.2 s. Wait for it to end, or end it."
 
 
 def test_a_run_that_fails_gives_it_up(file: str) -> None:
@@ -95,7 +95,7 @@ def test_only_a_run_that_changes_something_takes_it(file: str, monkeypatch: pyte
         assert first.waited < 0.1
         with host.opened("", locked=False) as looking:
             assert looking.waited == 0
-        with pytest.raises(SandboxError, match="another run has held"), host.opened(""):
+        with pytest.raises(SandboxError, match="Another run has held"), host.opened(""):
             pass
 
 
