@@ -150,9 +150,7 @@ class Connection(ConnectionBase):
     def _address(self) -> str:
         address = str(self.get_option("sandbox_host") or "")
         if not address:
-            raise AnsibleError(
-                "ansible_sandbox_host: expected the address of the sandbox's host. Set it, or ansible_host; localhost is the controller."
-            )
+            raise AnsibleError("ansible_sandbox_host: expected the address of the sandbox's host, or localhost for the controller.")
         return address
 
     def _is_local(self) -> bool:
@@ -161,7 +159,7 @@ class Connection(ConnectionBase):
     def _name(self) -> str:
         name = self.get_option("sandbox_name")
         if not name:
-            raise AnsibleError("which sandbox? ansible_sandbox_name is not set")
+            raise AnsibleError("ansible_sandbox_name: required. Set it to the name of the sandbox.")
         return str(name)
 
     def _way(self) -> Any:
@@ -220,9 +218,9 @@ class Connection(ConnectionBase):
         if code == CANNOT_ENTER and said:
             reason = said[0].partition(": ")[2]
         elif code in (1, NOT_FOUND) and missing:
-            reason = f"{missing[0]}; the role virt.sandbox.host installs it"
+            reason = f"{missing[0]}. Run the role virt.sandbox.host, which installs it."
         elif code == 1 and refused and self.become is None and self._user() != "root":
-            reason = f"{refused[0]} (the command to become root there is ansible_sandbox_sudo)"
+            reason = f"{refused[0]}. Set ansible_sandbox_sudo to a command that becomes root on the host."
         else:
             return
         raise AnsibleConnectionFailure(f"sandbox {self._name()} on {self._address()} cannot be entered: {reason}")
@@ -232,7 +230,7 @@ class Connection(ConnectionBase):
         super().put_file(in_path, out_path)
         display.vvv(f"PUT {in_path} TO {out_path} in sandbox {self._name()}", host=self._address())
         if not os.path.exists(in_path):
-            raise AnsibleFileNotFound(f"there is no file {in_path} to copy")
+            raise AnsibleFileNotFound(f"File {in_path} does not exist on the controller.")
         target = shlex.quote(out_path)
         for offset, block in _blocks(in_path):
             if not offset:

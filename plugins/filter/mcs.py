@@ -17,7 +17,7 @@ def _level(name: str, value: Any) -> Level:
     try:
         return Level.parse(str(value))
     except LevelError as error:
-        raise AnsibleFilterError(f"{name}: {value!r} is invalid: expected {error}") from error
+        raise AnsibleFilterError(f"{name}: {value!r} is invalid: expected {error}.") from error
 
 
 def canonical(value: Any) -> str:
@@ -30,7 +30,7 @@ def categories(value: Any) -> list[int]:
 
 def conflicts(value: Any) -> list[list[str]]:
     if not isinstance(value, Mapping):
-        raise AnsibleFilterError(f"mcs_conflicts: {value!r} is invalid: expected a dictionary of owners and their levels")
+        raise AnsibleFilterError(f"mcs_conflicts: {value!r} is invalid: expected a dictionary of owners and their levels.")
     levels = {str(owner): _level("mcs_conflicts", level) for owner, level in value.items()}
     return [list(pair) for pair in conflicting(levels)]
 

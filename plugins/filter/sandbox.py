@@ -40,7 +40,7 @@ _LISTS = ("units", "private", "files")
 def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list[dict[str, Any]]:
     """Of each declared sandbox, the options that one of the modules takes."""
     if module not in _OBJECTS:
-        raise AnsibleFilterError(f"sandbox_options: {module!r} is invalid: expected one of {', '.join(_OBJECTS)}")
+        raise AnsibleFilterError(f"sandbox_options: {module!r} is invalid: expected one of {', '.join(_OBJECTS)}.")
     there = [item for item in sandboxes if module != "isolation" or item.get("state") != "absent"]
     return [{key: value for key, value in item.items() if key in _OBJECTS[module] and _taken(key, item, module)} for item in there]
 
@@ -56,7 +56,7 @@ def sandbox_adding(sandboxes: Sequence[Mapping[str, Any]], **more: Sequence[Any]
     for item in sandbox_options(sandboxes, "role"):
         for name, values in more.items():
             if name not in _LISTS:
-                raise AnsibleFilterError(f"sandbox_adding: {name!r} is invalid: expected one of {', '.join(_LISTS)}")
+                raise AnsibleFilterError(f"sandbox_adding: {name!r} is invalid: expected one of {', '.join(_LISTS)}.")
             item[name] = _joined(values, item.get(name) or [])
         result.append(item)
     return result
@@ -72,9 +72,8 @@ def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], levels: Mapping[str, 
     """Each declared sandbox with the level that ``mcs_label`` returned for it."""
     for item in sandboxes:
         if item.get("name") not in levels:
-            raise AnsibleFilterError(
-                f"sandbox_levels: {item.get('name')!r} is invalid: expected one of {', '.join(levels) or 'none, as there are no levels'}"
-            )
+            known = ", ".join(levels) or "there is none"
+            raise AnsibleFilterError(f"sandbox_levels: {item.get('name')!r} is invalid: expected a sandbox with a level ({known}).")
     return [{**item, "level": levels[item["name"]]} for item in sandboxes]
 
 
@@ -99,7 +98,7 @@ def sandbox_fleet(sandboxes: Sequence[Mapping[str, Any]], host: str) -> list[dic
 def _role(item: Mapping[str, Any], host: str) -> str:
     """The full name of the role that makes a sandbox, which is there."""
     role = item.get("role") or fleet.ROLE
-    allowed = f"a role of {COLLECTION} that makes sandboxes ({', '.join(_own_roles())}), or one of another collection by its full name"
+    allowed = f"a role of {COLLECTION} that makes sandboxes ({', '.join(_own_roles())}), or the full name of a role of another collection"
     if not isinstance(role, str) or not _ROLE.match(role):
         raise OptionError(f"{host}: {item['name']}: role", role, allowed)
     full = role if "." in role else f"{COLLECTION}.{role}"
@@ -145,8 +144,8 @@ def _validated(role: str, items: list[dict[str, Any]], host: str) -> list[dict[s
         allowed = set(options[variable].get("options", {}))
         for item in items:
             for key in sorted(item.keys() - allowed):
-                raise OptionError(f"{host}: {item['name']}", key, f"an option of the role {role}: {', '.join(sorted(allowed))}")
-        raise AnsibleFilterError(f"sandbox_fleet: {host}: role {role}: {'; '.join(result.error_messages)}")
+                raise OptionError(f"{host}: {item['name']}", key, f"an option of the role {role} ({', '.join(sorted(allowed))})")
+        raise AnsibleFilterError(f"sandbox_fleet: {host}: role {role}: {'. '.join(result.error_messages)}.")
     validated: list[dict[str, Any]] = result.validated_parameters[variable]
     return validated
 

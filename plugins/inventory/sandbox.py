@@ -148,7 +148,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             raise AnsibleParserError(f"{path}: {error}") from error
         if not found:
             named = ", ".join(self.get_option("variables"))
-            display.warning(f"{path}: no host declares a sandbox (variables: {named}); is the source that names the hosts before this one?")
+            display.warning(f"{path}: no host declares a sandbox (variables: {named}). Name the source of the hosts before this one.")
 
     def _hosts(self) -> list[Any]:
         """The hosts whose sandboxes are wanted, as they were before this source."""
@@ -161,7 +161,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             elif name in self.inventory.hosts:
                 found[name] = self.inventory.hosts[name]
             else:
-                raise OptionError("hosts", name, "a group or a host of the sources before this one")
+                raise OptionError("hosts", name, "a group or a host of an earlier inventory source")
         return list(found.values())
 
     def _variables(self, host: Any, sources: list[str]) -> dict[str, Any]:
@@ -188,7 +188,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             for declared in self._items(variables[variable], variables, where):
                 item = self._told(declared, variables, where)
                 if item["name"] in names:
-                    raise OptionError(where, item["name"], "each sandbox of a host once, in one of the variables")
+                    sentences = f"sandbox {item['name']} is declared twice. Declare each sandbox of a host once, in one of the variables."
+                    raise OptionError.said(where, item["name"], sentences)
                 names.append(item["name"])
                 if item.get("state") != "absent":
                     yield {"role": role, **item}
@@ -227,8 +228,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         }
         name = self._rendered(trust_as_template(self.get_option("hostname") or HOSTNAME), own, "hostname")
         if name in self.inventory.hosts or name in self.inventory.groups:
-            allowed = f"a name that nothing in the inventory has yet, for the sandbox {sandbox['name']} of {host}"
-            raise OptionError("hostname", name, allowed)
+            sentences = f"the inventory has a host or group {name} already. Choose another name for sandbox {sandbox['name']} of {host}."
+            raise OptionError.said("hostname", name, sentences)
         self.inventory.add_host(name, group=self.inventory.add_group(to_safe_group_name(self.get_option("group"))))
         for key, value in {**own, **_way(host, sandbox["name"], variables)}.items():
             self.inventory.set_variable(name, key, value)

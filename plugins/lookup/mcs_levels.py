@@ -58,7 +58,7 @@ class LookupModule(LookupBase):
     def _levels(self, term: str, variables: dict[str, Any]) -> dict[str, str]:
         path = self.find_file_in_search_path(variables, "files", term, ignore_missing=True)
         if not path:
-            raise AnsibleLookupError(f"mcs_levels: there is no file {term}; name a registry in a YAML file")
+            raise AnsibleLookupError(f"mcs_levels: file {term} does not exist. Name a registry in a YAML file.")
         try:
             return {owner: str(level) for owner, level in Registry(FileStore(path)).owners().items()}
         except SandboxError as error:

@@ -30,7 +30,7 @@ class SharedLabels(ActionBase):
                 in_background = bool(self._task.async_val) and not self._connection.has_native_async
                 return self._execute_module(task_vars=task_vars, wrap_async=in_background)
             if self._task.async_val:
-                raise SandboxError("async: the controller decides in a registry that hosts share. Leave async out.")
+                raise SandboxError("async: not supported with a registry that hosts share, because the controller decides. Remove async.")
             return self.decide(self._arguments())
         except SandboxError as error:
             return {"failed": True, "msg": str(error)}
@@ -58,7 +58,7 @@ class SharedLabels(ActionBase):
         said = self.module("virt.sandbox.mcs_label_info", {"search": [str(level) for level in search]})
         if said.get("failed"):
             more = said.get("module_stderr") or said.get("module_stdout") or ""
-            raise SandboxError(f"{said.get('msg', 'the host could not be asked for the levels in use')} {more}".rstrip())
+            raise SandboxError(f"{said.get('msg', 'The levels in use on the host cannot be read.')} {more}".rstrip())
         try:
             in_use = [InUse(Level.parse(use["level"]), use["kind"], self.owner(use["holder"])) for use in said["in_use"]]
             # what its own registry still records is the sandbox's, whatever became of that
@@ -68,7 +68,7 @@ class SharedLabels(ActionBase):
             resting = [one for one in said["quarantine"] if one["carried_by"]]
             in_use += [InUse(Level.parse(one["level"]), "content", self.owner(one["owner"])) for one in resting]
         except LevelError as error:
-            raise SandboxError(f"{self.host}: mcs_label_info returned a level in use that is invalid: expected {error}") from error
+            raise SandboxError(f"{self.host}: mcs_label_info returned a level in use that is invalid: expected {error}.") from error
         return in_use, {self.owner(name) for name in said["here"]}, recorded
 
     def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def _comparison(name: str, compare: Callable[[Level, Level], bool]) -> Callable[
             try:
                 levels.append(Level.parse(str(text)))
             except LevelError as error:
-                raise AnsibleFilterError(f"{name}: {text!r} is invalid: expected {error}") from error
+                raise AnsibleFilterError(f"{name}: {text!r} is invalid: expected {error}.") from error
         return compare(*levels)
 
     return test

@@ -207,13 +207,13 @@ def test_no_secret_of_the_host_is_inside(played: Played, host: str) -> None:
 def test_a_unit_whose_program_is_nowhere_is_refused(played: Played, host: str) -> None:
     outcome = played.on(host)["a program that is nowhere"]
     assert outcome.failed
-    assert "it runs /opt/gone/run, which neither the host's /usr has nor the content" in outcome.message
+    assert "runs /opt/gone/run, which neither the host's /usr nor the content has" in outcome.message
 
 
 def test_what_needs_a_bind_mount_is_refused(played: Played, host: str) -> None:
     outcome = played.on(host)["haproxy as it is"]
     assert outcome.failed
     assert (
-        "units: 'haproxy.service' is invalid: expected a unit that works in a sandbox; it needs a mount namespace of its own"
+        "units: 'haproxy.service' is invalid: expected a unit that works in a sandbox. It needs a mount namespace of its own"
         in outcome.message
     )

@@ -149,7 +149,7 @@ def test_a_running_sandbox_is_not_cloned(played: Played, host: str) -> None:
     outcomes = played.on(host)
     assert outcomes["clone of a running one"].failed
     assert (
-        f"clone_of: {NAME!r} is invalid: expected a sandbox that is stopped; {NAME} is running"
+        f"clone_of: {NAME!r} is invalid: expected a stopped sandbox. Stop the sandbox {NAME} first."
         in outcomes["clone of a running one"].message
     )
     assert outcomes["nothing half made"].stdout == "none"

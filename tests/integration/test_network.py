@@ -238,11 +238,14 @@ def test_a_port_is_open_as_long_as_its_sandbox_runs(played: Played, host: str) -
 @pytest.mark.parametrize(
     ("title", "message"),
     [
-        ("a port of another sandbox", "network[0].ports: 18080 is invalid: expected a port of the host that it-net has not"),
-        ("a port of the host", "network[0].ports: 22 is invalid: expected a port of the host on which nothing listens yet"),
+        ("a port of another sandbox", "network[0].ports: host port 18080 is already published by sandbox it-net."),
+        ("a port of the host", "network[0].ports: host port 22 is already in use on this host."),
         ("an address of another sandbox", f"network[0]: {PEER_ADDRESS} of {NAME} is {PEER}'s address in default"),
-        ("a network that is not there", "network[0].source: 'nowhere' is invalid: expected a running libvirt network (default, it-other)"),
-        ("a bridge that is not there", "network[0].bridge: 'br-none' is invalid: expected a bridge of this host (br-it, virbr0, virbr77)"),
+        (
+            "a network that is not there",
+            "network[0].source: libvirt network 'nowhere' does not exist or is not active. Active networks: default, it-other.",
+        ),
+        ("a bridge that is not there", "network[0].bridge: bridge 'br-none' does not exist on this host. Bridges: br-it, virbr0, virbr77."),
     ],
 )
 def test_what_cannot_be_is_refused_with_nothing_done(played: Played, host: str, title: str, message: str) -> None:

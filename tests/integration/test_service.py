@@ -162,7 +162,7 @@ def test_info_shows_what_runs(played: Played, host: str) -> None:
 def test_content_of_a_running_sandbox_is_not_removed(played: Played, host: str) -> None:
     outcome = played.on(host)["content absent while it runs"]
     assert outcome.failed
-    assert f"{NAME} is running; stop it" in outcome.message
+    assert f"{NAME} is running. Stop it" in outcome.message
 
 
 def test_stopped(played: Played, host: str) -> None:

@@ -210,8 +210,8 @@ def test_a_controller_answers_for_a_host(played: Played, host: str) -> None:
     [
         ("none such", "policy: '/nosuch' is invalid: expected a compiled policy that can be read"),
         ("no policy", "policy: '/etc/hostname' is invalid: expected a compiled policy"),
-        ("an unknown type", "a: the policy knows no context system_u:system_r:nosuch_t:s0:c1"),
-        ("twice", "sandboxes: 'apart' is invalid: expected each sandbox once"),
+        ("an unknown type", "a: the policy does not know the context system_u:system_r:nosuch_t:s0:c1"),
+        ("twice", "sandboxes: sandbox apart is listed more than once. List each sandbox once."),
     ],
 )
 def test_what_cannot_be_asked_is_said(played: Played, host: str, asked: str, message: str) -> None:

@@ -35,7 +35,7 @@ def data(scene: Scene) -> Path:
 
 
 def test_a_directory_in_the_place_of_a_file_stays(scene: Scene, data: Path) -> None:
-    with pytest.raises(ConflictError, match="is a directory; remove it, or name another file"):
+    with pytest.raises(ConflictError, match=r"is a directory\. Remove it, or name another file"):
         content.write_files(spec(scene), [FILE])
     content.remove_files(str(scene.top), [FILE.path])
     assert (data / "precious").read_bytes() == SECRET

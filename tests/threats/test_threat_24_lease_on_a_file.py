@@ -43,7 +43,7 @@ def test_it_is_labelled_all_the_same(leased: Scene) -> None:
 
 def test_reading_it_fails_at_once_and_says_why(leased: Scene) -> None:
     began = time.monotonic()
-    with pytest.raises(tree.TreeError, match="/a/b/victim: is held by a lease of a process inside; stop the sandbox"):
+    with pytest.raises(tree.TreeError, match=r"/a/b/victim: is held by a lease of a process inside\. Stop the sandbox"):
         tree.read_file(str(leased.top), "a/b/victim", 100)
     assert inside.value(str(leased.top), "a/b/victim") == ("unreadable", "")
     assert time.monotonic() - began < QUICK

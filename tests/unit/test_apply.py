@@ -68,7 +68,7 @@ def test_a_failed_run_says_what_failed_and_what_did_not_is_kept() -> None:
     assert engine.report_failures({"changed": True}, failures) == {
         "changed": True,
         "failed": True,
-        "msg": "a: start: no; b: stop: never",
+        "msg": "a: start: no. b: stop: never.",
         "failures": [
             {"sandbox": "a", "step": "start", "reason": "no"},
             {"sandbox": "b", "step": "stop", "reason": "never"},

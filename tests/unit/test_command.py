@@ -41,7 +41,7 @@ def test_nobody_waits_for_input() -> None:
 @pytest.mark.parametrize(
     ("arguments", "keywords", "message"),
     [
-        pytest.param(["no-such-tool"], {}, "no-such-tool is not installed; run the role virt.sandbox.host", id="missing"),
+        pytest.param(["no-such-tool"], {}, "no-such-tool is not installed. Run the role virt.sandbox.host.", id="missing"),
         pytest.param(
             ["sh", "-c", "echo why >&2; echo what; exit 3"], {}, "sh -c echo why >&2; echo what; exit 3: why", id="said on stderr"
         ),

@@ -185,25 +185,25 @@ def test_it_runs_as_whom_it_is_told(start: Start, tmp_path: Path, identity: dict
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"command": ["/bin/x"]}, "command: ['/bin/x'] is invalid: expected none beside units; a sandbox runs either"),
-        ({"user": "www-data"}, "user: 'www-data' is invalid: expected none for units, which say it themselves; it is for a command"),
-        ({"home": "/srv"}, "home: '/srv' is invalid: expected none for units"),
-        ({"units": [], "command": []}, "units: expected at least one systemd unit, or a command"),
+        ({"command": ["/bin/x"]}, "command: ['/bin/x'] is invalid: expected no value together with units. A sandbox runs either"),
+        ({"user": "www-data"}, "user: only valid together with command. Units name their own user."),
+        ({"home": "/srv"}, "home: only valid together with command. Units name their own home."),
+        ({"units": [], "command": []}, "units: expected at least one systemd unit, or set command"),
         ({**SLEEP, "command": ["sleep"]}, "command: ['sleep'] is invalid: expected an absolute path"),
         ({**SLEEP, "command": ["/bin/x", ""]}, "command: ['/bin/x', ''] is invalid: expected words that are not empty"),
         ({**SLEEP, "command": ["/bin/x", "\x1b"]}, "command: ['/bin/x', '\\x1b'] is invalid: expected words that are not empty"),
-        ({**SLEEP, "user": "a:b"}, "user: 'a:b' is invalid: expected a name or a number"),
-        ({**SLEEP, "group": "-g"}, "group: '-g' is invalid: expected a name or a number"),
+        ({**SLEEP, "user": "a:b"}, "user: 'a:b' is invalid: expected the name or the number of a user or group"),
+        ({**SLEEP, "group": "-g"}, "group: '-g' is invalid: expected the name or the number of a user or group"),
         ({**SLEEP, "home": "srv"}, "home: 'srv' is invalid: expected an absolute path"),
-        ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is invalid: expected static for a command"),
+        ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is invalid: expected static, because no DHCP client runs"),
         ({"env": {"A B": "x"}}, "env: {'A B': 'x'} is invalid: expected names of letters, digits and '_'"),
         ({"env": {"1A": "x"}}, "env: {'1A': 'x'} is invalid: expected names of letters"),
-        ({"env": {"A": "x\ny"}}, "env: {'A': 'x\\ny'} is invalid: expected texts of one line"),
+        ({"env": {"A": "x\ny"}}, "env: {'A': 'x\\ny'} is invalid: expected a text of one line"),
         (
             {"env": {"A": True}},
-            "env: {'A': True} is invalid: expected texts of one line without control characters; that of A",
+            "env: {'A': True} is invalid: expected a text of one line without control characters for A (quote",
         ),
-        ({"env": {"A": ["x"]}}, "env: {'A': ['x']} is invalid: expected texts of one line"),
+        ({"env": {"A": ["x"]}}, "env: {'A': ['x']} is invalid: expected a text of one line"),
     ],
 )
 def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> None:
@@ -215,9 +215,9 @@ def test_refusals(service: MakeSpec, options: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("options", "seen", "message"),
     [
-        ({"user": "dave"}, {}, "user: 'dave' is invalid: expected a number, or a name that the sandbox has in its /etc/passwd"),
-        ({"group": "daves"}, {}, "group: 'daves' is invalid: expected a number, or a name that the sandbox has in its /etc/group"),
-        ({}, {"program": False}, "command: '/usr/bin/sleep' is invalid: expected a program that the host's /usr or the content"),
+        ({"user": "dave"}, {}, "user: 'dave' is invalid: expected a number, or a name in the sandbox's own /etc/passwd"),
+        ({"group": "daves"}, {}, "group: 'daves' is invalid: expected a number, or a name in the sandbox's own /etc/group"),
+        ({}, {"program": False}, "command: '/usr/bin/sleep' is invalid: expected a program in the host's /usr or in the content"),
     ],
 )
 def test_what_the_sandbox_does_not_have_is_refused(

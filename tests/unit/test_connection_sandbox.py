@@ -176,7 +176,7 @@ class Refusal(NamedTuple):
 @pytest.mark.parametrize(
     "refusal",
     [
-        Refusal((125, b"", b"virt-sandbox: sandbox container1 is not running; start it"), "root", "is not running; start it"),
+        Refusal((125, b"", b"virt-sandbox: sandbox container1 is not running. Start it with"), "root", "is not running. Start it with"),
         Refusal((125, b"virt-sandbox: sandbox x is not running\r\n", b"Shared connection closed."), "root", "is not running"),
         Refusal((127, b"", f"sh: 1: {PLACE}: not found".encode()), "root", r"the role virt\.sandbox\.host installs it"),
         Refusal((1, b"", f"sudo: {PLACE}: command not found".encode()), "alice", "installs it"),
@@ -231,7 +231,7 @@ def test_a_piece_that_is_sent_twice_does_no_harm(
 
 
 def test_files_that_are_not_there(inside: sandbox.Connection, tmp_path: Path) -> None:
-    with pytest.raises(AnsibleFileNotFound, match="there is no file /nonexistent"):
+    with pytest.raises(AnsibleFileNotFound, match="does not exist /nonexistent"):
         inside.put_file("/nonexistent", "/tmp/x")
     with pytest.raises(AnsibleError, match=r"container1: fetching /nonexistent failed: .*No such file"):
         inside.fetch_file("/nonexistent", str(tmp_path / "x"))

@@ -208,9 +208,7 @@ def test_owners_that_the_sandbox_has_not_are_refused(
     where = "/etc/passwd" if option == "owner" else "/etc/group"
     with pytest.raises(OptionError) as caught:
         check(spec, seen, "report")
-    assert str(caught.value) == (
-        f"files[1].{option}: {value!r} is invalid: expected a number, or a name that the sandbox has in its {where}"
-    )
+    assert str(caught.value) == (f"files[1].{option}: {value!r} is invalid: expected a number, or a name in the sandbox's own {where}.")
     assert isinstance(caught.value, ContentError) is exists
 
 
@@ -239,7 +237,7 @@ def test_a_private_path_that_was_a_file_of_the_play_is_the_hosts_again(content: 
 
 def test_a_directory_where_a_declared_file_is_to_be_is_named(content: MakeContent, built: Built) -> None:
     spec = content(files=[{"path": "/etc/a"}, {"path": "/var/lib/mysql"}])
-    with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is invalid: expected a path at which no directory stands"):
+    with pytest.raises(OptionError, match=r"files\[1\].path: '/var/lib/mysql' is invalid: expected a path that is not a directory"):
         check(spec, built(directories=["/var/lib/mysql"]), "report")
 
 
@@ -257,12 +255,12 @@ def test_a_fresh_tree_is_built_with_its_files_and_without_secrets(content: MakeC
     [
         pytest.param(
             Observed(stored=Stored(exists=True)),
-            f"path: {ROOT} exists, and it is not a tree that this collection made",
+            f"path: {ROOT} exists, but this collection did not create it",
             id="foreign directory",
         ),
         pytest.param(
             Observed(stored=Stored(exists=True), manifest=ELSEWHERE),
-            f"path: the content of web is in /srv/boxes/web, not in {ROOT}; name that path, or remove it there first",
+            f"path: the content of web is in /srv/boxes/web, not in {ROOT}. Name that path, or remove the content there first.",
             id="ours elsewhere, foreign here",
         ),
         pytest.param(Observed(manifest=ELSEWHERE), f"path: the content of web is in /srv/boxes/web, not in {ROOT}", id="ours elsewhere"),
@@ -280,7 +278,10 @@ def test_what_is_not_ours_is_neither_taken_over_nor_removed(content: MakeContent
 def test_private_paths_that_the_host_lacks_are_named(content: MakeContent, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(unknown=["/etc/httpd"]), "report")
-    assert str(caught.value) == "private: ['/etc/httpd'] is invalid: expected paths that the host has. Check that the package is installed."
+    assert (
+        str(caught.value)
+        == "private: ['/etc/httpd'] is invalid: expected paths that exist on the host. Check that the package is installed."
+    )
 
 
 # Labels
@@ -300,11 +301,14 @@ def test_foreign_entries_are_relabelled_only_if_asked_for(content: MakeContent, 
     assert relabelled(content(), seen, mode) == expected
 
 
+RELABEL = "Remove them, or set foreign: fix to relabel them."
+
+
 def test_foreign_entries_fail_a_run_that_says_so(content: MakeContent, built: Built) -> None:
     seen = built(mislabelled=[TYPE_ONLY, STRANGER], owners={Level.parse("s0:c3,c4"): "db"})
     with pytest.raises(ConflictError) as caught:
         check(content(), seen, "fail")
-    assert str(caught.value) == f"foreign: 1 entries of {ROOT} are at another level: /etc/theirs at s0:c3,c4, which is db's"
+    assert str(caught.value) == f"foreign: 1 entries of {ROOT} are at another level, such as /etc/theirs at s0:c3,c4 of db. {RELABEL}"
     check(content(), built(mislabelled=[TYPE_ONLY, UNLABELLED]), "fail")
 
 
@@ -322,7 +326,7 @@ def test_a_relabel_says_what_was_and_what_will_be(content: MakeContent, built: B
         pytest.param("system_u:object_r:x_t:s0:c1", "s0:c1", id="part of ours"),
         pytest.param("system_u:object_r:x_t:s0:c2,c1,c3", "s0:c1.c3", id="more than ours, spelt otherwise"),
         pytest.param("system_u:object_r:x_t:s0:c2,c1", None, id="ours, spelt otherwise"),
-        pytest.param("system_u:object_r:x_t:s0", None, id="no category"),
+        pytest.param("system_u:object_r:x_t:s0", None, id="not the category"),
         pytest.param("system_u:object_r:x_t", None, id="no level"),
         pytest.param("system_u:object_r:x_t:SystemLow", None, id="translated"),
         pytest.param("", None, id="empty"),
@@ -374,7 +378,7 @@ def test_a_stopped_sandbox_is_moved_to_its_new_level_with_all_that_was_its_own(
 def test_moving_is_no_failure_where_foreign_entries_are_one(content: MakeContent, built: Built) -> None:
     check(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail")
     assert relabelled(content(), built(top_context=OLD_TOP, mislabelled=MOVED), "fail") == ["", "etc/old"]
-    with pytest.raises(ConflictError, match=r"1 entries of .* at another level: /etc/theirs at s0:c3,c4"):
+    with pytest.raises(ConflictError, match=r"1 entries of .* at another level, such as /etc/theirs at s0:c3,c4"):
         check(content(), built(top_context=OLD_TOP, mislabelled=[*MOVED, STRANGER]), "fail")
 
 
@@ -392,7 +396,7 @@ def test_a_tree_at_the_level_of_another_sandbox_is_not_taken_over(
     seen = built(top_context=OLD_TOP, mislabelled=MOVED, owners={Level.parse("s0:c7,c8"): owner}, running=running)
     check(content(), seen, mode)
     assert relabelled(content(), seen, mode) == expected
-    with pytest.raises(ConflictError, match=rf"2 entries of .* at another level: / at s0:c7,c8, which is {owner}'s"):
+    with pytest.raises(ConflictError, match=rf"2 entries of .* at another level, such as / at s0:c7,c8 of {owner}"):
         check(content(), seen, "fail")
 
 
@@ -407,7 +411,7 @@ def test_names_that_are_no_text_are_shown_and_found_again(content: MakeContent, 
 def test_a_running_sandbox_is_not_moved(content: MakeContent, built: Built) -> None:
     with pytest.raises(OptionError) as caught:
         check(content(), built(top_context=OLD_TOP, mislabelled=MOVED, running=True), "fix")
-    message = "level: 's0:c1,c2' is invalid: expected the level it runs at, s0:c7,c8, while it runs; stop the sandbox first"
+    message = "level: 's0:c1,c2' is invalid: expected s0:c7,c8 while the sandbox runs. Stop the sandbox to change its level."
     assert str(caught.value) == message
 
 
@@ -479,10 +483,13 @@ def test_a_clone_is_built_from_another_tree(content: MakeContent) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (Source("db", known=["a", "b"]), "a sandbox that has content (a, b)"),
-        (Source("db"), "a sandbox that has content (none has)"),
-        (Source("db", "/srv/boxes/db", running=True), "a sandbox that is stopped; db is running"),
-        (Source("db", "/srv/boxes/db", strangers=["/var/x"]), "a sandbox whose content is its own; /var/x of /srv/boxes/db is not"),
+        (Source("db", known=["a", "b"]), "a sandbox that has content (a, b)."),
+        (Source("db"), "a sandbox that has content (none has)."),
+        (Source("db", "/srv/boxes/db", running=True), "a stopped sandbox. Stop the sandbox db first."),
+        (
+            Source("db", "/srv/boxes/db", strangers=["/var/x"]),
+            "a sandbox whose content is all at its own level. Entries at another level in /srv/boxes/db: /var/x.",
+        ),
     ],
 )
 def test_what_is_not_cloned(content: MakeContent, built: Built, source: Source, message: str) -> None:
@@ -495,7 +502,7 @@ def test_what_is_not_cloned(content: MakeContent, built: Built, source: Source, 
 
 
 def test_nothing_is_a_clone_of_itself(content: MakeContent) -> None:
-    with pytest.raises(OptionError, match="clone_of: 'web' is invalid: expected another sandbox"):
+    with pytest.raises(OptionError, match="clone_of: a sandbox cannot be a clone of itself"):
         content(clone_of="web")
 
 
@@ -584,18 +591,18 @@ def test_an_image_that_is_there(content: MakeContent, built: Built, seen: Stored
 @pytest.mark.parametrize(
     ("options", "seen", "message"),
     [
-        ({"method": "image"}, {"stored": Stored()}, "size: expected the size of the image, such as 512M"),
+        ({"method": "image"}, {"stored": Stored()}, "size: required when an image is created. Set a size such as 512M."),
         (IN_IMAGE, {"stored": Stored(), "needed": 64 * MIB}, "size: 67108864 is invalid: expected at least 78M for the 67108864 bytes"),
         (
             {"method": "image", "size": "32M"},
             {"stored": MOUNTED},
-            "size: 33554432 is invalid: expected at least the 67108864 bytes that the image",
+            "size: 33554432 is invalid: expected at least 67108864 bytes, the size of the image of web. An image only grows.",
         ),
-        (IN_IMAGE, {}, "method: 'image' is invalid: expected directory, which the content of web is now. Remove the content, or"),
+        (IN_IMAGE, {}, "method: 'image' is invalid: expected directory, the method of the existing content of web. Remove the content, or"),
         (
             {},
             {"stored": MOUNTED},
-            "method: 'directory' is invalid: expected image, which the content of web is now. Remove the content, or",
+            "method: 'directory' is invalid: expected image, the method of the existing content of web. Remove the content, or",
         ),
     ],
 )
@@ -608,7 +615,7 @@ def test_images_that_cannot_be(content: MakeContent, built: Built, options: dict
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": "64M"}, "size: 67108864 is invalid: expected no size unless method is image"),
+        ({"size": "64M"}, "size: only valid when method is image."),
         ({"method": "image", "size": "1M"}, "size: '1M' is invalid: expected a size from 32M"),
         ({"method": "image", "size": "lots"}, "size: 'lots' is invalid: expected a size above 0"),
         ({"method": "tape"}, "method: 'tape' is invalid: expected one of directory, image"),
@@ -633,7 +640,7 @@ def test_an_image_is_removed_whatever_the_play_says_it_is(content: MakeContent, 
 
 def test_a_foreign_mount_unit_is_not_taken_over(content: MakeContent, built: Built) -> None:
     seen = built(stored=dataclasses.replace(MOUNTED, unit_text="[Mount]\n"))
-    with pytest.raises(ConflictError, match="was not made by this collection"):
+    with pytest.raises(ConflictError, match="was not created by this collection"):
         check(content(**IN_IMAGE), seen, "report")
 
 

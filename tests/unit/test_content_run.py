@@ -27,7 +27,7 @@ Go = Callable[..., dict[str, Any]]
 
 FILE = {"path": "/etc/x.conf", "content": "x\n", "mode": "0644"}
 # what root inside may do, or what may go wrong, and what is said of it
-LEASED = TreeError("/content/etc/x", "is held by a lease of a process inside", "stop the sandbox, or run again")
+LEASED = TreeError("/content/etc/x", "is held by a lease of a process inside", "Stop the sandbox, or run again.")
 ERRORS = {"leased": LEASED, "unreadable": OSError(5, "Input/output error"), "unforeseen": KeyError("unit")}
 CHANGES: dict[str, dict[str, Any]] = {
     "directory": {"directories": ["/etc/x.conf"]},
@@ -35,14 +35,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ownerless": {"users": {}},
     "new": {"unknown": ["/etc/y"], "stored": Stored(), "manifest": None},
 }
-OWNER = "a number, or a name that the sandbox has in its /etc/passwd"
+OWNER = "a number, or a name in the sandbox's own /etc/passwd"
 REASONS = {
-    "leased": "observe: /content/etc/x: is held by a lease of a process inside; stop the sandbox, or run again",
+    "leased": "observe: /content/etc/x: is held by a lease of a process inside. Stop the sandbox, or run again.",
     "unreadable": "observe: [Errno 5] Input/output error",
     "unforeseen": "observe: unexpected error, please report it: KeyError: 'unit'",
-    "directory": "check: files[0].path: '/etc/x.conf' is invalid: expected a path at which no directory stands inside",
-    "gone": "check: private: ['/etc/y'] is invalid: expected paths that the host has. Check that the package is installed.",
-    "ownerless": f"check: files[0].owner: 'www' is invalid: expected {OWNER}",
+    "directory": "check: files[0].path: '/etc/x.conf' is invalid: expected a path that is not a directory inside the sandbox.",
+    "gone": "check: private: ['/etc/y'] is invalid: expected paths that exist on the host. Check that the package is installed.",
+    "ownerless": f"check: files[0].owner: 'www' is invalid: expected {OWNER}.",
 }
 
 

@@ -59,7 +59,7 @@ def test_a_damaged_spec_keeps_no_other_from_being_read(specs: Path, service: Mak
     assert list(known.damaged) == ["bad"]
     assert said in known.damaged["bad"]
     (warning,) = known.warnings()
-    assert warning.startswith("bad: its spec cannot be read, so its level, addresses and ports were not compared with others: ")
+    assert warning.startswith("bad: its level, addresses and ports were not compared with others, because its spec cannot be read: ")
 
 
 def test_a_spec_that_vanishes_is_none(specs: Path, service: MakeSpec) -> None:
@@ -83,7 +83,7 @@ def test_only_the_run_of_a_sandbox_whose_spec_is_damaged_fails(host: SandboxHost
     assert {name: observed.spec for name, observed in seen.items()} == {"good": service(name="good"), "new": None}
     ((name, step, reason),) = [(failure.sandbox, failure.step, failure.reason) for failure in failures]
     assert (name, step) == ("bad", "observe")
-    assert reason.endswith(f"Restore {specs}/bad.sandbox from a backup, or remove it to have it written anew.")
+    assert reason.endswith(f"Restore {specs}/bad.sandbox from a backup, or remove it to have it written again.")
     assert [warning.split(":")[0] for warning in host.warnings()] == ["bad"]
 
 
@@ -122,7 +122,7 @@ def test_what_only_shows_sandboxes_says_which_it_does_not_show(host: SandboxHost
     result = info_run.run({}, False)
     assert list(result["sandboxes"]) == ["good"]
     (warning,) = result["warnings"]
-    assert warning.startswith("bad: its spec cannot be read, so it is not shown: ")
+    assert warning.startswith("bad: not shown, because its spec cannot be read: ")
     with pytest.raises(OptionError, match="name: 'bad' is invalid"):
         info_run.run({"name": "bad"}, False)
 

@@ -279,10 +279,10 @@ def controller(host: Path, arguments: list[str]) -> Iterator[None]:
 
 
 def test_a_sandbox_that_does_not_run(host: Path) -> None:
-    with pytest.raises(enter.EnterError, match=r"has no container1_sandbox\.service to start it"):
+    with pytest.raises(enter.EnterError, match=r"has no container1_sandbox\.service. Check"):
         enter.leader("container1")
     (host / "UNITS" / "container1_sandbox.service").touch()
-    with pytest.raises(enter.EnterError, match=r"start it: systemctl start container1_sandbox\.service$"):
+    with pytest.raises(enter.EnterError, match=r"Start it with: systemctl start container1_sandbox\.service$"):
         enter.leader("container1")
 
 

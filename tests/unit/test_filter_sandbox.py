@@ -65,9 +65,21 @@ def test_each_sandbox_has_the_level_that_it_was_given() -> None:
 @pytest.mark.parametrize(
     ("item", "levels", "message"),
     [
-        pytest.param({"name": "db"}, {"web": "s0:c1,c2"}, "sandbox_levels: 'db' is invalid: expected one of web", id="no level"),
-        pytest.param({"name": "db"}, {}, "sandbox_levels: 'db' is invalid: expected one of none", id="no levels at all"),
-        pytest.param({"units": ["x"]}, {"web": "s0:c1,c2"}, "sandbox_levels: None is invalid: expected one of web", id="no name"),
+        pytest.param(
+            {"name": "db"}, {"web": "s0:c1,c2"}, "sandbox_levels: 'db' is invalid: expected a sandbox with a level \\(web\\)", id="no level"
+        ),
+        pytest.param(
+            {"name": "db"},
+            {},
+            "sandbox_levels: 'db' is invalid: expected a sandbox with a level \\(there is none\\)",
+            id="no levels at all",
+        ),
+        pytest.param(
+            {"units": ["x"]},
+            {"web": "s0:c1,c2"},
+            "sandbox_levels: None is invalid: expected a sandbox with a level \\(web\\)",
+            id="no name",
+        ),
     ],
 )
 def test_a_sandbox_without_a_level_is_named(item: dict[str, Any], levels: dict[str, str], message: str) -> None:

@@ -177,11 +177,16 @@ ONE = [{"name": "page"}]
     [
         pytest.param(declare({"page": {}}), {}, "web1: sandboxes: {'page': {}} is invalid: expected a list of sandboxes", id="no list"),
         pytest.param(declare("{{ nothing }}"), {}, "web1: sandboxes: 'nothing' is undefined", id="undefined"),
-        pytest.param(declare(["page"]), {}, "web1: sandboxes[0]: 'page' is invalid: expected a sandbox as a mapping", id="no mapping"),
+        pytest.param(
+            declare(["page"]), {}, "web1: sandboxes[0]: 'page' is invalid: expected a mapping with the name of a sandbox", id="no mapping"
+        ),
         pytest.param(declare([{"role": "httpd"}]), {}, "web1: sandboxes[0].name: expected 1 to 50", id="no name"),
         pytest.param(declare([*ONE, {"name": "A"}]), {}, "web1: sandboxes[1].name: 'A' is invalid: expected 1 to 50", id="a bad name"),
         pytest.param(
-            declare([*ONE, *ONE]), {}, "web1: sandboxes[1].name: 'page' is invalid: expected each sandbox of a host once", id="twice"
+            declare([*ONE, *ONE]),
+            {},
+            "web1: sandboxes[1].name: sandbox page is declared twice. Declare each sandbox of a host once",
+            id="twice",
         ),
         pytest.param(declare([{"name": "page", "level": "s0"}]), {}, "web1: sandboxes: page: level: 's0' is invalid", id="a bad level"),
         pytest.param(
@@ -194,7 +199,7 @@ ONE = [{"name": "page"}]
             declare(ONE), {"hosts": ["nowhere"]}, "hosts: 'nowhere' is invalid: expected a group or a host", id="an unknown group"
         ),
         pytest.param(
-            declare(ONE), {"hostname": "web1"}, "hostname: 'web1' is invalid: expected a name that nothing", id="a name that is taken"
+            declare(ONE), {"hostname": "web1"}, "hostname: the inventory has a host or group web1 already.", id="a name that is taken"
         ),
         pytest.param(declare(ONE), {"hostname": "{{ nothing }}"}, "hostname: 'nothing' is undefined", id="no name to be had"),
     ],
@@ -226,4 +231,4 @@ def test_names_groups_and_hosts_of_ones_own(graph: Callable[..., subprocess.Comp
 def test_an_inventory_without_sandboxes_says_what_may_be_wrong(graph: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = graph(variables=["boxes"])
     assert done.returncode == 0
-    assert "no host declares a sandbox (variables: boxes); is the source that names the hosts before this one?" in done.stderr
+    assert "no host declares a sandbox (variables: boxes). Name the source of the hosts before this one." in done.stderr

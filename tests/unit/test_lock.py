@@ -78,7 +78,7 @@ def test_a_holder_that_is_killed_holds_it_no_more(file: str, holder: subprocess.
 def test_patience_ends_in_a_clear_error(file: str) -> None:
     with pytest.raises(SandboxError) as caught, lock.held(file, patience=0.2):
         pass
-    assert str(caught.value) == f"another run has held {file} for 0.2 s. Wait for it to end, or end it."
+    assert str(caught.value) == f"Another run has held {file} for 0.2 s. Wait for it to end, or end it."
 
 
 def test_a_run_that_fails_gives_it_up(file: str) -> None:
@@ -95,11 +95,11 @@ def test_only_a_run_that_changes_something_takes_it(file: str, monkeypatch: pyte
         assert first.waited < 0.1
         with host.opened("", locked=False) as looking:
             assert looking.waited == 0
-        with pytest.raises(SandboxError, match="another run has held"), host.opened(""):
+        with pytest.raises(SandboxError, match="Another run has held"), host.opened(""):
             pass
 
 
-@pytest.mark.parametrize(("waited", "said"), [(0.4, []), (7.2, ["another run of this collection on this host was waited for (7 s)"])])
+@pytest.mark.parametrize(("waited", "said"), [(0.4, []), (7.2, ["Waited 7 s for another run of this collection on this host."])])
 def test_a_run_that_has_waited_says_so(monkeypatch: pytest.MonkeyPatch, waited: float, said: list[str]) -> None:
     monkeypatch.setattr(host.SandboxHost, "declared", host.Declared({}))
     assert host.SandboxHost("", waited).warnings() == said

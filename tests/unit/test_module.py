@@ -105,7 +105,7 @@ def test_a_host_without_selinux_is_refused_whatever_the_play_says(kernel: types.
     with pytest.raises(SandboxError) as caught:
         require(enforcing)
     assert str(caught.value) == (
-        "SELinux is disabled on this host, so nothing can be labelled, whatever require_enforcing says. Run the role virt.sandbox.host."
+        "SELinux is disabled on this host, so nothing is labelled, even with require_enforcing: false. Run the role virt.sandbox.host."
     )
 
 

@@ -25,7 +25,7 @@ OWNED = {**BIND, "relabel": True}
 IMAGE = {"type": "image", "source": "/data/disk.img", "target": "/var/lib/big", "read_only": True}
 RAM = {"type": "ram", "target": "/var/cache/quick", "size": "8M", "mode": "1777"}
 DIRECTORY = Seen(source="directory", real="/data/pages", context="a:b:c_t:s0", point="directory")
-PLACES = "a path below /etc, /var, /mnt, /media, /opt, /home, /root, /srv; what is elsewhere is the host's or is made at each start"
+PLACES = "a path below /etc, /var, /mnt, /media, /opt, /home, /root, /srv"
 CONTEXT = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
 
 
@@ -39,7 +39,7 @@ CONTEXT = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
 def test_nothing_is_mounted_over_what_is_the_hosts_or_made_at_each_start(service: MakeSpec, target: str) -> None:
     with pytest.raises(OptionError) as caught:
         service(mounts=[{**BIND, "target": target}])
-    assert str(caught.value) == f"mounts[0].target: {target!r} is invalid: expected {PLACES}"
+    assert str(caught.value) == f"mounts[0].target: {target!r} is invalid: expected {PLACES}."
 
 
 @pytest.mark.parametrize("target", ["/srv", "/home", "/root", "/mnt", "/opt/x", "/media/x/y", "/etc/app", "/var/lib/x", "/var/runx"])
@@ -54,30 +54,30 @@ def test_these_places_are_free(service: MakeSpec, target: str) -> None:
         pytest.param([{"target": "/srv/../usr"}], "mounts[0].target: '/srv/../usr' is invalid: expected an absolute path without", id="climbs"),
         pytest.param([{"target": "/srv/a b"}], "mounts[0].target: '/srv/a b' is invalid: expected an absolute path without spaces", id="space"),
         pytest.param([{"target": "/srv/$x"}], "mounts[0].target: '/srv/$x' is invalid: expected an absolute path without spaces", id="variable"),
-        pytest.param([{"target": "/etc/systemd"}], "mounts[0].target: '/etc/systemd' is invalid: expected a path that does not cover", id="units"),
-        pytest.param([{"target": "/etc/ssl"}], "mounts[0].target: '/etc/ssl' is invalid: expected a path that does not cover /etc/ssl/c", id="above"),
-        pytest.param([{"target": "/var/run/x"}], "mounts[0].target: '/var/run/x' is invalid: expected a path that does not", id="below a link"),
-        pytest.param([{"target": None}], "mounts[0].target: expected a value", id="no target"),
+        pytest.param([{"target": "/etc/systemd"}], "mounts[0].target: '/etc/systemd' is invalid: expected a path that is not above or below", id="units"),
+        pytest.param([{"target": "/etc/ssl"}], "mounts[0].target: '/etc/ssl' is invalid: expected a path that is not above or below /etc/ssl/c", id="above"),
+        pytest.param([{"target": "/var/run/x"}], "mounts[0].target: '/var/run/x' is invalid: expected a path that is not above or below", id="below a link"),
+        pytest.param([{"target": None}], "mounts[0].target: required", id="no target"),
         pytest.param([{"type": "nfs"}], "mounts[0].type: 'nfs' is invalid: expected one of bind, image, ram", id="type"),
-        pytest.param([{"source": None}], "mounts[/srv/pages].source: expected a value: type bind needs one", id="no source"),
-        pytest.param([{"size": "1M"}], "mounts[/srv/pages].size: 1048576 is invalid: expected none for type bind", id="size of a bind"),
-        pytest.param([{**IMAGE, "relabel": True}], "mounts[/var/lib/big].relabel: True is invalid: expected none for type image", id="relabel"),
-        pytest.param([{**RAM, "size": None}], "mounts[/var/cache/quick].size: expected a value: type ram needs one", id="no size"),
+        pytest.param([{"source": None}], "mounts[0].source: required when type is bind.", id="no source"),
+        pytest.param([{"size": "1M"}], "mounts[0].size: only valid when type is ram.", id="size of a bind"),
+        pytest.param([{**IMAGE, "relabel": True}], "mounts[0].relabel: only valid when type is bind.", id="relabel"),
+        pytest.param([{**RAM, "size": None}], "mounts[0].size: required when type is ram.", id="no size"),
         pytest.param([{**RAM, "size": "much"}], "mounts[0].size: 'much' is invalid: expected a size above 0 such as 512M", id="a word as size"),
         pytest.param([{**RAM, "mode": "rwx"}], "mounts[0].mode: 'rwx' is invalid: expected a mode, such as '0644'", id="mode"),
-        pytest.param([{**RAM, "read_only": True}], "mounts[/var/cache/quick].read_only: True is invalid: expected none for type ram", id="ro ram"),
-        pytest.param([{**RAM, "source": "/data"}], "mounts[/var/cache/quick].source: '/data' is invalid: expected none for type ram", id="ram of"),
-        pytest.param([{}, {}], "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a path that is neither that of another", id="twice"),
+        pytest.param([{**RAM, "read_only": True}], "mounts[0].read_only: only valid when type is bind or image.", id="ro ram"),
+        pytest.param([{**RAM, "source": "/data"}], "mounts[0].source: only valid when type is bind or image.", id="ram of"),
+        pytest.param([{}, {}], "mounts[/srv/pages].target: /srv/pages overlaps with the target /srv/pages. Choose another target.", id="twice"),
         pytest.param(
             [{**RAM, "target": "/srv/pages/x"}, {}],
-            "mounts[/srv/pages/x].target: '/srv/pages/x' is invalid: expected a path that is neither that of another (/srv/pages) nor below it",
+            "mounts[/srv/pages/x].target: /srv/pages/x overlaps with the target /srv/pages. Choose another target.",
             id="nested",
         ),
         pytest.param(
-            [IMAGE, {**IMAGE, "target": "/srv/x"}], "mounts: '/data/disk.img' is invalid: expected each image once", id="one image twice"
+            [IMAGE, {**IMAGE, "target": "/srv/x"}], "mounts: image /data/disk.img is mounted more than once. Mount each image once.", id="one image twice"
         ),
         *(
-            pytest.param([{"source": path}], f"mounts[/srv/pages].source: {path!r} is invalid: expected a path that is not above or below", id=path)
+            pytest.param([{"source": path}], f"mounts[0].source: {path!r} is invalid: expected a path that is not above or below", id=path)
             for path in (
                 "/", "/var", "/etc", "/run", "/proc/1", "/sys", "/dev/shm", "/run/virt-sandbox/web", "/var/lib/libvirt",
                 "/var/lib/libvirt/filesystems", "/var/lib/libvirt/filesystems/other/srv",
@@ -119,22 +119,22 @@ def test_what_the_host_gets(service: MakeSpec, host: Host) -> None:
 
 
 SOURCE = "mounts[/srv/pages].source: '/data/pages' is invalid"
-RELABEL = f"relabel: true gives all in it the sandbox's label ({CONTEXT})"
+RELABEL = f"Set relabel: true to give everything in it the label of the sandbox ({CONTEXT})"
 DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
 
 
 @pytest.mark.parametrize(
     ("mount", "seen", "message"),
     [
-        (BIND, {"source": ""}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a path that the host has"),
-        (BIND, {"real": "/other"}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a path without symbolic links; it leads to /other"),
-        (BIND, {"source": "socket"}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a directory or a file; it is a socket"),
-        (BIND, DENIED, f"{SOURCE}: expected a source that the sandbox may use; its label system_u:object_r:etc_t:s0 denies dir read. {RELABEL}"),
-        (BIND, {"point": "symlink"}, "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a directory inside, or nothing; there is a symlink"),
-        ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: True is invalid: expected a directory as source"),
-        (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a file inside, or nothing; there is a directory"),
+        (BIND, {"source": ""}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a path that exists on the host."),
+        (BIND, {"real": "/other"}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a path without symbolic links. Its real path is /other."),
+        (BIND, {"source": "socket"}, "mounts[/srv/pages].source: '/data/pages' is invalid: expected a directory or a file, not a socket."),
+        (BIND, DENIED, f"{SOURCE}: expected a source that the sandbox may use. Its label system_u:object_r:etc_t:s0 denies dir read. {RELABEL}"),
+        (BIND, {"point": "symlink"}, "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a directory inside or nothing, not a symlink."),
+        ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: only valid when source is a directory."),
+        (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a file inside or nothing, not a directory."),
         (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected a file that is a raw"),
-        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "an image"}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected an"),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "sandbox db mounts it."}, "mounts[/var/lib/big].source: sandbox db mounts it."),
         (IMAGE, {"source": "image", "real": "/data/disk.img", **DENIED}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected an image that"),
     ],
 )  # fmt: skip
@@ -198,10 +198,10 @@ def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
     [
         pytest.param(BIND, BIND, "", id="a source of both"),
         pytest.param(OWNED, BIND, "", id="one relabels"),
-        pytest.param(OWNED, {**OWNED, "source": "/data"}, "a source of one sandbox only where relabel is true; db has /data", id="both"),
+        pytest.param(OWNED, {**OWNED, "source": "/data"}, "sandbox db relabels /data. Set relabel: true for one sandbox only.", id="both"),
         pytest.param(IMAGE, IMAGE, "", id="an image that both read"),
-        pytest.param(IMAGE, {**IMAGE, "read_only": False}, "an image of one sandbox only, unless all have it read-only; db has it", id="one writes"),
-        pytest.param({**BIND, "source": "/srv/boxes/db/var/www"}, RAM, "a path that is not above or below the content of db", id="content"),
+        pytest.param(IMAGE, {**IMAGE, "read_only": False}, "sandbox db mounts this image too. Set read_only: true in both, or choose another image.", id="one writes"),
+        pytest.param({**BIND, "source": "/srv/boxes/db/var/www"}, RAM, "/srv/boxes/db/var/www is above or below the content of sandbox db. Choose another path.", id="content"),
     ],
 )  # fmt: skip
 def test_what_is_another_sandboxs(service: MakeSpec, mount: dict[str, Any], theirs: dict[str, Any], allowed: str) -> None:

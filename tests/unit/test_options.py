@@ -96,7 +96,7 @@ def test_an_older_generation_keeps_its_defaults(generation: int, size: int) -> N
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        pytest.param({}, "name: expected a value", id="required"),
+        pytest.param({}, "name: required", id="required"),
         pytest.param({"size": 3}, "size: 3 is invalid: expected an even number", id="value"),
         pytest.param({"mode": "c"}, "mode: 'c' is invalid: expected one of a, b", id="choice"),
         pytest.param({"parts": [{"size": 2}, {"size": 5}]}, "parts[1].size: 5 is invalid: expected an even number", id="in a list"),
@@ -107,7 +107,7 @@ def test_an_older_generation_keeps_its_defaults(generation: int, size: int) -> N
 def test_a_bad_value_is_named_with_its_option_and_what_is_allowed(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         build(Thing, {"name": "x", **parameters} if parameters else {})
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{message}."
 
 
 def test_differences_are_the_options_that_differ_in_the_order_of_the_fields() -> None:

@@ -573,7 +573,7 @@ def test_what_a_killed_run_had_committed_is_there(sqlite_url: str) -> None:
 
 
 def test_an_owner_that_cannot_be_shown_is_refused(registry: Registry) -> None:
-    with pytest.raises(SandboxError, match=r"'a\\x1b\[2J' is no owner"):
+    with pytest.raises(SandboxError, match=r"'a\\x1b\[2J' is not a text"):
         registry.apply([Request("a\x1b[2J")], [])
     assert registry.owners() == {}
 
@@ -643,13 +643,13 @@ def test_the_database_refuses_two_owners_of_one_level(sqlite_url: str) -> None:
         ("INSERT INTO setting VALUES ('next cx', 's0:c1')", "the setting next cx has 'x' for a number"),
         ("INSERT INTO owner VALUES ('b', 's0:c2,c1', 2)", "b has 's0:c2,c1' for a level, which is written s0:c1,c2"),
         ("INSERT INTO owner VALUES ('b', 's0:c1', 2)", "the owner b has 2 for the number of categories of s0:c1"),
-        ("INSERT INTO owner VALUES ('b', 's0', 0)", "b has 's0' for a level; expected"),
+        ("INSERT INTO owner VALUES ('b', 's0', 0)", "b has 's0' for a level: expected"),
         ("INSERT INTO owner VALUES ('b', x'7330', 2)", "b has b's0' for a level"),
         ("INSERT INTO owner VALUES ('b', 's0:c1,c1024', 2)", "categories of the policy"),
-        ("INSERT INTO owner VALUES (x'00', 's0:c1,c2', 2)", r"b'\\x00' is no owner"),
-        ("INSERT INTO owner VALUES (char(27) || '[2J', 's0:c1,c2', 2)", r"'\\x1b\[2J' is no owner"),
+        ("INSERT INTO owner VALUES (x'00', 's0:c1,c2', 2)", r"b'\\x00' is not a text"),
+        ("INSERT INTO owner VALUES (char(27) || '[2J', 's0:c1,c2', 2)", r"'\\x1b\[2J' is not a text"),
         ("INSERT INTO quarantine VALUES ('s0:c2,c1', 'b')", "b in quarantine has 's0:c2,c1' for a level, which is written s0:c1,c2"),
-        ("INSERT INTO quarantine VALUES ('s0:c1,c2', x'00')", "is no owner"),
+        ("INSERT INTO quarantine VALUES ('s0:c1,c2', x'00')", "is not a text"),
         ("DROP TABLE owner", "no such table"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_directory(here: Here, capsys: pytest.CaptureFixture[str], tmp_path: P
 def test_a_command_that_writes_too_much_fails_with_what_it_wrote(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     result = call(capsys, cmd="printf 12345; echo bad >&2", max_output="4")
     assert (result["failed"], result["step"], result["truncated"], result["changed"]) == (True, "run", True, True)
-    assert result["reason"] == "the command wrote more than 4 bytes and was killed; raise max_output to let it write more"
+    assert result["reason"] == "the command wrote more than 4 bytes and was killed. Raise max_output to let it write more."
     assert (result["stdout"], result["stderr"]) == ("1234", "bad")
     assert call(capsys, cmd="printf 12345", max_output="5")["truncated"] is False
     assert call(capsys, argv=["true"])["rc"] == 0
@@ -99,7 +99,7 @@ def test_what_looking_around_finds_is_bounded(here: Here, capsys: pytest.Capture
     here.users["alice"] = "x" * 70000
     result = call(capsys, argv=["true"], user="alice", max_output="1G")
     assert (result["failed"], result["step"]) == (True, "enter")
-    assert result["reason"] == "looking around inside: the command wrote more than 65536 bytes and was killed"
+    assert result["reason"] == "the checks before the command failed: the command wrote more than 65536 bytes and was killed"
     assert len(here.calls) == 1
 
 
@@ -201,12 +201,12 @@ class Bad(NamedTuple):
         Bad({"chdir": "srv"}, "options", "chdir: 'srv' is invalid: expected an absolute path"),
         Bad({"user": "-f"}, "options", "user: '-f' is invalid: expected the name or the number"),
         Bad({"user": "a\nb"}, "options", "user: "),
-        Bad({"timeout": 0}, "options", "timeout: 0.0 is invalid: expected seconds, more than 0"),
+        Bad({"timeout": 0}, "options", "timeout: 0.0 is invalid: expected a number of seconds above 0"),
         Bad({"max_output": "much"}, "options", "max_output: 'much' is invalid: expected a size"),
         Bad({"env": {"A=B": "x"}}, "options", "names without '='"),
         Bad({"env": {"A": ["x"]}}, "options", "and texts"),
-        Bad({"user": "nobody-there"}, "user", "there is no user nobody-there inside"),
-        Bad({"chdir": "/nonexistent"}, "chdir", "there is no directory /nonexistent inside"),
+        Bad({"user": "nobody-there"}, "user", "user nobody-there does not exist inside"),
+        Bad({"chdir": "/nonexistent"}, "chdir", "directory /nonexistent does not exist inside"),
         Bad({"argv": ["false"]}, "run", "the command ended with code 1"),
     ],
     ids=lambda bad: str(bad.parameters),

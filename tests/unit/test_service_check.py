@@ -110,7 +110,7 @@ def test_a_unit_that_was_there_is_not_the_plays_fault_though_another_is_new(
 
 def test_in_check_mode_the_rest_is_looked_at_all_the_same(service: MakeSpec, facts: Host, declared: Declared, checks: Checks) -> None:
     spec = service(units=["mine"], network=[{"source": "gone"}])
-    with pytest.raises(OptionError, match=r"network\[0\].source: 'gone'"):
+    with pytest.raises(OptionError, match=r"network\[0\].source: libvirt network 'gone'"):
         checks(spec, declared(service(units=["mine"]), **GONE), facts, predicted=True)
 
 
@@ -130,4 +130,4 @@ def test_in_check_mode_the_host_administrators_unit_is_what_will_be_copied(
 def test_in_check_mode_another_task_may_bring_it(checked: Check, seen: dict[str, Any]) -> None:
     refused, (warning,) = checked(seen, known=False, predicted=True)
     assert refused == {}
-    assert warning.startswith("this would fail, unless a task before it brings what is missing: web: units: 'mine.service'")
+    assert warning.startswith("This run would fail, unless an earlier task provides what is missing: web: units: 'mine.service'")

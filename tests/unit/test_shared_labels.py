@@ -224,34 +224,34 @@ BAD_FILES = [
     ("levels: {one/a: 's0:c1,c2', one/b: 's0:c1'}", r"one/a \(s0:c1,c2\) and one/b \(s0:c1\) are not separate"),
     (
         "levels: {a: 's0:c1,c2', b: 's0:c2,c1', c: s0:c3, d: 's0:c3,c4'}\nquarantine: {s0:c3: e}",
-        r"a \(s0:c1,c2\) and b \(s0:c1,c2\) .*; c \(s0:c3\) and d .*; c \(s0:c3\) and s0:c3, which rests .* e .*; d \(s0:c3,c4\) and s0:c3",
+        r"a \(s0:c1,c2\) and b \(s0:c1,c2\) .* c \(s0:c3\) and d .* c \(s0:c3\) and s0:c3, which rests .* e .* d \(s0:c3,c4\) and s0:c3",
     ),
-    ("levels: {one/a: 's0:c2000'}", "one/a: 's0:c2000'"),
-    ("levels: {one/a: s0}", "one/a: 's0'"),
+    ("levels: {level 's0:c2000' of one/a}", "level 's0:c2000' of one/a"),
+    ("levels: {one/a: s0}", "level 's0' of one/a"),
     ("levels: {one/a: 's0:c1,c1'}", "expected different categories"),
-    ("levels: {one/a: 5}", "one/a: '5'"),
-    ("levels: {one/a: [5]}", "levels is a mapping of texts"),
+    ("levels: {one/a: 5}", "level '5' of one/a"),
+    ("levels: {one/a: [5]}", "The value of levels is not a mapping of texts"),
     ("levels: {[one, a]: 's0:c1,c2'}", "unhashable"),
-    ("categories: -1\nlevels: {}", "categories is a number from 1 to 8, not '-1'"),
-    ("categories: 2.0\nlevels: {}", "categories is a number from 1 to 8, not '2.0'"),
-    ("categories: true\nlevels: {}", "categories is a number from 1 to 8, not 'true'"),
-    ("categories: [2]\nlevels: {}", "categories is a number from 1 to 8"),
-    ("levels: []", "it has no mapping named levels"),
+    ("categories: -1\nlevels: {}", "The value of categories is '-1', not a number from 1 to 8"),
+    ("categories: 2.0\nlevels: {}", "The value of categories is '2.0', not a number from 1 to 8"),
+    ("categories: true\nlevels: {}", "The value of categories is 'true', not a number from 1 to 8"),
+    ("categories: [2]\nlevels: {}", "not a number from 1 to 8"),
+    ("levels: []", "It has no mapping named levels"),
     ("format: 9\nlevels: {}", "format 9"),
     ("a: [", "a file of levels as mcs_label writes it"),
     ("[" * 3000, "a file of levels as mcs_label writes it"),
-    ("levels:\n  one/a: s0:c0,c1\nlevels:\n  one/b: s0:c2,c3\n", r"what it has twice hides the other: 'levels' in line 3"),
+    ("levels:\n  one/a: s0:c0,c1\nlevels:\n  one/b: s0:c2,c3\n", r"These keys occur twice: 'levels' in line 3"),
     ("levels:\n  one/a: s0:c0,c1\n  one/b: s0:c2,c3\n  one/a: s0:c4,c5\n  'one/b': s0:c6,c7\n", "'one/a' in line 4, 'one/b' in line 5"),
-    ("levels: {}\nquarantine: {'s0:c0,c1': one/a, 's0:c1,c0': one/b}", "in quarantine, s0:c0,c1 rests for one/a and for one/b"),
+    ("levels: {}\nquarantine: {'s0:c0,c1': one/a, 's0:c1,c0': one/b}", "Level s0:c0,c1 is in quarantine twice, for one/a and for one/b"),
     ("levels: {}\nquarantine: {'s0:c0,c1': one/a, 's0:c0,c1': one/b}", "'s0:c0,c1' in line 2"),
-    ("base: &base {one/a: 's0:c0,c1'}\nlevels:\n  <<: *base\n", "'base' is none of format, categories, levels, quarantine"),
-    ("levels:\n  <<: {one/a: 's0:c0,c1'}\n", "levels is a mapping of texts"),
+    ("base: &base {one/a: 's0:c0,c1'}\nlevels:\n  <<: *base\n", "Its key 'base' is not one of format, categories, levels, quarantine"),
+    ("levels:\n  <<: {one/a: 's0:c0,c1'}\n", "The value of levels is not a mapping of texts"),
     ("levels: &all {one/a: *all}", "recursive"),
-    ("levels: {one/a: 's0:c0,c1'}\nlevles: {one/b: 's0:c2,c3'}", "'levles' is none of format"),
+    ("levels: {one/a: 's0:c0,c1'}\nlevles: {one/b: 's0:c2,c3'}", "Its key 'levles' is not one of format"),
     ("<<<<<<< HEAD\nlevels: {}\n", "a file of levels as mcs_label writes it"),
     ("levels: {}\n---\nlevels: {one/a: 's0:c0,c1'}\n", "expected a single document"),
-    ('levels: {"one/a\\e[2J": "s0:c0,c1"}', r"'one/a\\x1b\[2J' is no owner"),
-    ("levels: {'': 's0:c0,c1'}", "'' is no owner"),
+    ('levels: {"one/a\\e[2J": "s0:c0,c1"}', r"'one/a\\x1b\[2J' is not a text"),
+    ("levels: {'': 's0:c0,c1'}", "The owner '' is not a text"),
 ]
 
 
@@ -289,13 +289,13 @@ def test_a_file_is_the_same_to_a_run_and_to_a_check_of_the_repository(act: Act, 
 
 
 def test_a_check_of_a_file_that_is_not_there_fails(tmp_path: Path) -> None:
-    with pytest.raises(AnsibleLookupError, match="there is no file"):
+    with pytest.raises(AnsibleLookupError, match="does not exist"):
         read_by_a_check(tmp_path / "other.yml")
 
 
 def test_a_directory_is_no_lock_file(act: Act, lock_file: Path) -> None:
     lock_file.mkdir()
-    assert "it is no regular file" in act("one", name="web")["msg"]
+    assert "It is not a regular file" in act("one", name="web")["msg"]
 
 
 COMMENTED = """\
@@ -370,9 +370,9 @@ def test_a_lock_file_that_a_person_made_keeps_its_form(act: Act, lock_file: Path
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{levels: {one/a: 's0:c8,c9'}}\n", "each level in a line of its own"),
-        ("categories: 2\nlevels: {one/b: 's0:c8,c9',  # b\n  one/c: 's0:c5,c6'}\n", "each level in a line of its own"),
-        ("categories: 2\nlevels:\n  one/a: s0:c5,c6\n...\n", "each level in a line of its own"),
+        ("{levels: {one/a: 's0:c8,c9'}}\n", "each level on a line of its own"),
+        ("categories: 2\nlevels: {one/b: 's0:c8,c9',  # b\n  one/c: 's0:c5,c6'}\n", "each level on a line of its own"),
+        ("categories: 2\nlevels:\n  one/a: s0:c5,c6\n...\n", "each level on a line of its own"),
     ],
 )
 def test_a_lock_file_that_cannot_be_changed_in_place_is_left_alone(act: Act, lock_file: Path, text: str, says: str) -> None:

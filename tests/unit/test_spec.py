@@ -145,15 +145,15 @@ def test_normal_form(service: MakeSpec, option: str, value: Any, normal: Any) ->
     assert service_spec(plain(spec)) == spec, "the normal form of the normal form is another"
 
 
-NAME = "1 to 50 lower-case letters, digits and inner dashes; not digits alone, nor localhost"
+NAME = "1 to 50 lower-case letters, digits and inner dashes, but not digits alone and not localhost"
 ABSOLUTE = "an absolute path without '.' and '..'"
 BELOW = "a directory below another one, such as /var/lib/libvirt/filesystems, without spaces, quotes, '$', '%' and '\\'"
-UNIT = "names of systemd units, such as httpd.service; "
+UNIT = "names of systemd units, such as httpd.service, not "
 SIZE = "a size above 0 such as 512M or 1G (units K, M, G, T of 1024)"
 CPUS = "a number of processors from 0.01 to 10000"
 TASKS = "a number of tasks from 1 to 4194304"
 WEIGHT = "a weight from 1 to 10000"
-A_LEVEL = "s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
+A_LEVEL = "s0 alone, or s0 with categories, such as s0:c1,c2 or s0:c1.c3"
 A_TYPE = "an SELinux type, such as virt_sandbox_t"
 
 
@@ -189,36 +189,38 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("path", "/srv/%n", BELOW, id="path with a specifier"),
         pytest.param("path", "/srv/\\x2f", BELOW, id="path with an escape"),
         pytest.param("path", '/srv/"a', BELOW, id="path with a quote"),
-        pytest.param("level", "s0", "categories, such as s0:c1,c2; every level dominates s0 alone", id="no category"),
-        pytest.param("level", "s0:c1,c1", "different categories; one category that is named twice is s0:c1", id="a pair of equals"),
+        pytest.param(
+            "level", "s0", "a level with categories, such as s0:c1,c2, because every level dominates s0 alone", id="not the category"
+        ),
+        pytest.param("level", "s0:c1,c1", "different categories, not one category twice, which is s0:c1", id="a pair of equals"),
         pytest.param(
             "level",
             "s0:c0.c1023",
             "not all categories of c0.c1023, which would dominate every other sandbox",
             id="all categories",
         ),
-        pytest.param("level", "s1:c1,c2", f"sensitivity s0, the only one: {A_LEVEL}", id="unknown sensitivity"),
+        pytest.param("level", "s1:c1,c2", "a level of sensitivity s0, such as s0:c1,c2", id="unknown sensitivity"),
         pytest.param("level", "c1,c2", A_LEVEL, id="no sensitivity"),
         pytest.param("level", "s0:c1,c1024", "categories of the policy, c0 to c1023, which has no c1024", id="unknown category"),
-        pytest.param("level", "s0-s0:c1,c2", f"one level and no range of two: {A_LEVEL}", id="range"),
-        pytest.param("level", "s0:c1,c2\n", f"{A_LEVEL}; 'c2\\n' is no category", id="level ends in a newline"),
+        pytest.param("level", "s0-s0:c1,c2", "one level such as s0:c1,c2, not a range of two", id="range"),
+        pytest.param("level", "s0:c1,c2\n", f"{A_LEVEL}, not the category 'c2\\n'", id="level ends in a newline"),
         pytest.param("file_type", "etc_t:s0", A_TYPE, id="type with a level"),
         pytest.param("file_type", "object_r", A_TYPE, id="a role"),
         pytest.param("file_type", 'x" y_t', A_TYPE, id="type with a quote"),
         pytest.param("process_type", "init_t\n", A_TYPE, id="type ends in a newline"),
         pytest.param("process_type", "", A_TYPE, id="no type"),
-        pytest.param("units", [], "at least one systemd unit, or a command", id="no unit"),
-        pytest.param("units", ["../x"], f"{UNIT}'../x' is none", id="unit that climbs"),
-        pytest.param("units", ["a/b.service"], f"{UNIT}'a/b.service' is none", id="unit with a slash"),
-        pytest.param("units", ["ok.service", "a\nb.service"], f"{UNIT}'a\\nb.service' is none", id="unit with a newline"),
-        pytest.param("units", ["a.service\n"], f"{UNIT}'a.service\\n' is none", id="unit ends in a newline"),
-        pytest.param("units", ["-H.service"], f"{UNIT}'-H.service' is none", id="unit like an option"),
-        pytest.param("units", ["..service"], f"{UNIT}'..service' is none", id="hidden unit"),
-        pytest.param("units", ["a b"], f"{UNIT}'a b.service' is none", id="unit with a space"),
-        pytest.param("units", ["a%n"], f"{UNIT}'a%n.service' is none", id="unit with a specifier"),
-        pytest.param("units", ["$x"], f"{UNIT}'$x.service' is none", id="unit with a variable"),
-        pytest.param("units", ["a.mount"], f"{UNIT}'a.mount' is none", id="kind of unit that no sandbox runs"),
-        pytest.param("units", ["a@/x.service"], f"{UNIT}'a@/x.service' is none", id="instance with a slash"),
+        pytest.param("units", [], "at least one systemd unit, or set command", id="no unit"),
+        pytest.param("units", ["../x"], f"{UNIT}'../x'", id="unit that climbs"),
+        pytest.param("units", ["a/b.service"], f"{UNIT}'a/b.service'", id="unit with a slash"),
+        pytest.param("units", ["ok.service", "a\nb.service"], f"{UNIT}'a\\nb.service'", id="unit with a newline"),
+        pytest.param("units", ["a.service\n"], f"{UNIT}'a.service\\n'", id="unit ends in a newline"),
+        pytest.param("units", ["-H.service"], f"{UNIT}'-H.service'", id="unit like an option"),
+        pytest.param("units", ["..service"], f"{UNIT}'..service'", id="hidden unit"),
+        pytest.param("units", ["a b"], f"{UNIT}'a b.service'", id="unit with a space"),
+        pytest.param("units", ["a%n"], f"{UNIT}'a%n.service'", id="unit with a specifier"),
+        pytest.param("units", ["$x"], f"{UNIT}'$x.service'", id="unit with a variable"),
+        pytest.param("units", ["a.mount"], f"{UNIT}'a.mount'", id="kind of unit that no sandbox runs"),
+        pytest.param("units", ["a@/x.service"], f"{UNIT}'a@/x.service'", id="instance with a slash"),
         pytest.param("memory", "0", SIZE, id="no memory"),
         pytest.param("memory", "-1M", SIZE, id="less than no memory"),
         pytest.param("memory", "1.5G", SIZE, id="fraction"),
@@ -232,8 +234,8 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("cpus", 0.001, CPUS, id="less than the kernel gives"),
         pytest.param("cpus", float("nan"), CPUS, id="not a number"),
         pytest.param("cpus", float("inf"), CPUS, id="infinite"),
-        pytest.param("tasks_max", 15, "from 16 on, for a systemd and its units", id="too few tasks for a systemd"),
-        pytest.param("memory", 512, "from 16M on, such as 512M (a number alone is bytes)", id="megabytes that are bytes"),
+        pytest.param("tasks_max", 15, "at least 16, for systemd and its units", id="too few tasks for a systemd"),
+        pytest.param("memory", 512, "at least 16M, such as 512M (a number without a unit is bytes)", id="megabytes that are bytes"),
         pytest.param("tasks_max", 0, TASKS, id="no task"),
         pytest.param("tasks_max", -1, TASKS, id="less than no task"),
         pytest.param("tasks_max", 1 << 23, TASKS, id="more tasks than there are"),
@@ -245,17 +247,17 @@ def test_refusals_name_option_value_and_what_is_allowed(service: MakeSpec, optio
     with pytest.raises(OptionError) as caught:
         service(**{option: value})
     given = f"{value!r} is invalid: " if value != [] else ""
-    assert str(caught.value) == f"{option}: {given}expected {allowed}"
+    assert str(caught.value) == f"{option}: {given}expected {allowed}."
 
 
-ONE_OF = "a device with one of read_bandwidth, write_bandwidth, read_operations, write_operations"
+ONE_OF = "/dev/vda has no limit. Set at least one of read_bandwidth, write_bandwidth, read_operations, write_operations"
 
 
 @pytest.mark.parametrize(
     ("io", "message"),
     [
         pytest.param({"weight": 0}, f"io.weight: 0 is invalid: expected {WEIGHT}", id="weight"),
-        pytest.param({"devices": [{}]}, "io.devices[0].device: expected a value", id="no device"),
+        pytest.param({"devices": [{}]}, "io.devices[0].device: required", id="no device"),
         pytest.param({"devices": [{"device": "vda"}]}, f"io.devices[0].device: 'vda' is invalid: expected {ABSOLUTE}", id="relative"),
         pytest.param(
             {"devices": [{"device": "/dev/a b"}]},
@@ -269,17 +271,17 @@ ONE_OF = "a device with one of read_bandwidth, write_bandwidth, read_operations,
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda", "write_operations": 0}]},
-            "io.devices[0].write_operations: 0 is invalid: expected operations a second from 1 to 1000000000",
+            "io.devices[0].write_operations: 0 is invalid: expected a number of operations per second from 1 to 1000000000",
             id="no operation",
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda"}]},
-            f"io.devices[0]: '/dev/vda' is invalid: expected {ONE_OF}",
+            f"io.devices[0]: {ONE_OF}",
             id="no limit",
         ),
         pytest.param(
             {"devices": [{"device": "/dev/vda", "read_operations": 1}, {"device": "//dev/vda", "read_operations": 2}]},
-            "io.devices[0].device: '/dev/vda' is invalid: expected each device once",
+            "io.devices[0].device: /dev/vda is listed more than once. List each device once",
             id="twice",
         ),
     ],
@@ -287,32 +289,30 @@ ONE_OF = "a device with one of read_bandwidth, write_bandwidth, read_operations,
 def test_refusals_about_input_and_output(service: MakeSpec, io: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as caught:
         service(io=io)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{message}."
 
 
 PREFIX = "addresses with a prefix, such as 192.168.122.10/24"
 MAC = "the MAC address of one interface, such as 52:54:00:12:34:56"
-NO_STATIC = "none when type is dhcp; choose dhcp or static for an interface"
-IDENTIFIER = "letters, digits, '_', '.' and '-'"
+NO_STATIC = "only valid when type is static."
+IDENTIFIER = "a name of letters, digits, '_', '.' and '-'"
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
         pytest.param({"type": "bridge"}, "network[1].type: 'bridge' is invalid: expected one of dhcp, static", id="type"),
-        pytest.param(
-            {"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: ['10.0.0.2/24'] is invalid: expected {NO_STATIC}", id="dhcp, address"
-        ),
-        pytest.param({"gateway": "10.0.0.1"}, f"network[1].gateway: '10.0.0.1' is invalid: expected {NO_STATIC}", id="dhcp, gateway"),
-        pytest.param({"type": "static"}, "network[1].addresses: expected at least one address when type is static", id="static, none"),
+        pytest.param({"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: {NO_STATIC}", id="dhcp, address"),
+        pytest.param({"gateway": "10.0.0.1"}, f"network[1].gateway: {NO_STATIC}", id="dhcp, gateway"),
+        pytest.param({"type": "static"}, "network[1].addresses: required when type is static.", id="static, none"),
         pytest.param(
             {"type": "static", "addresses": ["10.0.0.2"]},
-            f"network[1].addresses: ['10.0.0.2'] is invalid: expected {PREFIX}; '10.0.0.2' is none",
+            f"network[1].addresses: ['10.0.0.2'] is invalid: expected {PREFIX}, not '10.0.0.2'",
             id="no prefix",
         ),
         pytest.param(
             {"type": "static", "addresses": ["fe80::1%x\ny/64"]},
-            f"network[1].addresses: ['fe80::1%x\\ny/64'] is invalid: expected {PREFIX}; 'fe80::1%x\\ny/64' is none",
+            f"network[1].addresses: ['fe80::1%x\\ny/64'] is invalid: expected {PREFIX}, not 'fe80::1%x\\ny/64'",
             id="scope with a newline",
         ),
         pytest.param(
@@ -365,7 +365,7 @@ def test_content_may_be_found_from_units(content: MakeContent) -> None:
 
 
 DROP_IN = "/etc/systemd/system/a.service.d/50-sandbox.conf"
-NAMED = "a name or a number that the sandbox's /etc/passwd or /etc/group may have"
+NAMED = "the name or the number of a user or group"
 WRITTEN_BY_IT = "a path that sandbox_service does not write itself"
 FOLLOWED = f"a path outside {', '.join(layout.FOLLOWED)}, which the sandbox has from its host"
 
@@ -376,8 +376,8 @@ def test_files_are_named_once_and_lie_in_private_places(content: MakeContent) ->
     for files, message in (
         ([{"path": "/usr/a"}], f"files[0].path: '/usr/a' is invalid: expected {ROOTS}"),
         ([{"path": "/etc/a"}, {"path": "/etc/../a"}], f"files[1].path: '/etc/../a' is invalid: expected {ABSOLUTE}"),
-        ([{"path": "/etc/a"}, {"path": "/etc/a"}], "files[1].path: '/etc/a' is invalid: expected each file once"),
-        ([{"content": "x"}], "files[0].path: expected a value"),
+        ([{"path": "/etc/a"}, {"path": "/etc/a"}], "files[1].path: /etc/a is listed more than once. List each file once."),
+        ([{"content": "x"}], "files[0].path: required"),
         ([{"path": "/etc/a", "owner": "-a"}], f"files[0].owner: '-a' is invalid: expected {NAMED}"),
         ([{"path": "/etc/a", "group": "a:b"}], f"files[0].group: 'a:b' is invalid: expected {NAMED}"),
         ([{"path": "/etc/hosts"}], f"files[0].path: '/etc/hosts' is invalid: expected {WRITTEN_BY_IT}"),
@@ -424,7 +424,7 @@ def test_the_mode_of_a_file_is_what_the_module_copy_takes(content: MakeContent, 
 def test_other_modes_are_refused(content: MakeContent, mode: object) -> None:
     with pytest.raises(OptionError) as caught:
         content(files=[{"path": "/etc/a"}, {"path": "/etc/b", "mode": mode}])
-    assert str(caught.value) == f"files[1].mode: {mode!r} is invalid: expected a mode, such as '0644' or 'u=rw,g=r,o='"
+    assert str(caught.value) == f"files[1].mode: {mode!r} is invalid: expected a mode, such as '0644' or 'u=rw,g=r,o='."
 
 
 ROOTS = "paths below /etc, /var, /home, /root, /srv"
@@ -445,7 +445,7 @@ ROOTS = "paths below /etc, /var, /home, /root, /srv"
 def test_private_paths_stay_below_their_roots(content: MakeContent, path: str, allowed: str) -> None:
     with pytest.raises(OptionError) as caught:
         content(private=["/etc/httpd", path])
-    assert str(caught.value) == f"private: ['/etc/httpd', {path!r}] is invalid: expected {allowed}"
+    assert str(caught.value) == f"private: ['/etc/httpd', {path!r}] is invalid: expected {allowed}."
 
 
 # The spec file

@@ -55,9 +55,9 @@ def test_which_assignments_count(text: str, key: str, values: list[str]) -> None
     assert list(unit(text).all(key)) == values
 
 
-@pytest.mark.parametrize(("line", "says"), [("User=\udce9", "line 3 is not UTF-8"), ("[Unit", "line 3 is no header of a section")])
+@pytest.mark.parametrize(("line", "says"), [("User=\udce9", "line 3 is not UTF-8"), ("[Unit", "line 3 is not the header of a section")])
 def test_a_file_that_systemd_does_not_load_is_refused(line: str, says: str) -> None:
-    assert reason(f"[Service]\n# \udce9\n{line}\n") == f"it is not loaded by systemd: /usr/lib/systemd/system/a.service: {says}"
+    assert reason(f"[Service]\n# \udce9\n{line}\n") == f"It is not loaded by systemd: /usr/lib/systemd/system/a.service: {says}."
     assert unit_fit.obstacle("a.service", {"a.service": parse("a.service", "", ["[Service]\n", f"{line}\n"])}) == "", "a drop-in"
 
 
@@ -161,20 +161,20 @@ REFUSED = {
     "[Service]\nRootDirectory=/srv/x\n": f"needs namespaces of its own (RootDirectory=/srv/x), {NAMESPACES}",
     "[Service]\nNetworkNamespacePath=/run/x\n": f"needs namespaces of its own (NetworkNamespacePath=/run/x), {NAMESPACES}",
     "[Service]\nBindPaths=/dev/log:/a/log\n": f"needs a mount namespace of its own (BindPaths=/dev/log:/a/log), {NAMESPACES}",
-    "[Service]\nDynamicUser=yes\nUser=Ä\n": "runs as a user whose name is none here (User=Ä)",
+    "[Service]\nDynamicUser=yes\nUser=Ä\n": "runs as a user whose name is invalid here (User=Ä)",
 }
 
 
 @pytest.mark.parametrize(("text", "says"), REFUSED.items(), ids=[text.split("\n")[-2] for text in REFUSED])
 def test_what_cannot_work_inside_says_why(text: str, says: str) -> None:
-    assert reason(text) == f"it {says}"
+    assert reason(text) == f"It {says}."
 
 
 def test_what_it_needs_must_work_too_and_what_it_only_wants_need_not() -> None:
     broken = unit("[Unit]\nConditionVirtualization=!container\n", "b.service")
     assert (
         reason("[Unit]\nRequires=b.service\n", b=broken)
-        == "it needs b.service: it does not run in containers (ConditionVirtualization=!container)"
+        == "It needs b.service: it does not run in containers (ConditionVirtualization=!container)."
     )
     assert reason("[Unit]\nWants=b.service\n", b=broken) == ""
     assert reason("[Unit]\nRequires=b.service\n", b=unit("[Unit]\nRequires=a.service\n", "b.service")) == ""
@@ -263,7 +263,7 @@ def test_a_unit_whose_program_is_missing_is_refused() -> None:
     assert unit_fit.obstacle("a.service", units) == ""
     assert unit_fit.nowhere("a.service", units, {"c.service": "/opt/c"}) == ""
     reason = unit_fit.nowhere("a.service", units, {"b.service": "/opt/b"})
-    assert reason.startswith("it needs b.service: it runs /opt/b, which neither")
+    assert reason.startswith("It needs b.service: it runs /opt/b, which neither")
 
 
 @pytest.mark.parametrize("name", ["../b.service", "b@c/.service", "b" * 250 + ".service", "b/c.service"])

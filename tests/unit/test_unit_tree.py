@@ -95,7 +95,7 @@ def test_a_masked_unit_is_refused(place: Path, mask: str, name: str) -> None:
 
 
 def test_a_unit_that_its_package_masks_is_refused(place: Path) -> None:
-    assert unit_fit.obstacle("gone.service", files(place, "gone.service")) == f"it is masked by {place}/usr/gone.service"
+    assert unit_fit.obstacle("gone.service", files(place, "gone.service")) == f"It is masked by {place}/usr/gone.service."
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_a_unit_that_is_started_again_is_waited_for(wait: Wait) -> None:
 
 def test_a_sandbox_whose_own_unit_failed_is_not_waited_for(wait: Wait) -> None:
     unit = {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "1"}
-    assert wait(unit=[unit]) == ["web: start: its unit failed (exit-code, code 1); see journalctl -u web_sandbox.service"]
+    assert wait(unit=[unit]) == ["web: start: its unit failed (exit-code, code 1). Run journalctl -u web_sandbox.service to see why."]
 
 
 @pytest.mark.parametrize(

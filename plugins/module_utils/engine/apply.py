@@ -64,13 +64,17 @@ def unexpected(error: Exception) -> str:
 
 def require_root() -> None:
     if os.geteuid() != 0:
-        raise SandboxError("only root can do this; use become: true")
+        raise SandboxError("This module needs root on the host. Set become: true.")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def report_failures(result: dict[str, Any], failures: list[StepError]) -> dict[str, Any]:
     """The result, as a failure that names sandboxes and steps if there was one."""
     if failures:
         result["failed"] = True
-        result["msg"] = "; ".join(str(failure) for failure in failures)
+        result["msg"] = " ".join(_sentence(str(failure)) for failure in failures)
         result["failures"] = [{"sandbox": failure.sandbox, "step": failure.step, "reason": failure.reason} for failure in failures]
     return result

@@ -177,7 +177,9 @@ def _has(root: str, path: str) -> bool:
 def require_stopped(source: Source | None, running: Collection[str]) -> None:
     """What is cloned must not have been started since it was looked at."""
     if source is not None and source.name in running:
-        raise OptionError("clone_of", source.name, f"a sandbox that is stopped. {source.name} was started meanwhile")
+        raise OptionError(
+            "clone_of", source.name, "a stopped sandbox", f"Sandbox {source.name} was started during the run. Stop it and run again."
+        )
 
 
 def build(place: str, spec: ContentSpec, source: Source | None, without: Sequence[str], check: Callable[[], None]) -> None:
@@ -317,7 +319,7 @@ def _write_files(top: int, files: Iterable[FileEntry], label: Any) -> None:
 def _number(value: str, known: Mapping[str, str], path: str) -> int:
     number = number_of(value, known)
     if number is None:
-        raise SandboxError(f"/{path}: the sandbox does not have {value} any more")
+        raise SandboxError(f"/{path}: the sandbox no longer has {value} among its users and groups")
     return number
 
 

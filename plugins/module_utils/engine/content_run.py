@@ -188,7 +188,7 @@ class ContentRun:
             seen = self.seen[one.name]
             if one.present:
                 if seen.unknown and _to_come(one.spec, self.check_mode):
-                    self.not_yet.append(f"{one.name}: private: {', '.join(seen.unknown)} not on the host")
+                    self.not_yet.append(f"{one.name}: private: {', '.join(seen.unknown)} does not exist on the host.")
                     seen = self.seen[one.name] = dataclasses.replace(seen, unknown=())
                 try:
                     listed.about(one.name, self.parameters, content_plan.check, one.spec, seen, self.settings.foreign)
@@ -258,14 +258,21 @@ def _own_units(spec: ContentSpec, source: Source | None, host: SandboxHost) -> t
 
 
 def _missed(name: str, path: str) -> str:
-    return f"{name}: {path} stays outside: not everybody may read it, and no package brought it as it is; name it in private to copy it"
+    return (
+        f"{name}: {path} was not copied, because not everybody on the host may read it and no package brought it as it is. "
+        "Name it in private to copy it."
+    )
 
 
 def _warning(name: str, entry: Mapping[str, Any]) -> str:
-    owner = f" ({entry['owner']}'s)" if entry["owner"] else ""
-    return f"{name}: {entry['path']} is at another level, {entry['level']}{owner}: the sandbox cannot use it; foreign: fix relabels it"
+    owner = f" of {entry['owner']}" if entry["owner"] else ""
+    return (
+        f"{name}: {entry['path']} is at another level, {entry['level']}{owner}. The sandbox cannot use it. Set foreign: fix to relabel it."
+    )
 
 
 def _outdated(name: str, entries: list[dict[str, str]]) -> str:
     first = entries[0]
-    return f"{name}: {len(entries)} of its files are not as on the host ({first['path']}: {first['state']}); see the option update"
+    return (
+        f"{name}: {len(entries)} of its files differ from the host's ({first['path']}: {first['state']}). The option update can take them."
+    )

@@ -26,7 +26,7 @@ class Declared:
     def warnings(self) -> list[str]:
         """What a run over other sandboxes does not know."""
         return [
-            f"{name}: its spec cannot be read, so its level, addresses and ports were not compared with others: {reason}"
+            f"{name}: its level, addresses and ports were not compared with others, because its spec cannot be read: {reason}"
             for name, reason in self.damaged.items()
         ]
 

@@ -44,7 +44,7 @@ def discover(
     found = unit_file.brought([*units, *(one for unit in given.values() for one in unit_file.needed(unit))], systemd.units().find)
     for name in units:
         if name not in {*found, *given, *own}:
-            raise OptionError("units", name, unit_file.WHERE)
+            raise OptionError("units", name, unit_file.WHERE, unit_file.INSTALL)
     database = packages.manager()
     files = database.files(_ours(database, found, units))
     named = [path for unit in [*found.values(), *given.values()] for path in unit_fit.paths(unit)]

@@ -36,7 +36,7 @@ def _text(value: str) -> str:
 def _environment(value: Mapping[Any, Any]) -> dict[str, str]:
     for name, content in value.items():
         if not str(name) or "=" in str(name) or isinstance(content, (dict, list)) or content is None:
-            raise ValueError("names without '=', and texts")
+            raise ValueError("names without '=' and texts as their values")
     return {str(name): str(content) for name, content in value.items()}
 
 
@@ -54,7 +54,7 @@ def _user(value: str) -> str:
 
 def _seconds(value: float) -> float:
     if value <= 0:
-        raise ValueError("seconds, more than 0")
+        raise ValueError("a number of seconds above 0")
     return value
 
 
@@ -171,7 +171,7 @@ class Run:
         found = self._inside(["/bin/sh", "-c", LOOK, "sh", *arguments], b"", LOOK_SECONDS, LOOK_BYTES)
         verdict, _newline, entry = found.output.decode(errors="replace").partition("\n")
         if verdict == "chdir":
-            raise StepError(self.name, "chdir", f"there is no directory {options.chdir} inside that can be entered")
+            raise StepError(self.name, "chdir", f"directory {options.chdir} does not exist inside, or cannot be entered")
         if verdict == "creates":
             return f"{options.creates} exists"
         if verdict == "removes":
@@ -188,7 +188,7 @@ class Run:
             elif user.isdigit():
                 name, uid, gid, home, groups = user, user, user, "/", "--clear-groups"
             else:
-                raise StepError(self.name, "user", f"there is no user {user} inside")
+                raise StepError(self.name, "user", f"user {user} does not exist inside")
             self.words = ["setpriv", "--reuid", uid, "--regid", gid, groups, "--", *self.words]
             self.variables = {"USER": name, "LOGNAME": name, "HOME": home}
         if directory != "/":
@@ -220,7 +220,7 @@ class Run:
         except enter.EndedError as error:
             if words is self.words:
                 raise
-            raise StepError(self.name, "enter", f"looking around inside: {error}") from error
+            raise StepError(self.name, "enter", f"the checks before the command failed: {error}") from error
         except enter.StartError as error:
             raise StepError(self.name, "run", str(error)) from error
         except (enter.EnterError, OSError) as error:
@@ -264,14 +264,14 @@ def run_module() -> None:
     try:
         run = Run(build(Asked, module.params))
         if os.geteuid() != 0:
-            raise StepError(name, "enter", "only root on the sandbox host can enter a sandbox; use become: true")
+            raise StepError(name, "enter", "only root on the host can enter a sandbox. Set become: true.")
         _skip(module, run)
         result.update(run.go(), changed=True)
     except OptionError as error:
         module.fail_json(msg=str(error), sandbox=name, step="options", reason=str(error), **result)
     except enter.EndedError as error:
         too_much = isinstance(error, enter.EnterOverflow)
-        reason = f"{error}{'; raise max_output to let it write more' if too_much else ''}"
+        reason = f"{error}{'. Raise max_output to let it write more.' if too_much else ''}"
         written = {"stdout": _readable(error.output), "stderr": _readable(error.errors), "truncated": too_much, "rc": 137}
         result.update(written, changed=True)
         module.fail_json(msg=f"{name}: run: {reason}", sandbox=name, step="run", reason=reason, **result)

@@ -63,7 +63,7 @@ class SandboxHost:
         return levels.registered(self.registry)
 
     def warnings(self) -> list[str]:
-        waited = [f"another run of this collection on this host was waited for ({self.waited:.0f} s)"] if self.waited >= 1 else []
+        waited = [f"Waited {self.waited:.0f} s for another run of this collection on this host."] if self.waited >= 1 else []
         return waited + self.declared.warnings()
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ _MOST_HOURS = 10 * 365 * 24
 def _hours(value: float) -> float:
     # of not-a-number neither is true
     if not 0 <= value <= _MOST_HOURS:
-        raise ValueError(f"a number of hours from 0 to {_MOST_HOURS}, which is ten years")
+        raise ValueError(f"a number of hours from 0 to {_MOST_HOURS} (ten years)")
     return value
 
 
@@ -69,7 +69,7 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
 
 
 def _damaged(host: SandboxHost) -> list[str]:
-    return [f"{name}: its spec cannot be read, so it is not shown: {reason}" for name, reason in host.declared.damaged.items()]
+    return [f"{name}: not shown, because its spec cannot be read: {reason}" for name, reason in host.declared.damaged.items()]
 
 
 def _denials(

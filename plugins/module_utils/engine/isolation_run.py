@@ -87,7 +87,7 @@ def _of_the_kernel() -> Policy:
     require_root()
     if selinux.mode() == "disabled":
         raise SandboxError(
-            "SELinux is disabled on this host: there is no policy to ask, and nothing is separate; the option policy asks one in a file"
+            "SELinux is disabled on this host, so nothing is separate and no policy is loaded. Set policy to ask a policy in a file."
         )
     return Policy(selinux.granted, selinux.knows)
 
@@ -120,7 +120,7 @@ def _require_known(subject: Subject, policy: Policy) -> None:
     for which in ("process", "content", "cgroup"):
         label = subject.label(which)
         if not policy.knows(label):
-            raise SandboxError(f"{subject.name}: the policy knows no context {label}; install one that does (role virt.sandbox.host)")
+            raise SandboxError(f"{subject.name}: the policy does not know the context {label}. Run the role virt.sandbox.host.")
 
 
 def _shown(subject: Subject, policy: Policy) -> dict[str, Any]:

@@ -58,10 +58,10 @@ def filled(specs: Sequence[Spec], levels: Levels, url: str, declared: Mapping[st
         own = levels.owners.get(spec.name)
         if not spec.level:
             if own is None:
-                raise OptionError("level", None, f"a level, or a sandbox that has one in {url}", f"mcs_label gives {spec.name} one.")
+                raise OptionError("level", None, f"a level, or one that {url} records", f"Run mcs_label to allocate one for {spec.name}.")
             spec = dataclasses.replace(spec, level=own)
         elif own is not None and own != spec.level:
-            raise OptionError("level", str(spec.level), f"the level that {url} has for {spec.name}: {own}")
+            raise OptionError("level", str(spec.level), f"{own}, which {url} records for {spec.name}")
         elif own is None:
             _check_separate(spec, owned)
             owned[spec.name] = spec.level
@@ -90,4 +90,4 @@ def _check_on_host(named: Mapping[str, Level], resting: Mapping[Level, str], dec
 
 
 def _refuse(reason: str) -> None:
-    raise ConflictError(f"level: {reason}. mcs_label gives one that is separate.")
+    raise ConflictError(f"level: {reason}. Run mcs_label to allocate a separate level.")

@@ -57,7 +57,7 @@ def about(name: str, parameters: Mapping[str, Any], function: Callable[..., T], 
 
 def not_yet(reason: object) -> str:
     """The warning of a run that is only predicted, where another task may have announced what it lacks."""
-    return f"this would fail, unless a task before it brings what is missing: {reason}"
+    return f"This run would fail, unless an earlier task provides what is missing: {reason}"
 
 
 def check_once(names: Iterable[str]) -> None:
@@ -65,7 +65,7 @@ def check_once(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise OptionError("sandboxes", name, "each sandbox once")
+            raise OptionError.said("sandboxes", name, f"sandbox {name} is listed more than once. List each sandbox once.")
         seen.add(name)
 
 

@@ -96,7 +96,7 @@ def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, units: Published,
     name, paths = spec.name, spec.paths
     if name in host.declared.damaged:
         reason = host.declared.damaged[name]
-        raise SandboxError(f"{reason}. Restore {paths.spec} from a backup, or remove it to have it written anew.")
+        raise SandboxError(f"{reason.rstrip('.')}. Restore {paths.spec} from a backup, or remove it to have it written again.")
     known = host.known.get(name, Known())
     going = name in look.going
     return Observed(

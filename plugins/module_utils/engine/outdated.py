@@ -168,7 +168,7 @@ def take(root: str, copied_path: str, expected: Any, files: Iterable[Outdated]) 
         for entry in files:
             path = entry.path
             if _of_tree(top, path) != entry.inside:
-                raise SandboxError(f"/{path} is being changed in the sandbox; run again")
+                raise SandboxError(f"/{path} is being changed inside the sandbox. Run again.")
             if os.path.lexists(f"/{path}"):
                 tree.copy_into(top, path, f"/{path}", context=expected, replace=True)
                 signatures[path] = _of_tree(top, path) or ""

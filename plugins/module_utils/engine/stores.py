@@ -71,7 +71,9 @@ class ImageStore:
                 fill(paths.building)
             except (SandboxError, OSError) as error:
                 if _no_space(error):
-                    raise OptionError("size", size, f"a size that the content fits in ({error})") from error
+                    raise OptionError(
+                        "size", size, "a size that the content fits in", "The image was full before all was written."
+                    ) from error
                 raise
             image.unmount(paths.building)
             os.rmdir(paths.building)

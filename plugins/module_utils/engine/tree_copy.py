@@ -69,9 +69,9 @@ def copy_into(
     with opened(top) as tree, tree.parent(relpath) as (dir_fd, name):
         there = tree.status(relpath)
         if there is not None and (not replace or stat.S_ISDIR(there.st_mode)):
-            raise ConflictError(f"{printable(tree.full(relpath))}: is there already; remove it first")
+            raise ConflictError(f"{printable(tree.full(relpath))}: exists already. Remove it first.")
         if f"{tree.path}/".startswith(f"{source.rstrip('/')}/"):
-            raise TreeError(source, f"has the tree {printable(tree.path)} in it", "copy what is beside the tree")
+            raise TreeError(source, f"contains the tree {printable(tree.path)}", "Copy only what is beside the tree.")
         with closing(open_path(source)) as held:
             copy = _Copy(tree, relpath, source, context, without)
             kind = kind_of(os.fstat(held).st_mode)
@@ -128,7 +128,7 @@ class _Copy:
         finally:
             target.close()
         if walk.lost:
-            raise TreeError(source.full(walk.lost[0]), "was moved while it was being copied", "run again")
+            raise TreeError(source.full(walk.lost[0]), "was moved while it was being copied", "Run again.")
         self.report.skipped.extend(Skipped(source.full(path), "mount") for path in walk.mounts)
 
     def _make_directory(self, dir_fd: int, name: str, path: str) -> int:
@@ -142,7 +142,7 @@ class _Copy:
             raise ExchangedError(
                 self.tree.full(target.here.relpath),
                 "was moved while it was being filled",
-                "stop the sandbox, run again",
+                "Stop the sandbox and run again.",
             )
         target.leave()
 

@@ -102,7 +102,7 @@ def make_other(tree: Tree, dir_fd: int, name: str, relpath: str, context: str, t
 
 
 def _exchanged(tree: Tree, relpath: str) -> ExchangedError:
-    return ExchangedError(tree.full(relpath), "was exchanged while it was being made", "stop the sandbox and run again")
+    return ExchangedError(tree.full(relpath), "was exchanged while it was being made", "Stop the sandbox and run again.")
 
 
 @contextlib.contextmanager
@@ -151,7 +151,7 @@ def _same_file(tree: Tree, dir_fd: int, name: str, relpath: str, data: bytes, at
     with closing(fd):
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
-            raise ConflictError(f"{printable(tree.full(relpath))}: is a directory; remove it, or name another file")
+            raise ConflictError(f"{printable(tree.full(relpath))}: is a directory. Remove it, or name another file.")
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size != len(data):
             return False
         has = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, get_label(proc_path(fd), relpath))
@@ -185,7 +185,9 @@ def _one_dir(tree: Tree, relpath: str, attributes: tuple[int, int, int, str], *,
                 _set_attributes(tree, fd, relpath, attributes)
             return True
         except NotADirectoryError as error:
-            raise ConflictError(f"{printable(tree.full(relpath))}: is there and not a directory; remove it, or name another") from error
+            raise ConflictError(
+                f"{printable(tree.full(relpath))}: exists and is not a directory. Remove it, or name another directory."
+            ) from error
         with closing(fd):
             return not keep and _set_attributes(tree, fd, relpath, attributes)
 
@@ -209,7 +211,7 @@ def make_symlink(top: Top, relpath: str, target: str, *, context: str) -> bool:
             with closing(tree.entry(name, dir_fd, relpath)) as fd:
                 mode = os.fstat(fd).st_mode
                 if stat.S_ISDIR(mode):
-                    raise ConflictError(f"{printable(tree.full(relpath))}: is a directory; remove it first")
+                    raise ConflictError(f"{printable(tree.full(relpath))}: is a directory. Remove it first.")
                 same = stat.S_ISLNK(mode) and os.readlink("", dir_fd=fd) == target
                 if same and get_label(proc_path(fd), tree.full(relpath)) == context:
                     return False
@@ -247,10 +249,10 @@ def read_file(top: Top, relpath: str, limit: int) -> bytes | None:
             raise
         with closing(fd):
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise TreeError(tree.full(relpath), "is not a regular file", "it is not read; look what put it there")
+                raise TreeError(tree.full(relpath), "is not a regular file", "It was not read. Find out what put it there.")
             data = _content(fd, limit)
         if len(data) > limit:
-            raise TreeError(tree.full(relpath), f"is larger than {limit} bytes", "it is not read; look what grew it")
+            raise TreeError(tree.full(relpath), f"is larger than {limit} bytes", "It was not read. Find out what made it grow.")
         return data
 
 
@@ -259,7 +261,9 @@ def _content(held: int, limit: int) -> bytes:
     try:
         fd = os.open(proc_path(held), READ_AT_ONCE)
     except BlockingIOError as error:
-        raise TreeError(os.readlink(proc_path(held)), "is held by a lease of a process inside", "stop the sandbox, or run again") from error
+        raise TreeError(
+            os.readlink(proc_path(held)), "is held by a lease of a process inside", "Stop the sandbox, or run again."
+        ) from error
     with closing(fd):
         chunks, left = [], limit + 1
         while left:

@@ -44,7 +44,7 @@ class TreeError(SandboxError):
     """A content tree, or an entry of it, that cannot be dealt with."""
 
     def __init__(self, path: str, reason: str, remedy: str) -> None:
-        super().__init__(f"{printable(path)}: {reason}; {remedy}")
+        super().__init__(f"{printable(path)}: {reason}. {remedy}")
         self.path = path
         self.reason = reason
 
@@ -69,7 +69,7 @@ seam = Seam()
 
 def system_error(path: str, error: OSError, doing: str) -> TreeError:
     """An error of the system as one of ours, with what was being done."""
-    return TreeError(path, f"{doing} failed ({error.strerror})", "see to the cause and run again")
+    return TreeError(path, f"{doing} failed ({error.strerror})", "Resolve the cause and run again.")
 
 
 def identity(status: os.stat_result) -> Identity:
@@ -89,13 +89,13 @@ def mount_id(fd: int) -> int:
         raise OSError(number, os.strerror(number))
     mask, mount = _STATX_MASK_AND_MOUNT(buffer)
     if not mask & _STATX_MNT_ID:
-        raise SandboxError("this kernel does not say which mount a file is on; use Linux 5.8 or later")
+        raise SandboxError("This kernel does not say which mount a file is on. Use Linux 5.8 or later.")
     return int(mount)
 
 
 def require_proc(fd: int) -> None:
     """Refuse to work where ``/proc`` is absent, or is not the kernel's: changes go through it."""
-    remedy = "mount the kernel's proc there, nothing on top of it"
+    remedy = "Mount the kernel's proc there, with nothing on top of it."
     try:
         root, mine, through = os.stat(_PROC), os.stat(f"{_PROC}/self/fd"), os.stat(proc_path(fd))
     except OSError as error:
@@ -109,7 +109,7 @@ def components(path: str, relpath: str) -> list[str]:
     """The names of a path within a tree; refuses one that could mean anything else."""
     names = relpath.split("/") if relpath else []
     if any(name in ("", ".", "..") or "\0" in name for name in names):
-        raise TreeError(f"{path}/{relpath}", "is not a plain path inside the tree", "leave out empty names, '.', '..' and NUL")
+        raise TreeError(f"{path}/{relpath}", "is not a plain path inside the tree", "Leave out empty names, '.', '..' and NUL.")
     return names
 
 
@@ -125,7 +125,7 @@ def open_entry(name: str, dir_fd: int) -> int:
 def open_path(path: str, visited: list[Identity] | None = None) -> int:
     """Hold the entry at an absolute path none of whose directories is a symbolic link."""
     if not path.startswith("/"):
-        raise TreeError(path, "is not an absolute path", "give the whole path")
+        raise TreeError(path, "is not an absolute path", "Give the whole path.")
     names = components("", path.strip("/"))
     held = os.open("/", os.O_PATH | os.O_DIRECTORY)
     done = ""
@@ -150,7 +150,7 @@ def open_path(path: str, visited: list[Identity] | None = None) -> int:
 
 def _not_a_directory(path: str, part: str, held: int) -> TreeError:
     what = "a symbolic link" if stat.S_ISLNK(os.fstat(held).st_mode) else "not a directory"
-    return TreeError(path, f"{printable(part)} is {what}", "give the path of the directory itself")
+    return TreeError(path, f"{printable(part)} is {what}", "Give the path of the directory itself.")
 
 
 def open_top(path: str) -> int:
@@ -171,7 +171,7 @@ def open_top(path: str) -> int:
 
 
 def _protected(path: str) -> ProtectedPathError:
-    remedy = "name a directory of the sandbox's own, such as /var/lib/libvirt/filesystems/NAME"
+    remedy = "Name a directory of the sandbox's own, such as /var/lib/libvirt/filesystems/NAME."
     return ProtectedPathError(path, "belongs to the host", remedy)
 
 
@@ -215,7 +215,7 @@ class Tree:
     def require_inside(self, fd: int, relpath: str) -> None:
         seam.at("mount", relpath)
         if mount_id(fd) != self.mount:
-            raise MountError(self.full(relpath), "is another mount", "unmount it, or leave it out")
+            raise MountError(self.full(relpath), "is another mount", "Unmount it, or leave it out.")
 
     def directory(self, name: str, dir_fd: int, relpath: str) -> int:
         """Open a directory by its name in an opened one."""
@@ -274,18 +274,18 @@ class Tree:
     def parent(self, relpath: str) -> Iterator[tuple[int, str]]:
         """The opened directory that an entry is in, or is to be made in, and its name there."""
         if not components(self.path, relpath):
-            raise TreeError(self.path, "the top of the tree itself is asked for", "name an entry inside it")
+            raise TreeError(self.path, "is the top of the tree itself", "Name an entry inside it.")
         where, _slash, name = relpath.rpartition("/")
         try:
             fd = self.directory_at(where)
         except FileNotFoundError as error:
-            raise TreeError(self.full(where), "does not exist", "make this directory first") from error
+            raise TreeError(self.full(where), "does not exist", "Create this directory first.") from error
         except OSError as error:
             if error.errno in NOT_THERE:
                 raise TreeError(
                     self.full(relpath),
-                    f"{printable(where)} is, or leads through, what is not a directory",
-                    "nothing is written through a link; remove it, or name another path",
+                    f"{printable(where)} is not a directory, or leads through something that is not one",
+                    "Nothing is written through a link. Remove it, or name another path.",
                 ) from error
             raise system_error(self.full(where), error, "opening it") from error
         try:

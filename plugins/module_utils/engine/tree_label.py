@@ -112,7 +112,7 @@ def set_label(target: int | str, context: str, path: str, relpath: str) -> None:
         raise LabelError(
             path,
             f"still has the context {actual!r} after {context!r} was written",
-            "something redirects or ignores label writes on this host; find it before trusting any label",
+            "Something redirects or ignores label writes on this host. Find it before you trust any label.",
         )
 
 
@@ -120,12 +120,12 @@ def _label_error(path: str, error: OSError, done: str, context: str = "") -> Lab
     if error.errno == errno.ENOTSUP:
         return LabelError(
             path,
-            f"its context cannot be {done}: the filesystem keeps no labels, or is mounted with a context of its own",
-            "use a filesystem with security attributes, mounted without context=",
+            f"its context cannot be {done}, because the filesystem keeps no labels or is mounted with a context of its own",
+            "Use a filesystem with security attributes, mounted without the option context.",
         )
     if error.errno == errno.EINVAL:
-        return LabelError(path, f"the loaded policy does not know the context {context!r}", "install its policy module")
-    return LabelError(path, f"its context cannot be {done} ({error.strerror})", "run as root, in a domain that may label files")
+        return LabelError(path, f"the loaded policy does not know the context {context!r}", "Install its policy module.")
+    return LabelError(path, f"its context cannot be {done} ({error.strerror})", "Run as root, in a domain that may label files.")
 
 
 def scan(top: Top, *, expected: Expected) -> Report:
@@ -285,7 +285,7 @@ class _Labelling:
 
     def _require_same(self, through: os.stat_result, held: os.stat_result, relpath: str) -> None:
         if identity(through) != identity(held):
-            raise LabelError(self.tree.full(relpath), "its path in /proc leads elsewhere", "mount the kernel's proc there")
+            raise LabelError(self.tree.full(relpath), "its path in /proc leads elsewhere", "Mount the kernel's proc there.")
 
     def _directory(self, directory: Directory) -> None:
         self._label(directory.fd, stat.S_IFDIR, directory.relpath)

@@ -54,7 +54,7 @@ def clean_leftovers(top: Top, paths: Iterable[str] | None = None) -> list[str]:
         found = list(_leftovers(tree) if paths is None else paths)
         for relpath in found:
             if not relpath.rpartition("/")[2].startswith(LEFTOVER):
-                raise TreeError(tree.full(relpath), "is not the leftover of an interrupted run", "it is not removed")
+                raise TreeError(tree.full(relpath), "is not the leftover of an interrupted run", "It was not removed.")
         return [relpath for relpath in found if remove(tree.fd, relpath)]
 
 
@@ -94,13 +94,13 @@ def _empty_and_remove(tree: Tree, dir_fd: int, name: str) -> None:
         seam.at("rmdir", "")
         try:
             if identity(os.stat(name, dir_fd=dir_fd, follow_symlinks=False)) != identity(os.fstat(tree.fd)):
-                raise TreeError(tree.path, "was exchanged while it was being removed", "stop the sandbox and run again")
+                raise TreeError(tree.path, "was exchanged while it was being removed", "Stop the sandbox and run again.")
             os.rmdir(name, dir_fd=dir_fd)
             return
         except OSError as error:
             if error.errno != errno.ENOTEMPTY:
                 raise system_error(tree.path, error, "removing it") from error
-    raise TreeError(tree.path, "fills up while it is being removed", "stop the sandbox and run again")
+    raise TreeError(tree.path, "fills up while it is being removed", "Stop the sandbox and run again.")
 
 
 def _empty(tree: Tree) -> None:
@@ -118,7 +118,7 @@ def _empty(tree: Tree) -> None:
             if error.errno not in (errno.ENOTEMPTY, *NOT_THERE):
                 raise system_error(where, error, "removing it") from error
     if walk.mounts:
-        raise MountError(tree.full(walk.mounts[0]), "is another mount", "unmount it before removing what is around it")
+        raise MountError(tree.full(walk.mounts[0]), "is another mount", "Unmount it before you remove what is around it.")
 
 
 def _unlink_all(directory: Directory) -> None:
@@ -144,4 +144,4 @@ def _refuse_mounts(path: str) -> None:
     for escaped in points:
         point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), escaped)
         if point == wanted or point.startswith(wanted + b"/"):
-            raise MountError(os.fsdecode(point), "is a mount", "unmount it before removing what is around it")
+            raise MountError(os.fsdecode(point), "is a mount", "Unmount it before you remove what is around it.")

@@ -82,7 +82,7 @@ class Wait:
         if self.begun is None and (unit["ActiveState"] == "active" or processes.is_up(name)):
             self.begun = time.monotonic()
         if unit["ActiveState"] == "failed":
-            return StepError(name, "start", f"its unit failed ({_why(unit)}); see journalctl -u {self.spec.paths.unit}")
+            return StepError(name, "start", f"its unit failed ({_why(unit)}). Run journalctl -u {self.spec.paths.unit} to see why.")
         if self.spec.command and _ended(unit, self.spec.paths):
             self.up = True
             return None
@@ -103,8 +103,10 @@ class Wait:
     def _unpublished(self) -> StepError | None:
         """A port of the host that it does not have: something else was quicker."""
         failed = [unit for unit, shown in systemd.show(self._sockets).items() if shown["ActiveState"] == "failed"]
-        reason = f"{', '.join(failed)} failed; something else may listen there, see journalctl -u {failed[0]}" if failed else ""
-        return StepError(self.spec.name, "publish ports", reason) if failed else None
+        if not failed:
+            return None
+        why = f"Something else may listen on the port. Run journalctl -u {failed[0]} to see why."
+        return StepError(self.spec.name, "publish ports", f"{', '.join(failed)} failed. {why}")
 
     def _states(self) -> dict[str, str]:
         """Of the units inside; a sandbox that is starting cannot be entered."""
@@ -143,7 +145,7 @@ class Wait:
         except SandboxError:
             return None
         unit = lasting[0] if lasting[0] in failed or not failed else failed[0]
-        said = processes.last_words(name, unit) or "it said nothing"
+        said = processes.last_words(name, unit) or "it logged nothing"
         return StepError(name, "wait", f"{unit} {'failed' if failed else 'has ended'} inside: {said}")
 
 

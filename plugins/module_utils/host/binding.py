@@ -14,4 +14,4 @@ def required(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise SandboxError(f"no Python on this host has {module} ({error}); install {package}") from error
+        raise SandboxError(f"No Python on this host has the module {module} ({error}). Install {package}.") from error

@@ -75,7 +75,7 @@ def limit(path: str, values: Mapping[str, str]) -> None:
                 with open(os.path.join(path, name), "w", encoding="ascii") as file:
                     file.write(line)
             except OSError as error:
-                raise SandboxError(f"{path}/{name}: the kernel does not take {line!r}: {error.strerror}") from error
+                raise SandboxError(f"{path}/{name}: the kernel rejects {line!r}: {error.strerror}") from error
 
 
 def _read(path: str, name: str) -> str | None:

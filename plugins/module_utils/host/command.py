@@ -41,7 +41,7 @@ def run(arguments: Sequence[str], *, timeout: float = 120, accept: Sequence[int]
 
 def _not_run(arguments: Sequence[str], error: OSError) -> SandboxError:
     if isinstance(error, FileNotFoundError):
-        return SandboxError(f"{arguments[0]} is not installed; run the role virt.sandbox.host")
+        return SandboxError(f"{arguments[0]} is not installed. Run the role virt.sandbox.host.")
     return SandboxError(f"{arguments[0]} cannot be run: {error.strerror}")
 
 

@@ -112,14 +112,14 @@ def leader(name: str) -> int:
     for child in children:
         if _is_init(int(child)):
             return int(child)
-    raise EnterError(f"sandbox {name} has no first process: it is starting or stopping")
+    raise EnterError(f"sandbox {name} has no first process, because it is starting or stopping")
 
 
 def _not_running(name: str) -> str:
     unit = f"{name}_sandbox.service"
     if os.path.exists(os.path.join(UNITS, unit)):
-        return f"sandbox {name} is not running; start it: systemctl start {unit}"
-    return f"sandbox {name} is not running, and this host has no {unit} to start it; is this its host?"
+        return f"sandbox {name} is not running. Start it with: systemctl start {unit}"
+    return f"sandbox {name} is not running, and this host has no {unit}. Check that this is its host."
 
 
 def _is_init(pid: int) -> bool:
@@ -237,7 +237,7 @@ def _set_exec_context(context: str) -> None:
         file.write(context.encode())
         file.seek(0)
         if (file.read() or b"").strip(b"\0\n").decode() != context:
-            raise EnterError(f"the kernel did not take {context} for the command")
+            raise EnterError(f"the kernel rejected the context {context} for the command")
 
 
 class Process(NamedTuple):

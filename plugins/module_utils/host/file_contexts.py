@@ -21,7 +21,7 @@ def labelled(trees: Iterable[str]) -> list[str]:
     try:
         handle = selinux.selabel_open(selinux.SELABEL_CTX_FILE, None, 0)
     except OSError as error:
-        raise SandboxError(f"the file contexts of this host's policy cannot be read: {error.strerror}") from error
+        raise SandboxError(f"The file contexts of this host's policy cannot be read: {error.strerror}") from error
     try:
         return [path for path in trees if _has_label(selinux, handle, f"{path}/x")]
     finally:

@@ -59,7 +59,7 @@ class FileStore:
         try:
             descriptor = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise OptionError("registry", self._path, f"a file in a directory that can be read ({error.strerror})") from error
+            raise OptionError("registry", self._path, f"a file in a readable directory ({error.strerror})") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -73,45 +73,45 @@ class FileStore:
             raise other_format(self._path, version)
         size = document.get("categories")
         if size not in (None, "", *map(str, range(1, MOST_CATEGORIES + 1))):
-            raise self._error(f"categories is a number from 1 to {MOST_CATEGORIES}, not {size!r}")
+            raise self._error(f"The value of categories is {size!r}, not a number from 1 to {MOST_CATEGORIES}.")
         self._size = int(size) if size else None
         self._owners = {owner: self._level(text, owner) for owner, text in self._mapping(document, "levels").items()}
         self._quarantine = {}
         for text, owner in self._mapping(document, "quarantine").items():
             level = self._level(text, owner)
             if level in self._quarantine:
-                raise self._error(f"in quarantine, {level} rests for {self._quarantine[level]} and for {owner}")
+                raise self._error(f"Level {level} is in quarantine twice, for {self._quarantine[level]} and for {owner}.")
             self._quarantine[level] = owner
         self._index()
 
     def _error(self, what: str) -> OptionError:
-        return OptionError("registry", self._path, f"{_ALLOWED}; {what}")
+        return OptionError("registry", self._path, _ALLOWED, what)
 
     def _mapping(self, document: Mapping[str, Any], key: str) -> dict[str, str]:
         found = document.get(key) or {}
         if not isinstance(found, dict) or not all(isinstance(part, str) for pair in found.items() for part in pair):
-            raise self._error(f"{key} is a mapping of texts")
+            raise self._error(f"The value of {key} is not a mapping of texts.")
         return found
 
     def _level(self, text: str, owner: str) -> Level:
         try:
             return Level.for_sandbox(text)
         except LevelError as error:
-            raise self._error(f"{owner}: {text!r} is invalid: expected {error}") from error
+            raise self._error(f"The level {text!r} of {owner} is invalid: expected {error}.") from error
 
     def _index(self) -> None:
         """Owners by level; whoever edited it, no level dominates another's. What is wrong is all said at once."""
         wrong = [
-            f"{owner!r} is no owner, which is a text of printable characters"
+            f"The owner {owner!r} is not a text of printable characters."
             for owner in (*self._owners, *self._quarantine.values())
             if not owner or not owner.isprintable()
         ]
         for owner, other in conflicting(self._owners):
-            wrong.append(f"{owner} ({self._owners[owner]}) and {other} ({self._owners[other]}) are not separate")
+            wrong.append(f"The levels of {owner} ({self._owners[owner]}) and {other} ({self._owners[other]}) are not separate.")
         for owner, rest in disturbing(self._owners, self._quarantine):
-            wrong.append(f"{owner} ({self._owners[owner]}) and {rest} are not separate")
+            wrong.append(f"The level of {owner} ({self._owners[owner]}) and {rest} are not separate.")
         if wrong:
-            raise self._error("; ".join(wrong))
+            raise self._error(" ".join(wrong))
         self._by_level = {level: owner for owner, level in self._owners.items()}
 
     def _state(self) -> tuple[int | None, dict[str, str], dict[str, str]]:
@@ -129,11 +129,13 @@ class FileStore:
         except (SandboxError, ValueError):
             kept = False
         if not kept:  # a person may write YAML of which no line can be changed by itself
-            raise self._error("mcs_label cannot change it: write each level in a line of its own, without {}, anchors and document ends")
+            raise self._error(
+                "Write each level on a line of its own, without {}, anchors and document ends, so that mcs_label can edit it."
+            )
         try:
             self._replace(text)
         except OSError as error:
-            raise OptionError("registry", self._path, f"a file that can be written ({error.strerror})") from error
+            raise OptionError("registry", self._path, f"a writable file ({error.strerror})") from error
 
     def _replace(self, text: str) -> None:
         directory, name = os.path.split(self._path)
@@ -195,7 +197,7 @@ class FileStore:
 def _read(path: str) -> str:
     """The text of the file; none where there is no file, and nothing is guessed where it is another one."""
     if os.path.exists(path) and not os.path.isfile(path):
-        raise OptionError("registry", path, f"{_ALLOWED}; it is no regular file")
+        raise OptionError("registry", path, _ALLOWED, "It is not a regular file.")
     try:
         with open(path, encoding="utf-8", newline="") as file:
             return file.read()
@@ -214,12 +216,12 @@ def _load(path: str, text: str) -> dict[str, Any]:
     except (ValueError, RecursionError, yaml().YAMLError) as error:
         raise OptionError("registry", path, f"{_ALLOWED} ({' '.join(str(error).split())})") from error
     if twice:
-        raise OptionError("registry", path, f"{_ALLOWED}; what it has twice hides the other: {', '.join(twice)}")
+        raise OptionError("registry", path, _ALLOWED, f"These keys occur twice: {', '.join(twice)}.")
     if not isinstance(document, dict) or not isinstance(document.get("levels"), dict):
-        raise OptionError("registry", path, f"{_ALLOWED}; it has no mapping named levels")
+        raise OptionError("registry", path, _ALLOWED, "It has no mapping named levels.")
     for key in document:
         if key not in _KEYS:
-            raise OptionError("registry", path, f"{_ALLOWED}; {key!r} is none of {', '.join(_KEYS)}")
+            raise OptionError("registry", path, _ALLOWED, f"Its key {key!r} is not one of {', '.join(_KEYS)}.")
     return document
 
 

@@ -12,7 +12,7 @@ from ..model.errors import OptionError, SandboxError
 from .binding import required
 from .level_sql import BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, SqlStore, held, other_format
 
-_ALLOWED = "a database as libpq takes it, without a password, such as postgresql://levels@db.example.org/levels"
+_ALLOWED = "the URL of a database without a password, such as postgresql://levels@db.example.org/levels"
 _PASSWORD = "Put the password into ~/.pgpass, the environment (PGPASSWORD) or a service file."
 _CONNECT_SECONDS = int(BUSY_SECONDS)
 
@@ -41,10 +41,10 @@ def errors(url: str) -> Iterator[None]:
         yield
     except driver.Error as error:
         said = " ".join(str(error).split())
-        remedy = "See that the server answers and that the role may use the database."
+        remedy = "Check that the server answers and that the role may use the database."
         if isinstance(error, driver.errors.LockNotAvailable):
             remedy = held()
-        raise SandboxError(f"registry {url}: {said}; what was not committed was not changed there. {remedy}") from error
+        raise SandboxError(f"registry {url}: {said}. Changes that were not committed were not made. {remedy}") from error
 
 
 class PostgresqlStore(SqlStore):

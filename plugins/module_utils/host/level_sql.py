@@ -42,7 +42,7 @@ _OWNERS_OF_OTHER_SIZES = """
 def other_format(place: str, version: object) -> SandboxError:
     """A registry that another version of the collection wrote, or that is none."""
     return SandboxError(
-        f"registry {place}: it is of format {version}, and this version of the collection knows format "
+        f"registry {place}: has format {version}, but this version of the collection reads format "
         f"{SCHEMA_VERSION}. Use the version of the collection that wrote it, or name another registry."
     )
 
@@ -116,14 +116,14 @@ class SqlStore(ABC):
         try:
             level = Level.for_sandbox(text) if isinstance(text, str) else None
         except LevelError as error:
-            raise self._odd(f"{whose} has {text!r} for a level; expected {error}") from error
+            raise self._odd(f"{whose} has {text!r} for a level: expected {error}") from error
         if level is None or str(level) != text:
             raise self._odd(f"{whose} has {text!r} for a level" + (f", which is written {level}" if level else ""))
         return level
 
     def _owner(self, name: object) -> str:
         if not isinstance(name, str) or not name or not name.isprintable():
-            raise self._odd(f"{name!r} is no owner")
+            raise self._odd(f"{name!r} is not an owner")
         return name
 
     def _number(self, value: object, allowed: range, what: str) -> int:
@@ -134,7 +134,7 @@ class SqlStore(ABC):
         return number
 
     def _odd(self, what: str) -> SandboxError:
-        return SandboxError(f"registry {self.place}: {what}; only mcs_label may write there. Mend that row, or restore the registry.")
+        return SandboxError(f"registry {self.place}: {what}. Only mcs_label may write there. Repair that row, or restore the registry.")
 
     def write(self, changes: Changes) -> None:
         for owner in changes.owners:
@@ -183,7 +183,7 @@ def check_file(path: str) -> None:
             continue
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
             raise OptionError(
-                "registry", path, f"a file that only root may change or replace; {place} belongs to another user, or all may write there"
+                "registry", path, "a file that only root may change or replace", f"Correct the owner or the permissions of {place}."
             )
     log = f"{real}-wal"
     # SQLite takes these for new, and deletes the log of what was committed last. The log is looked at first, since it comes second.
@@ -192,8 +192,8 @@ def check_file(path: str) -> None:
         raise OptionError(
             "registry",
             path,
-            "a whole registry; it was truncated, or removed without its log",
-            f"Restore it, or remove it and {log} to begin anew.",
+            "a complete registry",
+            f"It was truncated, or removed without its log. Restore it, or remove it and {log} to start afresh.",
         )
 
 
@@ -210,7 +210,7 @@ def sqlite_errors(url: str) -> Iterator[None]:
         if "locked" in str(error):
             remedy = held()
         else:
-            remedy = "See that the file is a registry on a sound filesystem, and that its directory is writable."
+            remedy = "Check that the file is a registry on a sound filesystem, and that its directory is writable."
         raise SandboxError(f"registry {url}: {error}. {remedy}") from error
 
 

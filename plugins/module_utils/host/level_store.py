@@ -19,7 +19,7 @@ from .level_sql import SqliteStore, check_file, create_file, sqlite_errors
 _DATABASE = ("postgresql", "postgres")
 _SHARED = ("yaml", *_DATABASE)
 _ALLOWED = (
-    f"the URL of a file on the host, such as {REGISTRY}, of one on the controller, such as "
+    f"the URL of a file on the host, such as {REGISTRY}, of a file on the controller, such as "
     "yaml:////srv/infra/levels.lock.yml, or of a database, such as postgresql://levels@db.example.org/levels"
 )
 

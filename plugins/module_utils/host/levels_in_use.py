@@ -99,7 +99,7 @@ def read_context(path: str) -> str | None:
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.ENOTDIR):
             return None
-        raise SandboxError(f"{path}: its context cannot be read ({error.strerror}); run as root") from error
+        raise SandboxError(f"{path}: its context cannot be read ({error.strerror}). Run as root.") from error
 
 
 def levels_of(context: str, container: bool = False) -> set[Level]:
@@ -196,7 +196,7 @@ def _containers(root: str) -> Iterator[InUse]:
             except (FileNotFoundError, IsADirectoryError):
                 continue
             except OSError as error:
-                raise SandboxError(f"{path}: cannot be read ({error.strerror}); run as root") from error
+                raise SandboxError(f"{path}: cannot be read ({error.strerror}). Run as root.") from error
             parts = path[len(root) :].split("/")
             holder = parts[-3] if parts[-2] == "userdata" else parts[-2]
             for name, label in _labels(read, text):
@@ -231,7 +231,7 @@ def _documents(directory: str, suffix: str) -> Iterator[tuple[str, dict[str, obj
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            raise SandboxError(f"{path}: cannot be read ({error}); mend or remove it, and run as root") from error
+            raise SandboxError(f"{path}: cannot be read ({error}). Repair or remove it, and run as root.") from error
         if isinstance(document, dict):
             yield name[: -len(suffix)], document
 
@@ -242,7 +242,7 @@ def _names(directory: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise SandboxError(f"{directory}: cannot be read ({error.strerror}); run as root") from error
+        raise SandboxError(f"{directory}: cannot be read ({error.strerror}). Run as root.") from error
 
 
 def _text(path: str) -> str:

@@ -37,7 +37,7 @@ def connect(uri: str = LXC_URI) -> Any:
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_CONNECT:
             return None
-        raise SandboxError(f"libvirt at {uri} does not answer ({error}); start its daemon, and run as root") from error
+        raise SandboxError(f"libvirt at {uri} does not answer ({error}). Start its daemon, and run as root.") from error
 
 
 def opened(uri: str = LXC_URI) -> Any:

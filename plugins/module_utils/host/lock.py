@@ -24,7 +24,7 @@ def held(path: str = PATH, patience: float = 1800) -> Iterator[float]:
         began = time.monotonic()
         while not _taken(descriptor):
             if time.monotonic() - began > patience:
-                raise SandboxError(f"another run has held {path} for {patience:g} s. Wait for it to end, or end it.")
+                raise SandboxError(f"Another run has held {path} for {patience:g} s. Wait for it to end, or end it.")
             time.sleep(0.1)
         yield time.monotonic() - began
     finally:

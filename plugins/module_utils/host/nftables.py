@@ -30,4 +30,4 @@ def load(text: str) -> None:
     try:
         run([NFT, "-f", "-"], text=text)
     except SandboxError as error:
-        raise SandboxError(f"the host does not take the network filter: {error}") from error
+        raise SandboxError(f"The host rejects the network filter: {error}") from error

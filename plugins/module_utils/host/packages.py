@@ -40,7 +40,7 @@ def manager() -> Packages:
     for program, found in (("/usr/bin/dpkg-query", Dpkg()), ("/usr/bin/rpm", Rpm())):
         if os.path.exists(program):
             return found
-    raise SandboxError("neither dpkg nor rpm is here: private paths cannot be found from packages; name them in private")
+    raise SandboxError("This host has neither dpkg nor rpm, so private paths cannot be found from packages. Name them in private.")
 
 
 class Dpkg:

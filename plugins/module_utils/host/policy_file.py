@@ -39,7 +39,7 @@ class PolicyFile:
             return False
         answer = self._sepol.analyze(source, target, tclass, [permission])[0]
         if answer in (self._sepol.BADCOMPUTE, self._sepol.NOPOLICY):
-            raise SandboxError(f"policy: it did not say whether {source} may {permission} {target} ({tclass}); libsepol answers {answer}")
+            raise SandboxError(f"policy: libsepol cannot decide whether {source} may {permission} {target} ({tclass}) and answers {answer}")
         if answer == self._sepol.TERULE:
             self._without_rule.add(types)
         return bool(answer == self._sepol.ALLOW)

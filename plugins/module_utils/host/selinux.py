@@ -15,7 +15,7 @@ from ..model.mcs import Level
 from .binding import required
 
 SYSTEM_INTERPRETERS = ("/usr/libexec/platform-python", "/usr/bin/python3")
-_REMEDY = "run the role virt.sandbox.host, or set require_enforcing: false to have sandboxes that are not separated"
+_REMEDY = "Run the role virt.sandbox.host, or set require_enforcing: false to run sandboxes that are not separated."
 
 
 def respawn_with_bindings(*modules: str) -> None:
@@ -41,12 +41,12 @@ def require(process_type: str, file_type: str, level: Level, enforcing: bool = T
     selinux = binding()
     if selinux.is_selinux_enabled() != 1:
         raise SandboxError(
-            "SELinux is disabled on this host, so nothing can be labelled, whatever require_enforcing says. Run the role virt.sandbox.host."
+            "SELinux is disabled on this host, so nothing is labelled, even with require_enforcing: false. Run the role virt.sandbox.host."
         )
     if not enforcing:
         return
     if selinux.security_getenforce() != 1:
-        raise SandboxError(f"SELinux is permissive on this host, enforcing is required. {_REMEDY}")
+        raise SandboxError(f"SELinux is permissive on this host, but must be enforcing. {_REMEDY}")
     require_known("process_type", process_type, Context.process(process_type, _LEVEL))
     require_known("file_type", file_type, Context.object(file_type, _LEVEL))
     require_known("level", str(level), Context.process(process_type, level))
@@ -58,7 +58,7 @@ def require_known(option: str, value: str, context: Context) -> None:
     try:
         binding().security_check_context_raw(str(context))
     except OSError as error:
-        expected = f"a value of the loaded policy, which knows no context {context}"
+        expected = f"a value that the loaded policy knows, which has no context {context}"
         raise OptionError(option, value, expected, "Run the role virt.sandbox.host.") from error
 
 
@@ -76,11 +76,15 @@ def _require_separation(process_type: str, file_type: str) -> None:
     process = str(Context.process(process_type, _LEVEL))
     own = decide(process, str(Context.object(file_type, _LEVEL)), "file", "read")
     if own["permissive"]:
-        raise OptionError("process_type", process_type, "a type that is not permissive (semanage permissive -l)")
+        raise OptionError(
+            "process_type", process_type, "a type that is not permissive", "List the permissive types with semanage permissive -l."
+        )
     if not own["allowed"]:
         raise OptionError("process_type", process_type, f"a type that may read {file_type}")
     if decide(process, str(Context.object(file_type, _OTHER)), "file", "read")["allowed"]:
-        raise OptionError("process_type", process_type, "a type that the loaded policy holds to MCS (mcs_constrained_type)")
+        raise OptionError(
+            "process_type", process_type, "a type that the loaded policy constrains by level (attribute mcs_constrained_type)"
+        )
 
 
 def decide(source: str, target: str, tclass: str, permission: str) -> dict[str, bool]:
@@ -91,7 +95,7 @@ def decide(source: str, target: str, tclass: str, permission: str) -> dict[str, 
     try:
         selinux.security_compute_av_flags_raw(source, target, number, 0, decision)
     except OSError as error:
-        raise SandboxError(f"the kernel does not say what {source} may do to {target} ({tclass}): {error.strerror}") from error
+        raise SandboxError(f"The kernel does not say what {source} may do to {target} ({tclass}): {error.strerror}") from error
     bit = selinux.string_to_av_perm(number, permission)
     return {
         "allowed": bool(decision.allowed & bit),

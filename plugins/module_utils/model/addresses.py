@@ -42,26 +42,28 @@ def check_host(spec: ServiceSpec, networks: Networks, bridges: Iterable[str]) ->
         option = f"network[{number}]"
         if network.bridge:
             if network.bridge not in bridges:
-                known = ", ".join(sorted(bridges)) or "it has none"
-                raise OptionError(f"{option}.bridge", network.bridge, f"a bridge of this host ({known})")
+                known = ", ".join(sorted(bridges)) or "none"
+                sentences = f"bridge {network.bridge!r} does not exist on this host. Bridges: {known}."
+                raise OptionError.said(f"{option}.bridge", network.bridge, sentences)
         elif place(network) not in networks:
-            known = ", ".join(sorted(networks)) or "none is"
-            raise OptionError(f"{option}.source", network.source, f"a running libvirt network ({known})")
+            known = ", ".join(sorted(networks)) or "none"
+            sentences = f"libvirt network {network.source!r} does not exist or is not active. Active networks: {known}."
+            raise OptionError.said(f"{option}.source", network.source, sentences)
         else:
             _check_network(network, networks[place(network)], option)
 
 
 def _check_network(network: Interface, known: LibvirtNetwork, option: str) -> None:
     if network.type == "dhcp" and not known.ranges:
-        raise OptionError(f"{option}.type", "dhcp", f"static in the network {network.source}, which gives no addresses by DHCP")
+        raise OptionError(f"{option}.type", "dhcp", f"static, because the network {network.source} gives no addresses by DHCP")
     name = "lease" if network.lease else "addresses"
     for text in fixed(network):
         subnets = [one for one in known.subnets if (":" in one) == (":" in text)]
         here = known.subnet(text)
         if (subnets or name == "lease") and here is None:
-            raise OptionError(f"{option}.{name}", text, f"an address of the network {network.source}, {', '.join(known.subnets)}")
+            raise OptionError(f"{option}.{name}", text, f"an address of the network {network.source} ({', '.join(known.subnets)})")
         if here is not None and str(here.ip) == text:
-            raise OptionError(f"{option}.{name}", text, f"another address than the host's own in the network {network.source}")
+            raise OptionError(f"{option}.{name}", text, f"an address other than the host's own in the network {network.source}")
 
 
 def macs(name: str, specs: Iterable[ServiceSpec | None]) -> set[str]:
@@ -101,7 +103,7 @@ def _declared(specs: Sequence[ServiceSpec], others: Sequence[ServiceSpec]) -> di
                 owner = owners.setdefault((place(network), text), spec.name)
                 if new and owner != spec.name:
                     where = place(network)
-                    raise ConflictError(f"network[{number}]: {text} of {spec.name} is {owner}'s address in {where}; choose another one")
+                    raise ConflictError(f"network[{number}]: sandbox {owner} has {text} in {where}. Choose another one for {spec.name}.")
     found: dict[str, set[str]] = {}
     for where, text in owners:
         found.setdefault(where, set()).add(text)
@@ -123,7 +125,7 @@ def _check_fixed(spec: ServiceSpec, networks: Networks, foreign: Mapping[str, Ma
             owner = foreign[place(network)].get(text)
             if owner:
                 where = place(network)
-                raise ConflictError(f"network[{number}]: {text} of {spec.name} is reserved for {owner} in {where}; choose another one")
+                raise ConflictError(f"network[{number}]: {text} is reserved for {owner} in {where}. Choose another one for {spec.name}.")
 
 
 def _dynamic(spec: ServiceSpec, networks: Networks) -> list[tuple[int, LibvirtNetwork, str]]:
@@ -153,7 +155,8 @@ def _resolved(spec: ServiceSpec, networks: Networks, taken: Mapping[str, set[str
         source = place(spec.network[number])
         text = kept.get((spec.name, number)) or _choice(network, owner, taken[source])
         if text is None:
-            raise OptionError(f"network[{number}].source", source, f"a network with a free address for {spec.name}")
+            sentences = f"network {source!r} has no free address for {spec.name}. Choose another network."
+            raise OptionError.said(f"network[{number}].source", source, sentences)
         taken[source].add(text)
         found[number] = [text]
     return tuple(tuple(addresses) for addresses in found)
@@ -231,7 +234,7 @@ def check_name(name: str, specs: Iterable[ServiceSpec | None], networks: Network
         others = [text for text, called in network.reserved.values() if called == name and text not in own]
         others += [text for text, names in network.named.items() if name in names and text not in own]
         if others:
-            raise ConflictError(f"name: {name} is already the name of {others[0]} in the network {source}; choose another name")
+            raise ConflictError(f"name: {name} is already the name of {others[0]} in the network {source}. Choose another name.")
 
 
 def nameservers(spec: ServiceSpec, networks: Networks) -> list[str]:

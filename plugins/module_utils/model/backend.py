@@ -66,13 +66,13 @@ class Image:
     def check(self, spec: ContentSpec, stored: Stored, needed: int) -> None:
         name, size = spec.name, spec.size
         if stored.unit_text is not None and not stored.unit_text.startswith(MARK):
-            raise ConflictError(f"path: {spec.paths.mount_path} was not made by this collection. Choose another name, or remove it.")
+            raise ConflictError(f"path: {spec.paths.mount_path} was not created by this collection. Choose another name, or remove it.")
         if size is None:
             if not stored.exists:
-                raise OptionError("size", None, "the size of the image, such as 512M")
+                raise OptionError.said("size", None, "required when an image is created. Set a size such as 512M.")
             return
         if stored.exists and size < stored.size:
-            raise OptionError("size", size, f"at least the {stored.size} bytes that the image of {name} has. An image only grows")
+            raise OptionError("size", size, f"at least {stored.size} bytes, the size of the image of {name}", "An image only grows.")
         if not stored.exists and needed > image.capacity(size):
             raise OptionError("size", size, f"at least {image.size_for(needed)}M for the {needed} bytes of content of {name}")
 

@@ -26,9 +26,9 @@ _SYSTEMD = ("chown", "dac_override", "fowner", "kill", "setgid", "setuid", "sys_
 
 # what SELinux is not asked about again
 _BEHIND = {
-    "sys_admin": "behind which the kernel changes mounts without asking SELinux",
-    "sys_boot": "behind which the kernel takes the one that the host boots next (kexec)",
-    "sys_nice": "behind which a process has real-time priority, which no limit holds",
+    "sys_admin": ", because the kernel lets it change mounts without asking SELinux",
+    "sys_boot": ", because the kernel lets it choose what the host boots next (kexec)",
+    "sys_nice": ", because it gives real-time priority, which no limit holds",
 }
 
 
@@ -36,7 +36,7 @@ def _names(values: list[str]) -> list[str]:
     names = sorted({value.lower().removeprefix("cap_") for value in values})
     for name in names:
         if name not in KNOWN + KNOWN_2:
-            raise ValueError(f"names of capabilities that libvirt knows, such as net_raw; {name!r} is none")
+            raise ValueError(f"names of capabilities that libvirt knows, such as net_raw, not {name!r}")
     return names
 
 
@@ -67,10 +67,10 @@ def check(spec: ServiceSpec) -> None:
     """Either what is kept or what is dropped, and enough of it for what runs inside."""
     keep, drop = spec.capabilities.keep, spec.capabilities.drop
     if keep is not None and drop:
-        raise OptionError("capabilities.drop", drop, "none beside keep, which drops all that it does not name")
-    needed = dict.fromkeys(_SYSTEMD, "the systemd inside") if spec.units else {}
+        raise OptionError("capabilities.drop", drop, "no value together with keep", "All capabilities that keep does not name are dropped.")
+    needed = dict.fromkeys(_SYSTEMD, "systemd inside the sandbox") if spec.units else {}
     if spec.units and spec.network:
-        needed["net_admin"] = "systemd-networkd, which sets up the interfaces,"
+        needed["net_admin"] = "systemd-networkd inside the sandbox"
         if any(network.type == "dhcp" for network in spec.network):
             needed["net_raw"] = "the DHCP client"
     if spec.command and (spec.user or spec.group):
@@ -78,15 +78,16 @@ def check(spec: ServiceSpec) -> None:
     lost = [name for name in needed if (name not in keep if keep is not None else name in drop)]
     if lost:
         option, value = ("keep", keep) if keep is not None else ("drop", drop)
-        raise OptionError(f"capabilities.{option}", value, f"what leaves {lost[0]}: {needed[lost[0]]} needs it")
+        must = "must include" if option == "keep" else "must not include"
+        raise OptionError.said(f"capabilities.{option}", value, f"{must} {lost[0]}, which {needed[lost[0]]} needs.")
 
 
 def check_policy(spec: ServiceSpec, granted: Collection[str]) -> None:
     """Refuse to promise what the sandbox's SELinux type is never given; ``granted`` is what the loaded policy says."""
     for name in spec.capabilities.keep or ():
         if name not in granted:
-            what = _BEHIND.get(name, "whatever libvirt leaves it")
-            raise OptionError("capabilities.keep", name, f"what the policy gives {spec.process_type}: it denies {name}, {what}")
+            sentences = f"the loaded policy denies {name} to {spec.process_type}{_BEHIND.get(name, '')}. Remove it from the list."
+            raise OptionError.said("capabilities.keep", name, sentences)
 
 
 def policy(spec: ServiceSpec) -> tuple[str, dict[str, str]]:

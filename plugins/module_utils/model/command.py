@@ -27,40 +27,40 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 def words(value: list[str]) -> list[str]:
     for word in value:
         if not word or not all(character.isprintable() or character in "\n\t" for character in word):
-            raise ValueError(f"words that are not empty and have no control characters; {word!r} is none")
+            raise ValueError(f"words that are not empty and have no control characters, not {word!r}")
     if value and "=" in plain_path(value[0]):
-        raise ValueError(f"a program without '=' in its path, which would be a variable; {value[0]!r} is none")
+        raise ValueError(f"a program without '=' in its path, not {value[0]!r}")
     return value
 
 
 def identity(value: str) -> str:
     if not _IDENTITY.match(value):
-        raise ValueError("a name or a number that the sandbox's /etc/passwd or /etc/group may have")
+        raise ValueError("the name or the number of a user or group")
     return value
 
 
 def variables(value: Mapping[Any, Any]) -> dict[str, str]:
     for name, text in value.items():
         if not isinstance(name, str) or not _VARIABLE.match(name):
-            raise ValueError(f"names of letters, digits and '_'; {name!r} is none")
+            raise ValueError(f"names of letters, digits and '_', not {name!r}")
         if isinstance(text, bool) or not isinstance(text, (str, int, float)) or not str(text).isprintable():
-            raise ValueError(f"texts of one line without control characters; that of {name} is none (put quotes around true and false)")
+            raise ValueError(f"a text of one line without control characters for {name} (quote true and false)")
     return {name: str(text) for name, text in sorted(value.items())}
 
 
 def check(spec: ServiceSpec) -> None:
     """Units or a command, and nothing that only the other has."""
     if spec.command and spec.units:
-        raise OptionError("command", spec.command, "none beside units; a sandbox runs either")
+        raise OptionError("command", spec.command, "no value together with units", "A sandbox runs either units or a command.")
     if not spec.command:
         if not spec.units:
-            raise OptionError("units", spec.units, "at least one systemd unit, or a command")
+            raise OptionError("units", spec.units, "at least one systemd unit, or set command")
         for name in ("user", "group", "home"):
             if getattr(spec, name) is not None:
-                raise OptionError(name, getattr(spec, name), "none for units, which say it themselves; it is for a command")
+                raise OptionError.said(name, getattr(spec, name), f"only valid together with command. Units name their own {name}.")
     for number, network in enumerate(spec.network):
         if spec.command and network.type == "dhcp":
-            raise OptionError(f"network[{number}].type", "dhcp", "static for a command, beside which no DHCP client runs")
+            raise OptionError(f"network[{number}].type", "dhcp", "static, because no DHCP client runs beside a command")
 
 
 def check_inside(spec: ServiceSpec, users: Mapping[str, str], groups: Mapping[str, str]) -> None:
@@ -68,7 +68,7 @@ def check_inside(spec: ServiceSpec, users: Mapping[str, str], groups: Mapping[st
     for name, known, file in (("user", users, "/etc/passwd"), ("group", groups, "/etc/group")):
         value = getattr(spec, name)
         if value is not None and not value.isdigit() and value not in known:
-            raise OptionError(name, value, f"a number, or a name that the sandbox has in its {file}")
+            raise OptionError(name, value, f"a number, or a name in the sandbox's own {file}")
 
 
 def init(spec: ServiceSpec) -> list[str]:

@@ -144,21 +144,24 @@ def check(spec: ContentSpec, seen: Observed, foreign_mode: str) -> None:
     _check_method(spec, seen)
     if seen.unknown:
         error = ContentError if seen.exists else OptionError
-        raise error("private", list(seen.unknown), "paths that the host has", "Check that the package is installed.")
+        raise error("private", list(seen.unknown), "paths that exist on the host", "Check that the package is installed.")
     if seen.directories:
         number = [file.path for file in spec.files].index(seen.directories[0])
         error = ContentError if seen.exists else OptionError
-        raise error(f"files[{number}].path", seen.directories[0], "a path at which no directory stands inside")
+        raise error(f"files[{number}].path", seen.directories[0], "a path that is not a directory inside the sandbox")
     _check_owners(spec, seen)
     relabelled = seen.top_context not in (None, str(Context.object(layout.ROOT_TYPE, spec.level)))
     former = _former(spec, seen.owners, seen.top_context)
     if seen.exists and relabelled and seen.running and former:
-        raise OptionError("level", str(spec.level), f"the level it runs at, {former}, while it runs; stop the sandbox first")
+        raise OptionError("level", str(spec.level), f"{former} while the sandbox runs", "Stop the sandbox to change its level.")
     strangers = foreign(spec, seen.mislabelled, seen.owners, seen.top_context)
     if strangers and foreign_mode == "fail":
         first = strangers[0]
-        owner = f", which is {first['owner']}'s" if first["owner"] else ""
-        raise ConflictError(f"foreign: {len(strangers)} entries of {root} are at another level: {first['path']} at {first['level']}{owner}")
+        owner = f" of {first['owner']}" if first["owner"] else ""
+        raise ConflictError(
+            f"foreign: {len(strangers)} entries of {root} are at another level, such as {first['path']} at {first['level']}{owner}. "
+            "Remove them, or set foreign: fix to relabel them."
+        )
 
 
 def _check_owners(spec: ContentSpec, seen: Observed) -> None:
@@ -169,7 +172,7 @@ def _check_owners(spec: ContentSpec, seen: Observed) -> None:
         ):  # fmt: skip
             if number_of(value, known) is None:
                 error = ContentError if seen.exists else OptionError
-                raise error(f"files[{number}].{name}", value, f"a number, or a name that the sandbox has in its {where}")
+                raise error(f"files[{number}].{name}", value, f"a number, or a name in the sandbox's own {where}")
 
 
 def number_of(value: str, known: Mapping[str, str]) -> int | None:
@@ -183,7 +186,7 @@ def number_of(value: str, known: Mapping[str, str]) -> int | None:
 def _check_method(spec: ContentSpec, seen: Observed) -> None:
     if seen.exists and seen.stored.method != spec.method:
         raise OptionError(
-            "method", spec.method, f"{seen.stored.method}, which the content of {spec.name} is now",
+            "method", spec.method, f"{seen.stored.method}, the method of the existing content of {spec.name}",
             "Remove the content, or clone it into another sandbox.",
         )  # fmt: skip
     BACKENDS[spec.method].check(spec, seen.stored, seen.needed)
@@ -194,22 +197,22 @@ def _check_source(source: Source) -> None:
     if source.root is None:
         raise OptionError("clone_of", name, f"a sandbox that has content ({', '.join(source.known) or 'none has'})")
     if source.running:
-        raise OptionError("clone_of", name, f"a sandbox that is stopped; {name} is running")
+        raise OptionError("clone_of", name, "a stopped sandbox", f"Stop the sandbox {name} first.")
     if source.strangers:
         paths = ", ".join(source.strangers[:3])
-        raise OptionError("clone_of", name, f"a sandbox whose content is its own; {paths} of {source.root} is not")
+        raise OptionError(
+            "clone_of", name, "a sandbox whose content is all at its own level", f"Entries at another level in {source.root}: {paths}."
+        )
 
 
 def _check_ours(spec: ContentSpec, seen: Observed) -> None:
     name, root = spec.name, spec.paths.root
     if seen.manifest is not None and seen.manifest["path"] != root:
         raise ConflictError(
-            f"path: the content of {name} is in {seen.manifest['path']}, not in {root}; name that path, or remove it there first"
+            f"path: the content of {name} is in {seen.manifest['path']}, not in {root}. Name that path, or remove the content there first."
         )
     if seen.exists and seen.manifest is None:
-        raise ConflictError(
-            f"path: {root} exists, and it is not a tree that this collection made; choose another name or path, or move it away"
-        )
+        raise ConflictError(f"path: {root} exists, but this collection did not create it. Choose another name or path, or move it away.")
 
 
 def plan_content(spec: ContentSpec, state: str, seen: Observed, foreign_mode: str, update: str = "report") -> Plan:

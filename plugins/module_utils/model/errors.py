@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+OptionErrorT = TypeVar("OptionErrorT", bound="OptionError")
+
 
 class SandboxError(Exception):
     """Anything this collection reports to its user: a sentence that says what failed and what to do."""
@@ -11,21 +15,30 @@ class SandboxError(Exception):
 class OptionError(SandboxError):
     """A value that an option does not take.
 
-    ``expected`` completes "expected …", without a full stop; ``advice`` is a sentence of its own that says what to do.
+    ``expected`` completes "expected …", without a full stop; ``advice`` is whole sentences that say what to do.
     """
 
     def __init__(self, option: str, value: object, expected: str, advice: str = "") -> None:
         value = list(value) if isinstance(value, tuple) else value  # as the user wrote it
         given = "" if value is None or value == [] else f"{value!r} is invalid: "
-        super().__init__(f"{option}: {given}expected {expected}" + (f". {advice}" if advice else ""))
+        self._say(option, value, f"{given}expected {expected}." + (f" {advice}" if advice else ""))
+
+    def _say(self, option: str, value: object, sentences: str) -> None:
+        super().__init__(f"{option}: {sentences}")
         self.option = option
         self.value = value
-        self.expected = expected
-        self.advice = advice
+        self.sentences = sentences
+
+    @classmethod
+    def said(cls: type[OptionErrorT], option: str, value: object, sentences: str) -> OptionErrorT:
+        """An error whose message is whole sentences after the name of the option, where "expected …" would read badly."""
+        error = cls.__new__(cls)
+        error._say(option, value, sentences)
+        return error
 
     def about(self, place: str) -> OptionError:
         """The same error, with what it is about in front of the option."""
-        return type(self)(f"{place}: {self.option}", self.value, self.expected, self.advice)
+        return self.said(f"{place}: {self.option}", self.value, self.sentences)
 
 
 class MissingError(OptionError):

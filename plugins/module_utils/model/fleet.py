@@ -22,14 +22,16 @@ def listed(value: Any, where: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for number, item in enumerate(value):
         if not isinstance(item, Mapping):
-            raise OptionError(f"{where}[{number}]", item, "a sandbox as a mapping with a name")
+            raise OptionError(f"{where}[{number}]", item, "a mapping with the name of a sandbox")
         text = item.get("name")
         try:
             valid_name(text if isinstance(text, str) else "")
         except ValueError as error:
             raise OptionError(f"{where}[{number}].name", text, str(error)) from error
         if text in [other["name"] for other in found]:
-            raise OptionError(f"{where}[{number}].name", text, "each sandbox of a host once")
+            raise OptionError.said(
+                f"{where}[{number}].name", text, f"sandbox {text} is declared twice. Declare each sandbox of a host once."
+            )
         found.append(dict(item))
     return found
 
@@ -72,19 +74,18 @@ def _check_levels(spec: ServiceSpec, other: ServiceSpec, where: str) -> None:
 def _check_interfaces(spec: ServiceSpec, other: ServiceSpec, where: str) -> None:
     for option, values in _of_interfaces(spec).items():
         for network, value in sorted(values & _of_interfaces(other)[option]):
-            allowed = f"{option} of its own in {network}: {other.name} has this one"
-            raise OptionError(f"{where}: {spec.name}: network", value, allowed)
+            sentences = f"sandbox {other.name} has the {option} {value} in {network} already. Choose another {option}."
+            raise OptionError.said(f"{where}: {spec.name}: network", value, sentences)
     taken = [port for _number, port in published(other)]
     for _number, port in published(spec):
         if any(same_port(port, one) for one in taken):
-            raise OptionError(
-                f"{where}: {spec.name}: network", port.host_port, f"a port of the host that sandbox {other.name} does not publish already"
-            )
+            sentences = f"host port {port.host_port} is already published by sandbox {other.name}. Choose another port."
+            raise OptionError.said(f"{where}: {spec.name}: network", port.host_port, sentences)
 
 
 def _of_interfaces(spec: ServiceSpec) -> dict[str, set[tuple[str, str]]]:
     """Each with the network that it is in: the same one in another network is another one."""
     return {
-        "an address": {(place(network), address) for network in spec.network for address in fixed(network)},
-        "a MAC address": {(place(interface), interface.mac) for interface in spec.network if interface.mac},
+        "address": {(place(network), address) for network in spec.network for address in fixed(network)},
+        "MAC address": {(place(interface), interface.mac) for interface in spec.network if interface.mac},
     }

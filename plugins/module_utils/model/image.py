@@ -25,7 +25,7 @@ _INODE = 256
 def check_options(spec: ContentSpec) -> None:
     """A size is for an image alone."""
     if spec.method != METHOD and spec.size is not None:
-        raise OptionError("size", spec.size, "no size unless method is image")
+        raise OptionError.said("size", spec.size, "only valid when method is image.")
 
 
 def journal_size(size: int) -> int:

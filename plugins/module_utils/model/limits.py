@@ -19,13 +19,13 @@ WEIGHT = whole("a weight", 1, 10_000)
 _LEAST_MEMORY = {True: 16 << 20, False: 1 << 20}
 _LEAST_TASKS = 16
 _SLOWEST = 4 << 10
-_OPERATIONS = whole("operations a second", 1, 1_000_000_000)
+_OPERATIONS = whole("a number of operations per second", 1, 1_000_000_000)
 
 
 def _bandwidth(value: str) -> int:
     number = size(value)
     if number < _SLOWEST:
-        raise ValueError("bytes a second from 4K, such as 10M (units K, M, G, T of 1024)")
+        raise ValueError("at least 4K bytes per second, such as 10M (units K, M, G, T of 1024)")
     return number
 
 
@@ -85,9 +85,9 @@ def check(spec: ServiceSpec) -> None:
     """Enough to run with, and of disks each once."""
     least = _LEAST_MEMORY[bool(spec.units)]
     if spec.memory is not None and spec.memory < least:
-        raise OptionError("memory", spec.memory, f"from {least >> 20}M on, such as 512M (a number alone is bytes)")
+        raise OptionError("memory", spec.memory, f"at least {least >> 20}M, such as 512M (a number without a unit is bytes)")
     if spec.units and spec.tasks_max is not None and spec.tasks_max < _LEAST_TASKS:
-        raise OptionError("tasks_max", spec.tasks_max, f"from {_LEAST_TASKS} on, for a systemd and its units")
+        raise OptionError("tasks_max", spec.tasks_max, f"at least {_LEAST_TASKS}, for systemd and its units")
     _check_io(spec.io)
 
 
@@ -96,9 +96,11 @@ def _check_io(io: Io) -> None:
     names = [device.device for device in io.devices]
     for number, device in enumerate(io.devices):
         if names.count(device.device) > 1:
-            raise OptionError(f"io.devices[{number}].device", device.device, "each device once")
+            sentences = f"{device.device} is listed more than once. List each device once."
+            raise OptionError.said(f"io.devices[{number}].device", device.device, sentences)
         if all(getattr(device, name) is None for name in _DEVICE_LIMITS):
-            raise OptionError(f"io.devices[{number}]", device.device, f"a device with one of {', '.join(_DEVICE_LIMITS)}")
+            sentences = f"{device.device} has no limit. Set at least one of {', '.join(_DEVICE_LIMITS)}."
+            raise OptionError.said(f"io.devices[{number}]", device.device, sentences)
 
 
 def check_host(io: Io, devices: Mapping[str, str], weights: bool) -> None:
@@ -108,12 +110,13 @@ def check_host(io: Io, devices: Mapping[str, str], weights: bool) -> None:
         option, path = f"io.devices[{number}].device", device.device
         key = devices.get(path)
         if not key:
-            raise OptionError(option, path, "a block device of the host, or a file or directory that is on one")
+            raise OptionError(option, path, "a block device of the host, or a file or directory on one")
         if key in seen:
-            raise OptionError(option, path, f"each device once; it is the same as {seen[key]} ({key})")
+            raise OptionError.said(option, path, f"{path} and {seen[key]} are on the same device ({key}). List each device once.")
         seen[key] = path
     if io.weight is not None and not weights:
-        raise OptionError("io.weight", io.weight, "none on this host, whose kernel has neither io.cost nor the scheduler bfq")
+        sentences = "not supported on this host, because its kernel has neither io.cost nor the scheduler bfq. Remove it."
+        raise OptionError.said("io.weight", io.weight, sentences)
 
 
 def slice_lines(spec: ServiceSpec) -> list[str]:

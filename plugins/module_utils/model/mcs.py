@@ -13,7 +13,7 @@ CATEGORIES = 1024
 
 _SENSITIVITY = re.compile(r"s(?:0|[1-9][0-9]*)", re.ASCII)
 _CATEGORY = re.compile(r"c(0|[1-9][0-9]*)", re.ASCII)
-_ALLOWED = "s0, or s0: and categories, such as s0:c1,c2 or s0:c1.c3"
+_ALLOWED = "s0 alone, or s0 with categories, such as s0:c1,c2 or s0:c1.c3"
 
 
 class LevelError(ValueError):
@@ -69,10 +69,10 @@ class Level:
     def parse(cls, text: str, categories: int = CATEGORIES) -> Level:
         """The level that any spelling which the kernel takes stands for."""
         if "-" in text:
-            raise LevelError(f"one level and no range of two: {_ALLOWED}")
+            raise LevelError("one level such as s0:c1,c2, not a range of two")
         sensitivity, mask = _parse(text, categories)
         if sensitivity != "s0":
-            raise LevelError(f"sensitivity s0, the only one: {_ALLOWED}")
+            raise LevelError("a level of sensitivity s0, such as s0:c1,c2")
         return cls(mask)
 
     @classmethod
@@ -80,14 +80,14 @@ class Level:
         """The level, if it can separate a sandbox from the others."""
         level = cls.parse(text, policy.high + 1)
         if not level.mask:
-            raise LevelError("categories, such as s0:c1,c2; every level dominates s0 alone")
+            raise LevelError("a level with categories, such as s0:c1,c2, because every level dominates s0 alone")
         if level not in policy:
-            raise LevelError(f"categories of {policy}")
+            raise LevelError(f"categories from {policy}")
         if level.mask == policy.mask:
             raise LevelError(f"not all categories of {policy}, which would dominate every other sandbox")
         if len(level) == 1 and len(text.split(",")) > 1:
             # CVE-2021-3631: a pair of equal categories is one category, which other pairs dominate.
-            raise LevelError(f"different categories; one category that is named twice is {level}")
+            raise LevelError(f"different categories, not one category twice, which is {level}")
         return level
 
     def __hash__(self) -> int:
@@ -225,7 +225,7 @@ def _parse(text: str, categories: int | None) -> tuple[str, int]:
 def _run(first: str, last: str, categories: int | None) -> tuple[int, int]:
     low, high = _category(first, categories), _category(last, categories)
     if low >= high:
-        raise LevelError(f"a run of categories that goes upwards, such as c1.c3; {first}.{last} does not")
+        raise LevelError(f"a range of categories from the lower to the higher, such as c1.c3, not {first}.{last}")
     return low, high
 
 
@@ -236,7 +236,7 @@ _MOST_DIGITS = 6
 def _category(name: str, categories: int | None) -> int:
     match = _CATEGORY.fullmatch(name)
     if not match:
-        raise LevelError(f"{_ALLOWED}; {name!r} is no category")
+        raise LevelError(f"{_ALLOWED}, not the category {name!r}")
     digits = match.group(1)
     if len(digits) > _MOST_DIGITS or (categories is not None and int(digits) >= categories):
         raise LevelError(f"categories of the policy, c0 to c{(categories or CATEGORIES) - 1}, which has no {name}")

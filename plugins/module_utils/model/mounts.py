@@ -40,10 +40,10 @@ _NOT_A_SOURCE = (
 def _target(value: str) -> str:
     path = plain_path(value)
     if not any(_within(path, top) for top in _OPEN) and not any(path.startswith(top + "/") for top in _BELOW):
-        raise ValueError(f"a path below {', '.join(_BELOW + _OPEN)}; what is elsewhere is the host's or is made at each start")
+        raise ValueError(f"a path below {', '.join(_BELOW + _OPEN)}")
     for other in _TAKEN:
         if overlap(path, other):
-            raise ValueError(f"a path that does not cover {other} and is not below it")
+            raise ValueError(f"a path that is not above or below {other}")
     return path
 
 
@@ -141,32 +141,33 @@ def name_of(mount: Mount, name: str) -> str:
 
 def ordered(mounts: Sequence[Mount], base: str) -> tuple[Mount, ...]:
     """The mounts by target; raises ``OptionError`` where they contradict themselves or each other."""
-    for mount in mounts:
-        _check_one(mount, base)
+    for number, mount in enumerate(mounts):
+        _check_one(mount, f"mounts[{number}]", base)
     result = sorted(mounts, key=lambda mount: mount.target)
     for number, mount in enumerate(result):
         for other in result[:number]:
             if overlap(mount.target, other.target):
-                allowed = f"a path that is neither that of another ({other.target}) nor below it"
-                raise OptionError(name_of(mount, "target"), mount.target, allowed)
+                sentences = f"{mount.target} overlaps with the target {other.target}. Choose another target."
+                raise OptionError.said(name_of(mount, "target"), mount.target, sentences)
     images = [mount.source for mount in result if mount.type == "image"]
     for image in images:
         if images.count(image) > 1:
-            raise OptionError("mounts", image, "each image once")
+            raise OptionError.said("mounts", image, f"image {image} is mounted more than once. Mount each image once.")
     return tuple(result)
 
 
-def _check_one(mount: Mount, base: str) -> None:
+def _check_one(mount: Mount, option: str, base: str) -> None:
     kind = mount.type
     for name in _REQUIRED[kind]:
         if getattr(mount, name) is None:
-            raise OptionError(name_of(mount, name), None, f"a value: type {kind} needs one")
+            raise OptionError.said(f"{option}.{name}", None, f"required when type is {kind}.")
     for name in ("source", "size", "mode", "read_only", "relabel"):
         if getattr(mount, name) and name not in _ALLOWED[kind]:
-            raise OptionError(name_of(mount, name), getattr(mount, name), f"none for type {kind}, which has {', '.join(_ALLOWED[kind])}")
+            types = " or ".join(other for other in _ALLOWED if name in _ALLOWED[other])
+            raise OptionError.said(f"{option}.{name}", getattr(mount, name), f"only valid when type is {types}.")
     for place in (*_NOT_A_SOURCE, base):
         if mount.source and overlap(mount.source, place):
-            raise OptionError(name_of(mount, "source"), mount.source, f"a path that is not above or below {place}")
+            raise OptionError(f"{option}.source", mount.source, f"a path that is not above or below {place}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,22 +184,22 @@ class Seen:
     mislabelled: int = 0
     # "directory", "file" or what else stands there; "" if there is nothing
     point: str = ""
-    # what it would have to be, for the sake of another sandbox; "" where none is in the way
+    # which other sandbox is in the way, in sentences; "" where none is
     taken: str = ""
 
 
 def taken(mount: Mount, others: Iterable[ServiceSpec]) -> str:
-    """What a source would have to be, for the sake of the other sandboxes; no text where none is in the way."""
+    """Which other sandbox is in the way of a source, in sentences; no text where none is."""
     for other in others:
         if overlap(mount.source or "", other.paths.root):
-            return f"a path that is not above or below the content of {other.name}"
+            return f"{mount.source} is above or below the content of sandbox {other.name}. Choose another path."
         for one in other.mounts:
             if not one.source or not overlap(mount.source or "", one.source):
                 continue
             if mount.type == one.type == "image" and not (mount.read_only and one.read_only):
-                return f"an image of one sandbox only, unless all have it read-only; {other.name} has it"
+                return f"sandbox {other.name} mounts this image too. Set read_only: true in both, or choose another image."
             if mount.relabel and one.relabel:
-                return f"a source of one sandbox only where relabel is true; {other.name} has {one.source}"
+                return f"sandbox {other.name} relabels {one.source}. Set relabel: true for one sandbox only."
     return ""
 
 
@@ -216,39 +217,40 @@ def check(spec: ServiceSpec, seen: Mapping[str, Seen], predicted: bool) -> None:
         if mount.type == "bind":
             _check_label(spec, mount, one)
         elif one.denied:
-            allowed = f"an image that mount may use; its label {one.context} denies {one.denied}, and chcon -t mount_loopback_t allows it"
-            raise OptionError(name_of(mount, "source"), mount.source, allowed)
+            advice = f"Its label {one.context} denies {one.denied}. Allow it with chcon -t mount_loopback_t."
+            raise OptionError(name_of(mount, "source"), mount.source, "an image that mount may use", advice)
         if not predicted and one.point not in ("", point_kind(one) if mount.type == "bind" else "directory"):
             kind = point_kind(one) if mount.type == "bind" else "directory"
-            raise OptionError(name_of(mount, "target"), mount.target, f"a {kind} inside, or nothing; there is a {one.point}")
+            raise OptionError(name_of(mount, "target"), mount.target, f"a {kind} inside or nothing, not a {one.point}")
 
 
 def _check_source(mount: Mount, seen: Seen) -> None:
     source, name = mount.source, name_of(mount, "source")
     if not seen.source:
-        raise OptionError(name, source, "a path that the host has")
+        raise OptionError(name, source, "a path that exists on the host")
     if seen.real != source:
-        raise OptionError(name, source, f"a path without symbolic links; it leads to {seen.real}")
+        raise OptionError(name, source, "a path without symbolic links", f"Its real path is {seen.real}.")
     if mount.type == "image" and seen.source != "image":
         raise OptionError(name, source, "a file that is a raw ext4 file system, as mkfs.ext4 makes it")
     if mount.type == "bind" and seen.source not in ("directory", "file", "image"):
-        raise OptionError(name, source, f"a directory or a file; it is a {seen.source}")
+        raise OptionError(name, source, f"a directory or a file, not a {seen.source}")
     if seen.taken:
-        raise OptionError(name, source, seen.taken)
+        raise OptionError.said(name, source, seen.taken)
 
 
 def _check_label(spec: ServiceSpec, mount: Mount, seen: Seen) -> None:
     if mount.relabel:
         if seen.source != "directory":
-            raise OptionError(name_of(mount, "relabel"), True, "a directory as source; a file is relabelled with chcon")
+            raise OptionError.said(name_of(mount, "relabel"), True, "only valid when source is a directory. Relabel a file with chcon.")
         return
     if seen.denied:
         wanted = Context.object(spec.file_type, spec.level)
         raise OptionError(
             name_of(mount, "source"),
             mount.source,
-            f"a source that the sandbox may use; its label {seen.context} denies {seen.denied}. "
-            f"relabel: true gives all in it the sandbox's label ({wanted}), and takes it from others",
+            "a source that the sandbox may use",
+            f"Its label {seen.context} denies {seen.denied}. Set relabel: true to give everything in it the label of the sandbox "
+            f"({wanted}), which takes it from others.",
         )
 
 

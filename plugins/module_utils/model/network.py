@@ -27,7 +27,7 @@ _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 
 def identifier(value: str) -> str:
     if not _IDENTIFIER.match(value):
-        raise ValueError("letters, digits, '_', '.' and '-'")
+        raise ValueError("a name of letters, digits, '_', '.' and '-'")
     return value
 
 
@@ -47,7 +47,7 @@ def _mac(value: str) -> str:
 def _interfaces(values: list[str]) -> list[str]:
     for value in values:
         if "/" not in value or "%" in value:  # a scope could be any text
-            raise ValueError(f"addresses with a prefix, such as 192.168.122.10/24; {value!r} is none")
+            raise ValueError(f"addresses with a prefix, such as 192.168.122.10/24, not {value!r}")
     try:
         return [str(ipaddress.ip_interface(value)) for value in values]
     except ValueError as error:
@@ -70,7 +70,7 @@ def _addresses(values: list[str]) -> list[str]:
 def _lease(value: str) -> str:
     text = address(value)
     if ":" in text:
-        raise ValueError("an IPv4 address, such as 192.168.122.10, for leases are of DHCP version 4")
+        raise ValueError("an IPv4 address, such as 192.168.122.10, because leases are of DHCP version 4")
     return text
 
 
@@ -203,17 +203,17 @@ def check(spec: ServiceSpec) -> None:
 
 def _check_one(network: Interface, option: str) -> None:
     if network.source and network.bridge:
-        raise OptionError(f"{option}.bridge", network.bridge, "none beside source; an interface is in one network")
+        raise OptionError(f"{option}.bridge", network.bridge, "no value together with source", "An interface is in one network.")
     if network.type == "dhcp":
         for name in ("addresses", "gateway"):
             if getattr(network, name):
-                raise OptionError(
-                    f"{option}.{name}", getattr(network, name), "none when type is dhcp; choose dhcp or static for an interface"
-                )
+                raise OptionError.said(f"{option}.{name}", getattr(network, name), "only valid when type is static.")
         if network.bridge and network.lease:
-            raise OptionError(f"{option}.lease", network.lease, "none on a bridge, whose DHCP server is not libvirt's")
+            sentences = "only valid in a libvirt network, because the DHCP server of a bridge is not libvirt's."
+            raise OptionError.said(f"{option}.lease", network.lease, sentences)
         if network.bridge and network.ports:
-            raise OptionError(f"{option}.ports", len(network.ports), "none where DHCP on a bridge gives an address that nobody here knows")
+            sentences = "not supported with DHCP on a bridge, because the host does not know the address. Set type: static."
+            raise OptionError.said(f"{option}.ports", network.ports, sentences)
     else:
         _check_static(network, option)
     _check_routes(network, option)
@@ -226,19 +226,19 @@ def _check_routes(network: Interface, option: str) -> None:
         if (":" in route.to) != (":" in route.via):
             raise OptionError(f"{option}.routes[{number}].via", route.via, f"an address of the same family as {route.to}")
         if route.to in destinations[:number]:
-            raise OptionError(f"{option}.routes[{number}].to", route.to, "each destination once")
+            raise OptionError.said(f"{option}.routes[{number}].to", route.to, f"{route.to} has two routes. Remove one of them.")
 
 
 def _check_static(network: Interface, option: str) -> None:
     if not network.addresses:
-        raise OptionError(f"{option}.addresses", [], "at least one address when type is static")
+        raise OptionError.said(f"{option}.addresses", [], "required when type is static.")
     if network.lease:
-        raise OptionError(f"{option}.lease", network.lease, "none when type is static, which has addresses")
+        raise OptionError.said(f"{option}.lease", network.lease, "only valid when type is dhcp.")
     known = [ipaddress.ip_interface(text) for text in network.addresses]
     nearby = ", ".join(str(one.network) for one in known)
     for name, text in _next_hops(network):
         if not any(contains(one, text) for one in known):
-            raise OptionError(f"{option}.{name}", text, f"an address that the interface reaches, in {nearby}")
+            raise OptionError(f"{option}.{name}", text, f"an address in {nearby}, which the interface reaches")
         if any(str(one.ip) == text for one in known):
             raise OptionError(f"{option}.{name}", text, "an address other than the interface's own")
 
@@ -258,7 +258,8 @@ def _check_ports(network: Interface, option: str) -> None:
     for number, port in enumerate(network.ports):
         for other in network.ports[:number]:
             if same_port(port, other):
-                raise OptionError(f"{option}.ports[{number}].host_port", port.host_port, "each port of the host once")
+                sentences = f"host port {port.host_port} is published twice. Choose another port."
+                raise OptionError.said(f"{option}.ports[{number}].host_port", port.host_port, sentences)
 
 
 def same_port(one: Port, other: Port) -> bool:
@@ -275,28 +276,33 @@ def _check_apart(spec: ServiceSpec) -> None:
             _check_pair(spec.name, (number, network), (earlier, other))
             for port in network.ports:
                 if any(same_port(port, one) for one in other.ports):
-                    raise OptionError(f"{option}.ports", port.host_port, f"each port of the host once; network[{earlier}] has it")
+                    sentences = f"host port {port.host_port} is already published by network[{earlier}]. Choose another port."
+                    raise OptionError.said(f"{option}.ports", port.host_port, sentences)
         seen.append((number, network))
 
 
 def _check_pair(name: str, one: tuple[int, Interface], other: tuple[int, Interface]) -> None:
     (number, network), (earlier, before) = one, other
     option, there = f"network[{number}]", f"network[{earlier}]"
-    if mac_of(name, number, network) == mac_of(name, earlier, before):
-        raise OptionError(f"{option}.mac", network.mac, f"a MAC address of its own; {there} has this one")
+    mac = mac_of(name, number, network)
+    if mac == mac_of(name, earlier, before):
+        raise OptionError.said(f"{option}.mac", network.mac, f"{there} already has the MAC address {mac}. Choose another one.")
     for text in network.addresses:
         for known in before.addresses:
             mine, theirs = ipaddress.ip_interface(text), ipaddress.ip_interface(known)
             if mine.version == theirs.version and mine.network.overlaps(theirs.network):
-                raise OptionError(f"{option}.addresses", text, f"an address outside of {theirs.network}, to which {there} leads")
+                raise OptionError(f"{option}.addresses", text, f"an address outside of {theirs.network}, the network of {there}")
     if network.lease and network.lease == before.lease:
-        raise OptionError(f"{option}.lease", network.lease, f"an address of its own; {there} has this one")
+        raise OptionError.said(f"{option}.lease", network.lease, f"{there} already has the address {network.lease}. Choose another one.")
     if network.gateway and before.gateway and (":" in network.gateway) == (":" in before.gateway):
-        raise OptionError(f"{option}.gateway", network.gateway, f"none beside the gateway of {there}; there is one default route")
+        sentences = f"{there} already has a gateway, and a sandbox has one default route. Remove one of them."
+        raise OptionError.said(f"{option}.gateway", network.gateway, sentences)
     destinations = {route.to for route in before.routes}
     for index, route in enumerate(network.routes):
         if route.to in destinations:
-            raise OptionError(f"{option}.routes[{index}].to", route.to, f"each destination once; {there} has it")
+            raise OptionError.said(
+                f"{option}.routes[{index}].to", route.to, f"{there} already has a route to {route.to}. Remove one of them."
+            )
 
 
 def mac(name: str, number: int) -> str:

@@ -109,7 +109,7 @@ def _normal(known: Option, value: Any, name: str, generation: int) -> Any:
         return build(known.of, value or {}, f"{name}.", generation)
     if value is None:
         if known.required:
-            raise OptionError(name, value, "a value")
+            raise OptionError.said(name, value, "required.")
         return known.unset
     if known.choices and value not in known.choices:
         raise OptionError(name, value, f"one of {', '.join(known.choices)}")

@@ -42,9 +42,11 @@ def check(specs: Sequence[ServiceSpec], others: Iterable[ServiceSpec], listening
             option = f"network[{number}].ports"
             owner = next((name for other, name in owners if same_port(port, other) and name != spec.name), "")
             if owner:
-                raise OptionError(option, port.host_port, f"a port of the host that sandbox {owner} does not publish already")
+                sentences = f"host port {port.host_port} is already published by sandbox {owner}. Choose another port."
+                raise OptionError.said(option, port.host_port, sentences)
             if str(port.host_port) not in free and any(_meets(port, one) for one in listening):
-                raise OptionError(option, port.host_port, "a port of the host on which nothing else listens")
+                sentences = f"host port {port.host_port} is already in use on this host. Choose another port."
+                raise OptionError.said(option, port.host_port, sentences)
             owners.append((port, spec.name))
 
 

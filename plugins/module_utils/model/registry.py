@@ -115,9 +115,7 @@ class Registry:
     def _size(self) -> int:
         recorded = self._store.size()
         if recorded and self._wanted_size and recorded != self._wanted_size:
-            raise OptionError(
-                "category_count", self._wanted_size, f"{recorded}, the number of categories of all levels that this registry has allocated"
-            )
+            raise OptionError("category_count", self._wanted_size, f"{recorded}, the number of categories of the levels in this registry")
         return recorded or self._wanted_size or DEFAULT_CATEGORIES
 
     def _decide(self, requests: Iterable[Request], in_use: Iterable[InUse], searched: Iterable[Level]) -> _Draft:
@@ -296,7 +294,7 @@ class _Draft:
                     by = f", which {carriers[0]} still carries" if carriers else ""
                     raise ConflictError(
                         f"{owner}: level {level} conflicts with {former}'s released {old}{by}. "
-                        "Choose another level, or remove what is left of {former} first."
+                        f"Choose another level, or remove what is left of {former} first."
                     )
                 self._free(old)
 

@@ -44,7 +44,7 @@ def check(spec: ServiceSpec, seen: Observed, host: Host, predicted: bool = False
         _check_units(spec, seen, host)
     if spec.network and spec.units and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
         sources = [interface.source or interface.bridge for interface in spec.network]
-        raise OptionError("network", sources, f"none where the host has no {unit.NETWORK_UNIT}; install it")
+        raise OptionError.said("network", sources, f"needs {unit.NETWORK_UNIT}, which this host does not have. Install it.")
     check_host(spec, host.networks, host.bridges)
     check_name(spec.name, [spec, seen.spec], host.networks)
     hosts_file.check(spec.name, host.called(spec.name), host.named_otherwise)
@@ -54,42 +54,42 @@ def check(spec: ServiceSpec, seen: Observed, host: Host, predicted: bool = False
     if predicted:
         return
     if seen.content_context is None:
-        raise OptionError("name", spec.name, f"a sandbox with content in {spec.paths.root}; sandbox_content makes it")
+        raise OptionError("name", spec.name, f"a sandbox with content in {spec.paths.root}", "Run sandbox_content to create it.")
     wanted = Context.object(layout.ROOT_TYPE, spec.level)
     if seen.content_context != str(wanted):
         raise OptionError(
             "level",
             str(spec.level),
-            f"the level of the content, which is labelled {seen.content_context}; sandbox_content relabels it, "
-            "with foreign: fix where that level is another sandbox's",
+            f"the level of the content, which is labelled {seen.content_context}",
+            "Run sandbox_content to relabel it, with foreign: fix if that level belongs to another sandbox.",
         )
     if spec.command:
         command.check_inside(spec, seen.users, seen.groups)
         if not seen.program:
-            raise OptionError("command", spec.command[0], "a program that the host's /usr or the content of the sandbox has")
+            raise OptionError("command", spec.command[0], "a program in the host's /usr or in the content of the sandbox")
 
 
 def _check_units(spec: ServiceSpec, seen: Observed, host: Host) -> None:
     systemd = seen.systemd(host)
     for name in spec.units:
         if not systemd.unit_paths.get(name):
-            raise MissingError("units", name, unit_file.WHERE)
+            raise MissingError("units", name, unit_file.WHERE, unit_file.INSTALL)
     for name in spec.units:
         reason = unit_fit.obstacle(name, systemd.units)
         if reason:
-            raise OptionError("units", name, f"a unit that works in a sandbox; {reason}")
+            raise OptionError("units", name, "a unit that works in a sandbox", reason)
         reason = unit_fit.nowhere(name, systemd.units, seen.missing_programs)
         if reason:
-            raise MissingError("units", name, f"a unit whose program is there; {reason}")
+            raise MissingError("units", name, "a unit whose program exists", reason)
 
 
 def _check_ours(spec: ServiceSpec, seen: Observed) -> None:
     name, paths = spec.name, spec.paths
     if any(known is not None and not known.ours for known in (seen.defined, seen.active)):
-        raise ConflictError(f"name: libvirt has a domain {name} that this collection did not make; choose another name, or undefine it")
+        raise ConflictError(f"name: libvirt has a domain {name} that this collection did not create. Choose another name, or undefine it.")
     for path, text in ((paths.unit_path, seen.unit_text), (paths.slice_path, seen.slice_text)):
         if text is not None and not text.startswith(layout.MARK):
-            raise ConflictError(f"name: {path} was not made by this collection; choose another name, or remove it")
+            raise ConflictError(f"name: {path} was not created by this collection. Choose another name, or remove it.")
 
 
 def plan_service(spec: ServiceSpec, state: str, seen: Observed, host: Host) -> Plan:

@@ -43,7 +43,7 @@ PRIVATE_ROOTS = ("/etc", "/var", "/home", "/root", "/srv")
 def name(value: str) -> str:
     """A sandbox's name: a host name, a file name, a unit name and a libvirt name at once."""
     if not _NAME.match(value) or value == "localhost":
-        raise ValueError("1 to 50 lower-case letters, digits and inner dashes; not digits alone, nor localhost")
+        raise ValueError("1 to 50 lower-case letters, digits and inner dashes, but not digits alone and not localhost")
     return value
 
 
@@ -57,7 +57,7 @@ def owner(value: str) -> str:
     """A sandbox's name, of a host where a registry is for several."""
     host, slash, text = value.rpartition("/")
     if slash and not re.fullmatch(r"[^\s/]+", host):
-        raise ValueError("the name of a sandbox, or HOST/NAME as a registry for several hosts has it")
+        raise ValueError("the name of a sandbox, or HOST/NAME in a registry that several hosts share")
     name(text)
     return value
 
@@ -82,7 +82,7 @@ def _units(values: list[str]) -> list[str]:
     units = sorted({value if "." in value else value + ".service" for value in values})
     for one in units:
         if not _UNIT.match(one):
-            raise ValueError(f"names of systemd units, such as httpd.service; {one!r} is none")
+            raise ValueError(f"names of systemd units, such as httpd.service, not {one!r}")
     return units
 
 
@@ -492,12 +492,12 @@ def content_spec(parameters: Mapping[str, Any]) -> ContentSpec:
     """The normal form of what ``sandbox_content`` declares."""
     spec = build(ContentSpec, parameters)
     if spec.clone_of == spec.name:
-        raise OptionError("clone_of", spec.clone_of, "another sandbox than itself")
+        raise OptionError.said("clone_of", spec.clone_of, "a sandbox cannot be a clone of itself.")
     image.check_options(spec)
     paths = [file.path for file in spec.files]
     for number, path in enumerate(paths):
         if path in paths[:number]:
-            raise OptionError(f"files[{number}].path", path, "each file once")
+            raise OptionError.said(f"files[{number}].path", path, f"{path} is listed more than once. List each file once.")
     return dataclasses.replace(spec, units=_instances(spec.units, spec.name))
 
 

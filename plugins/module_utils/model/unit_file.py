@@ -12,7 +12,8 @@ NULL = "/dev/null"
 # the units of an administrator: of the host's, which a sandbox has a copy of, and of its own
 ADMINISTRATORS = "/etc/systemd/system"
 
-WHERE = f"a unit that the host has in /usr/lib/systemd/system or {ADMINISTRATORS}, or the sandbox in the latter; is its package installed?"
+WHERE = f"a unit in /usr/lib/systemd/system or {ADMINISTRATORS} of the host, or in {ADMINISTRATORS} of the sandbox"
+INSTALL = "Check that its package is installed."
 
 REQUIRES = ("Requires", "Requisite", "BindsTo")
 _WANTS = ("Wants", "Upholds")
@@ -140,7 +141,7 @@ def _assignments(text: str) -> Iterator[tuple[str, str, str]]:
             raise ValueError(f"line {number} is not UTF-8")
         if line.startswith("["):
             if not line.endswith("]"):
-                raise ValueError(f"line {number} is no header of a section")
+                raise ValueError(f"line {number} is not the header of a section")
             section = line[1:-1]
             continue
         key, equals, value = line.partition("=")

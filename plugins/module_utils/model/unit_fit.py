@@ -53,7 +53,7 @@ def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
     for one, way in _required(name, units):
         reason = next(_obstacles(units[one]), "")
         if reason:
-            return f"{way}it {printable(reason)}"
+            return _sentence(f"{way}it {printable(reason)}.")
     return ""
 
 
@@ -62,9 +62,13 @@ def nowhere(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str]
     for one, way in _required(name, units):
         program = missing.get(units[one].name)
         if program:
-            remedy = "copy it with private, or mount it (mounts)"
-            return f"{way}it runs {printable(program)}, which neither the host's /usr has nor the content; {remedy}"
+            remedy = "Copy it with private, or mount it with mounts."
+            return _sentence(f"{way}it runs {printable(program)}, which neither the host's /usr nor the content has. {remedy}")
     return ""
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _required(name: str, units: Mapping[str, UnitFile]) -> Iterator[tuple[str, str]]:
@@ -141,7 +145,7 @@ def _namespaces(unit: UnitFile) -> Iterator[str]:
                 yield f"needs a mount namespace of its own ({key}={word}), which no sandbox may make"
     for key, prefix in (("DynamicUser", "User"), ("DynamicUser", "Group")):
         if unit.yes(key) and not _USER.match(unit.one(prefix) or dynamic_user(unit)):
-            yield f"runs as a user whose name is none here ({prefix}={unit.one(prefix)})"
+            yield f"runs as a user whose name is invalid here ({prefix}={unit.one(prefix)})"
 
 
 def _capability(name: str) -> str:
