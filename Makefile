@@ -52,8 +52,9 @@ format: setup ## put the Python files into the house's form
 	ruff check --fix
 	ruff format
 
-generate: setup ## write the modules' option documentation and the roles' argument specs from the definitions of options
+generate: setup ## write the modules' option documentation and the roles' argument specs from the definitions of options, and the golden files
 	PYTHONPATH=$(STATE)/collections python tests/tools/generate.py
+	GOLDEN=write pytest -q tests/unit/test_golden.py
 
 sanity: setup ## ansible-test sanity, with no ignore file
 	@tests/tools/sanity.sh $(STATE)

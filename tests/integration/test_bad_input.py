@@ -97,8 +97,8 @@ VALUES = (
     Case("a level without categories, sandbox_content", CONTENT, {"level": SENSITIVITY}, ("level: 's0' is invalid", "categor")),
     Case("a level without categories, sandbox_service", SERVICE, {"level": SENSITIVITY}, ("level: 's0' is invalid", "categor")),
     Case("a pair of equal categories", LABEL, {"level": "s0:c5,c5"}, ("level: 's0:c5,c5' is invalid", "different categories")),
-    Case("the level of another sandbox", LABEL, {"level": OTHER_LEVEL}, (f"level {OTHER_LEVEL} is not separated from {NEIGHBOUR}'s", "choose another")),
-    Case("a level that another dominates", LABEL, {"level": "s0:c913"}, (f"level s0:c913 is not separated from {NEIGHBOUR}'s", "dominates", "choose another")),
+    Case("the level of another sandbox", LABEL, {"level": OTHER_LEVEL}, (f"level {OTHER_LEVEL} is not separated from {NEIGHBOUR}'s", "Choose another")),
+    Case("a level that another dominates", LABEL, {"level": "s0:c913"}, (f"level s0:c913 is not separated from {NEIGHBOUR}'s", "dominates", "Choose another")),
     Case("another level than the registry's", SERVICE, {"level": "s0:c1,c911"}, ("level: ", "s0:c1,c911", LEVEL)),
     Case("an unknown unit", SERVICE, {"units": ["nosuch.service"]}, ("units: 'nosuch.service'", "/usr/lib/systemd/system", "package")),
     Case("a unit that cannot work inside", SERVICE, {"units": ["systemd-modules-load"]}, ("systemd-modules-load", "CAP_SYS_MODULE", "no sandbox has")),
@@ -113,28 +113,28 @@ VALUES = (
     Case("a name with a slash, sandbox_exec", EXEC, {"name": "a/b"}, NO_NAME),
     Case("a sandbox that there is not, sandbox_info", INFO, {"name": "it-none"}, ("name: 'it-none'", "a sandbox of this host")),
     Case("a sandbox that there is not, sandbox_exec", EXEC, {"name": "it-none"}, ("it-none", "not running")),
-    Case("a sandbox without content", SERVICE, {"name": "it-none", "level": "s0:c915,c916"}, ("name: 'it-none'", "sandbox_content makes it")),
-    Case("a sandbox without a level", CONTENT, {"name": "it-none", "level": None}, ("level: expected", "mcs_label")),
+    Case("a sandbox without content", SERVICE, {"name": "it-none", "level": "s0:c915,c916"}, ("name: 'it-none'", "Run sandbox_content")),
+    Case("a sandbox without a level", CONTENT, {"name": "it-none", "level": None}, ("level: expected a level", "mcs_label")),
     Case("a size that is none", SERVICE, {"memory": "lots"}, ("memory: 'lots'", "512M")),
-    Case("megabytes that are bytes", SERVICE, {"memory": 512}, ("memory: 512", "from 16M")),
-    Case("a mode that YAML made a number of", CONTENT, {"files": [{"path": "/etc/a", "mode": 416}]}, ("files[0].mode: 416", "in quotes")),
-    Case("a file where a directory is", CONTENT, {"files": [{"path": "/etc/default"}]}, ("files[0].path: '/etc/default'", "no directory")),
+    Case("megabytes that are bytes", SERVICE, {"memory": 512}, ("memory: 512", "at least 16M")),
+    Case("a mode that is none", CONTENT, {"files": [{"path": "/etc/a", "mode": "rwx"}]}, ("files[0].mode: 'rwx'", "0644")),
+    Case("a file where a directory is", CONTENT, {"files": [{"path": "/etc/default"}]}, ("files[0].path: '/etc/default'", "not a directory")),
     Case("a file that the sandbox's identity is in", CONTENT, {"files": [{"path": "/etc/hosts"}]}, ("files[0].path: '/etc/hosts'", "sandbox_service")),
-    Case("a mount of the content of another", SERVICE, mount(f"{FILESYSTEMS}/{NEIGHBOUR}/etc"), ("mounts[/srv/x].source", FILESYSTEMS)),
+    Case("a mount of the content of another", SERVICE, mount(f"{FILESYSTEMS}/{NEIGHBOUR}/etc"), ("mounts[0].source", FILESYSTEMS)),
     Case("a share that is none", SERVICE, {"cpu_weight": 0}, ("cpu_weight: 0", "from 1 to 10000")),
     Case("a limit in wrong units", SERVICE, device("/", "10MB/s"), ("io.devices[0].read_bandwidth: '10MB/s'", "512M")),
     Case("a device that there is not", SERVICE, device("/dev/nosuch", "1M"), ("io.devices[0].device: '/dev/nosuch'", "block device")),
     Case("a device in memory", SERVICE, device("/run", "1M"), ("io.devices[0].device: '/run'", "block device")),
-    Case("a weight on a kernel without weights", SERVICE, {"io": {"weight": 50}}, ("io.weight: 50", "io.cost", "bfq")),
-    Case("a variable that is no text", SERVICE, {"env": {"A": True}}, ("env: {'A': True}", "quotes")),
-    Case("a capability that the policy denies", SERVICE, keep("sys_admin"), ("capabilities.keep: 'sys_admin'", "virt_sandbox_t", "mounts")),
-    Case("a capability that libvirt takes and the policy denies", SERVICE, keep("mknod"), ("capabilities.keep: 'mknod'", "virt_sandbox_t")),
-    Case("a systemd without what it needs", SERVICE, {"capabilities": {"drop": ["setuid"]}}, ("capabilities.drop: ['setuid']", "systemd inside needs it")),
+    Case("a weight on a kernel without weights", SERVICE, {"io": {"weight": 50}}, ("io.weight: ", "io.cost", "bfq")),
+    Case("a variable that is no text", SERVICE, {"env": {"A": True}}, ("env: {'A': True}", "quote true and false")),
+    Case("a capability that the policy denies", SERVICE, keep("sys_admin"), ("capabilities.keep: the loaded policy denies sys_admin", "virt_sandbox_t", "mounts")),
+    Case("a capability that libvirt takes and the policy denies", SERVICE, keep("mknod"), ("capabilities.keep: the loaded policy denies mknod", "virt_sandbox_t")),
+    Case("a systemd without what it needs", SERVICE, {"capabilities": {"drop": ["setuid"]}}, ("capabilities.drop: must not include setuid", "systemd inside the sandbox needs")),
     Case("a mount over /usr", SERVICE, mount("/srv", "/usr/share"), ("mounts[0].target: '/usr/share'", "below /etc, /var")),
     Case("a mount outside the tree", SERVICE, mount("/srv", "/srv/../../usr"), ("mounts[0].target: '/srv/../../usr'", "without '.' and '..'")),
-    Case("mounts in each other", SERVICE, NESTED, ("mounts[/srv/a/b].target", "neither that of another (/srv/a)")),
-    Case("a mount of nothing", SERVICE, mount("/srv/nosuch"), ("mounts[/srv/x].source: '/srv/nosuch'", "that the host has")),
-    Case("a mount of a link", SERVICE, mount("/bin"), ("mounts[/srv/x].source: '/bin'", "leads to /usr/bin")),
+    Case("mounts in each other", SERVICE, NESTED, ("mounts[/srv/a/b].target", "overlaps with the target /srv/a")),
+    Case("a mount of nothing", SERVICE, mount("/srv/nosuch"), ("mounts[/srv/x].source: '/srv/nosuch'", "that exists on the host")),
+    Case("a mount of a link", SERVICE, mount("/bin"), ("mounts[/srv/x].source: '/bin'", "real path is /usr/bin")),
     Case("a mount that the sandbox could not use", SERVICE, mount("/etc/ssh"), ("mounts[/srv/x].source: '/etc/ssh'", "etc_t:s0", "relabel: true")),
     Case("relabelling what is the host's", SERVICE, mount("/etc/ssh", relabel=True), ("/etc/ssh", "belongs to the host")),
     Case("an image that is none", SERVICE, mount("/etc/passwd", type="image"), ("mounts[/srv/x].source: '/etc/passwd'", "mkfs.ext4")),
@@ -143,15 +143,15 @@ VALUES = (
     Case("a command that there is not", SERVICE, {"units": None, "command": ["/usr/bin/nosuch"]}, ("command: '/usr/bin/nosuch'", "/usr")),
     Case("a user that the sandbox does not have", SERVICE, {"units": None, "command": ["/bin/true"], "user": "nosuch"}, ("user: 'nosuch'", "/etc/passwd")),
     Case("a command with DHCP", SERVICE, {"units": None, "command": ["/bin/true"], "network": [{}]}, ("network[0].type: 'dhcp'", "static")),
-    Case("an unknown network", SERVICE, {"network": [{"source": "nowhere"}]}, ("network[0].source: 'nowhere'", "default")),
-    Case("a static interface without address", SERVICE, {"network": [{"type": "static"}]}, ("network[0].addresses: ", "static")),
+    Case("an unknown network", SERVICE, {"network": [{"source": "nowhere"}]}, ("network[0].source: libvirt network 'nowhere'", "default")),
+    Case("a static interface without address", SERVICE, {"network": [{"type": "static"}]}, ("network[0].addresses: required", "static")),
     Case("a private path of the shared part", CONTENT, {"private": ["/usr/lib"]}, ("private: ['/usr/lib']", "/etc, /var, /home, /root, /srv")),
     Case("a private path that the host does not have", CONTENT, {"private": ["/etc/nosuch"]}, ("private: ['/etc/nosuch']", "package")),
     Case("a type that the policy does not know", SERVICE, {"process_type": "nosuch_t"}, ("process_type: 'nosuch_t'", "virt.sandbox.host")),
-    Case("a type that is not held to its level", SERVICE, {"process_type": "unconfined_t"}, ("process_type: 'unconfined_t'", "MCS")),
-    Case("one name twice, mcs_label", LABEL, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: 'it-x'", "once")),
-    Case("one name twice, sandbox_content", CONTENT, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: 'it-x'", "once")),
-    Case("one name twice, sandbox_service", SERVICE, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: 'it-x'", "once")),
+    Case("a type that is not held to its level", SERVICE, {"process_type": "unconfined_t"}, ("process_type: 'unconfined_t'", "mcs_constrained_type")),
+    Case("one name twice, mcs_label", LABEL, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: sandbox it-x", "once")),
+    Case("one name twice, sandbox_content", CONTENT, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: sandbox it-x", "once")),
+    Case("one name twice, sandbox_service", SERVICE, {**TWICE, "sandboxes": [{"name": "it-x"}, {"name": "it-x"}]}, ("sandboxes: sandbox it-x", "once")),
     Case("a name and a list", SERVICE, {"sandboxes": [{"name": "it-x"}]}, ("name", "sandboxes", "mutually exclusive")),
     Case("no become, mcs_label", LABEL, {}, NO_ROOT, become=False),
     Case("no become, sandbox_content", CONTENT, {}, NO_ROOT, become=False),
@@ -174,37 +174,33 @@ FOREIGN_TREE = (
     ),
 )  # fmt: skip
 FOREIGN_DOMAIN = (
-    Case("a foreign domain of the same name", SERVICE, {}, (f"name: libvirt has a domain {NAME}", "choose another name, or undefine it")),
+    Case("a foreign domain of the same name", SERVICE, {}, (f"name: libvirt has a domain {NAME}", "Choose another name, or undefine it")),
     Case("removing a foreign domain of the same name", SERVICE, {"state": "absent"}, (f"name: libvirt has a domain {NAME}", "undefine it")),
 )
 FOREIGN_UNIT = (
-    Case("a foreign unit of the same name", SERVICE, {}, (f"name: /etc/systemd/system/{NAME}_sandbox.service", "choose another name, or remove it")),
+    Case("a foreign unit of the same name", SERVICE, {}, (f"name: /etc/systemd/system/{NAME}_sandbox.service", "Choose another name, or remove it")),
 )  # fmt: skip
 PERMISSIVE = (
-    Case(
-        "SELinux permissive, sandbox_content", CONTENT, {}, ("SELinux is permissive", "enforcing is required", "require_enforcing: false")
-    ),
-    Case(
-        "SELinux permissive, sandbox_service", SERVICE, {}, ("SELinux is permissive", "enforcing is required", "require_enforcing: false")
-    ),
+    Case("SELinux permissive, sandbox_content", CONTENT, {}, ("SELinux is permissive", "must be enforcing", "require_enforcing: false")),
+    Case("SELinux permissive, sandbox_service", SERVICE, {}, ("SELinux is permissive", "must be enforcing", "require_enforcing: false")),
 )
 PERMISSIVE_TYPE = (
     Case("a process type that is permissive", SERVICE, {}, ("process_type: 'virt_sandbox_t'", "not permissive", "semanage permissive")),
 )
 NO_LIBVIRT = (
-    Case("libvirt not running, mcs_label", LABEL, {"level": None, "name": "it-new"}, ("libvirt", "does not answer", "start its daemon")),
-    Case("libvirt not running, sandbox_content", CONTENT, {}, ("libvirt", "does not answer", "start its daemon")),
-    Case("libvirt not running, sandbox_service", SERVICE, {}, ("libvirt", "does not answer", "start its daemon")),
+    Case("libvirt not running, mcs_label", LABEL, {"level": None, "name": "it-new"}, ("libvirt", "does not answer", "Start its daemon")),
+    Case("libvirt not running, sandbox_content", CONTENT, {}, ("libvirt", "does not answer", "Start its daemon")),
+    Case("libvirt not running, sandbox_service", SERVICE, {}, ("libvirt", "does not answer", "Start its daemon")),
 )
 NO_LIBVIRT_BINDING = (
-    Case("no binding of libvirt, sandbox_content", CONTENT, {}, ("no Python on this host", "python3-libvirt")),
-    Case("no binding of libvirt, sandbox_service", SERVICE, {}, ("no Python on this host", "python3-libvirt")),
-    Case("no binding of libvirt, sandbox_info", INFO, {"name": None}, ("no Python on this host", "python3-libvirt")),
-    Case("no binding of libvirt, mcs_label", LABEL, {"level": None, "name": "it-new"}, ("no Python on this host", "python3-libvirt")),
+    Case("no binding of libvirt, sandbox_content", CONTENT, {}, ("No Python on this host", "python3-libvirt")),
+    Case("no binding of libvirt, sandbox_service", SERVICE, {}, ("No Python on this host", "python3-libvirt")),
+    Case("no binding of libvirt, sandbox_info", INFO, {"name": None}, ("No Python on this host", "python3-libvirt")),
+    Case("no binding of libvirt, mcs_label", LABEL, {"level": None, "name": "it-new"}, ("No Python on this host", "python3-libvirt")),
 )
 NO_SELINUX_BINDING = (
-    Case("no binding of SELinux, sandbox_content", CONTENT, {}, ("no Python on this host", "python3-selinux")),
-    Case("no binding of SELinux, sandbox_service", SERVICE, {}, ("no Python on this host", "python3-selinux")),
+    Case("no binding of SELinux, sandbox_content", CONTENT, {}, ("No Python on this host", "python3-selinux")),
+    Case("no binding of SELinux, sandbox_service", SERVICE, {}, ("No Python on this host", "python3-selinux")),
 )
 
 DAEMON = "$(systemctl list-units --plain --no-legend 'libvirtd*.socket' 'virtlxcd*.socket' | cut -d' ' -f1) libvirtd.service"

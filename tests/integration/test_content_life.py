@@ -175,8 +175,8 @@ def test_an_image_grows_and_never_shrinks(played: Played, host: str) -> None:
     assert outcomes["grow the image"].steps(IMAGE) == ["grow the image"]
     assert not outcomes["grow it again"].changed
     assert 64 < int(outcomes["its size inside"].stdout) <= 96
-    assert "it can only grow" in outcomes["an image made smaller"].message
-    assert "what the content of it-img is, an image" in outcomes["an image as a directory"].message
+    assert "An image only grows." in outcomes["an image made smaller"].message
+    assert "expected image, the method of the existing content of it-img" in outcomes["an image as a directory"].message
 
 
 def test_what_the_host_changed_is_reported(played: Played, host: str) -> None:

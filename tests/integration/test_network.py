@@ -240,7 +240,7 @@ def test_a_port_is_open_as_long_as_its_sandbox_runs(played: Played, host: str) -
     [
         ("a port of another sandbox", "network[0].ports: host port 18080 is already published by sandbox it-net."),
         ("a port of the host", "network[0].ports: host port 22 is already in use on this host."),
-        ("an address of another sandbox", f"network[0]: {PEER_ADDRESS} of {NAME} is {PEER}'s address in default"),
+        ("an address of another sandbox", f"network[0]: sandbox {PEER} has {PEER_ADDRESS} in default. Choose another one for {NAME}."),
         (
             "a network that is not there",
             "network[0].source: libvirt network 'nowhere' does not exist or is not active. Active networks: default, it-other.",

@@ -218,7 +218,7 @@ class TestOptions(CycleTests):
 def test_an_image_that_mount_may_not_read_is_refused(played: Played, host: str) -> None:
     outcome = played.on(host)["an image without a label"]
     assert outcome.failed
-    assert "an image that mount may use; its label" in outcome.message
+    assert "an image that mount may use. Its label" in outcome.message
     assert "denies file open, file read" in outcome.message or "denies file read" in outcome.message
 
 

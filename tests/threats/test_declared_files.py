@@ -79,7 +79,7 @@ def test_a_file_is_its_owners_as_the_sandbox_has_them(scene: Scene, owner: str, 
 @pytest.mark.usefixtures("accounts")
 @pytest.mark.parametrize("option", ["owner", "group"])
 def test_an_owner_whom_root_inside_has_removed_gets_no_file(scene: Scene, option: str) -> None:
-    with pytest.raises(SandboxError, match=r"/var/lib/x: the sandbox does not have gone any more"):
+    with pytest.raises(SandboxError, match=r"/var/lib/x: the sandbox no longer has gone among its users and groups"):
         content.write_files(spec(scene), [dataclasses.replace(FILE, path="/var/lib/x", **{option: "gone"})])
     assert not (scene.top / "var" / "lib" / "x").exists()
 

@@ -147,7 +147,7 @@ def test_one_address_is_not_given_to_two(service: MakeSpec, host: Host) -> None:
     one, other = service(network=[STATIC]), service(name="db", network=[{"lease": "192.168.122.10"}])
     with pytest.raises(ConflictError, match=r"sandbox web has 192.168.122.10 in default. Choose another one for db"):
         addresses.resolve([one, other], [], host.networks)
-    with pytest.raises(ConflictError, match=r"192.168.122.10 of web is db's address in default"):
+    with pytest.raises(ConflictError, match=r"sandbox db has 192.168.122.10 in default. Choose another one for web"):
         addresses.resolve([one], [other], host.networks)
 
 
@@ -288,7 +288,7 @@ def test_what_others_have_in_a_network_is_theirs(service: MakeSpec, host: Host) 
     with pytest.raises(ConflictError, match=r"192.168.122.40 is reserved for web in default. Choose another one for db"):
         addresses.resolve([service(name="db", network=[{"lease": "192.168.122.40"}])], [], {"default": machine})
     same = [{"mac": "52:54:00:00:00:01"}]
-    with pytest.raises(ConflictError, match=r"52:54:00:00:00:01 of db is web's address"):
+    with pytest.raises(ConflictError, match=r"sandbox web has 52:54:00:00:00:01 in default"):
         addresses.resolve([service(network=same), service(name="db", network=same)], [], host.networks)
 
 
