@@ -178,7 +178,7 @@ class Refusal(NamedTuple):
     [
         Refusal((125, b"", b"virt-sandbox: sandbox container1 is not running. Start it with"), "root", "is not running. Start it with"),
         Refusal((125, b"virt-sandbox: sandbox x is not running\r\n", b"Shared connection closed."), "root", "is not running"),
-        Refusal((127, b"", f"sh: 1: {PLACE}: not found".encode()), "root", r"the role virt\.sandbox\.host installs it"),
+        Refusal((127, b"", f"sh: 1: {PLACE}: not found".encode()), "root", r"Run the role virt\.sandbox\.host"),
         Refusal((1, b"", f"sudo: {PLACE}: command not found".encode()), "alice", "installs it"),
         Refusal((1, b"", b"sudo: a password is required"), "alice", "ansible_sandbox_sudo"),
         Refusal((1, b"", b"sudo: a password is required"), "root", None),
@@ -231,7 +231,7 @@ def test_a_piece_that_is_sent_twice_does_no_harm(
 
 
 def test_files_that_are_not_there(inside: sandbox.Connection, tmp_path: Path) -> None:
-    with pytest.raises(AnsibleFileNotFound, match="does not exist /nonexistent"):
+    with pytest.raises(AnsibleFileNotFound, match="File /nonexistent does not exist"):
         inside.put_file("/nonexistent", "/tmp/x")
     with pytest.raises(AnsibleError, match=r"container1: fetching /nonexistent failed: .*No such file"):
         inside.fetch_file("/nonexistent", str(tmp_path / "x"))

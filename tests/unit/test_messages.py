@@ -22,7 +22,7 @@ SENTENCES = ("SandboxError", "ConflictError", "StepError", "EnterError", "StartE
     f"Ansible{kind}" for kind in ("Error", "FilterError", "ParserError", "LookupError", "ConnectionFailure", "FileNotFound")
 )
 TREES = ("TreeError", "LabelError", "MountError", "ExchangedError", "ProtectedPathError")
-RIDDLES = re.compile(r"is not allowed|\bis none\b|that is there\b|\bnone (?:beside|where|when|for)\b|;|\?")
+RIDDLES = re.compile(r"is not allowed|\bis none\b|that is there\b|\bnone (?:beside|where|when|for)\b|;|\?|\{\w+\}")
 
 
 class Message(NamedTuple):
@@ -136,6 +136,7 @@ def test_messages_are_plain_sentences() -> None:
         ('SandboxError(f"{path} is missing; see the log")', "has ';'"),
         ('SandboxError(f"{path} is missing. Run the role")', "has a last sentence without a full stop"),
         ('ConflictError(f"name: {name} is there; is it yours?")', "has ';'"),
+        ('ConflictError(f"{name} is in use. " "Remove {name} first.")', "has '{name}'"),
         ('ValueError("80 is not allowed")', "has 'is not allowed'"),
         ('TreeError(path, "is a mount", "unmount it.")', "begins without a capital"),
     ],

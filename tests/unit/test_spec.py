@@ -382,7 +382,7 @@ def test_files_are_named_once_and_lie_in_private_places(content: MakeContent) ->
     for files, message in (
         ([{"path": "/usr/a"}], f"files[0].path: '/usr/a' is invalid: expected {ROOTS}"),
         ([{"path": "/etc/a"}, {"path": "/etc/../a"}], f"files[1].path: '/etc/../a' is invalid: expected {ABSOLUTE}"),
-        ([{"path": "/etc/a"}, {"path": "/etc/a"}], "files[1].path: /etc/a is listed more than once. List each file once."),
+        ([{"path": "/etc/a"}, {"path": "/etc/a"}], "files[1].path: /etc/a is listed more than once. List each file once"),
         ([{"content": "x"}], "files[0].path: required"),
         ([{"path": "/etc/a", "owner": "-a"}], f"files[0].owner: '-a' is invalid: expected {NAMED}"),
         ([{"path": "/etc/a", "group": "a:b"}], f"files[0].group: 'a:b' is invalid: expected {NAMED}"),
@@ -392,7 +392,7 @@ def test_files_are_named_once_and_lie_in_private_places(content: MakeContent) ->
     ):
         with pytest.raises(OptionError) as caught:
             content(files=files)
-        assert str(caught.value) == message
+        assert str(caught.value) == f"{message}."
 
 
 @pytest.mark.parametrize(
