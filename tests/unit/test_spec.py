@@ -34,7 +34,11 @@ STATIC = {"type": "static", "addresses": ["10.0.0.2/24"]}
 
 
 # options that have a file of tests of their own
-ELSEWHERE = {name for name in names(ServiceSpec) - {"network", "command", "mounts", "capabilities"} if (Path(__file__).parent / f"test_{name}.py").exists()}
+ELSEWHERE = {
+    name
+    for name in names(ServiceSpec) - {"network", "command", "mounts", "capabilities"}
+    if (Path(__file__).parent / f"test_{name}.py").exists()
+}
 
 
 def test_what_is_not_declared_goes_back_to_its_default() -> None:
