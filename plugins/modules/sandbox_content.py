@@ -84,7 +84,7 @@ options:
         type: str
         default: ''
       mode:
-        description: The permissions, as M(ansible.builtin.copy#module) takes them.
+        description: The permissions, as M(ansible.builtin.copy) takes them.
         type: raw
         default: '0644'
       owner:

@@ -200,8 +200,14 @@ def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
         pytest.param(OWNED, BIND, "", id="one relabels"),
         pytest.param(OWNED, {**OWNED, "source": "/data"}, "sandbox db relabels /data. Set relabel: true for one sandbox only.", id="both"),
         pytest.param(IMAGE, IMAGE, "", id="an image that both read"),
-        pytest.param(IMAGE, {**IMAGE, "read_only": False}, "sandbox db mounts this image too. Set read_only: true in both, or choose another image.", id="one writes"),
-        pytest.param({**BIND, "source": "/srv/boxes/db/var/www"}, RAM, "/srv/boxes/db/var/www is above or below the content of sandbox db. Choose another path.", id="content"),
+        pytest.param(
+            IMAGE, {**IMAGE, "read_only": False},
+            "sandbox db mounts this image too. Set read_only: true in both, or choose another image.", id="one writes",
+        ),
+        pytest.param(
+            {**BIND, "source": "/srv/boxes/db/var/www"}, RAM,
+            "/srv/boxes/db/var/www is above or below the content of sandbox db. Choose another path.", id="content",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_another_sandboxs(service: MakeSpec, mount: dict[str, Any], theirs: dict[str, Any], allowed: str) -> None:

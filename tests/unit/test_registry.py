@@ -772,7 +772,7 @@ def test_requests_of_both_forms() -> None:
         ({"name": "a", "level": "s0:c1,c1"}, "level: 's0:c1,c1' is invalid: expected different categories"),
         ({"sandboxes": [{"name": "a"}, {"name": "b", "level": "s9"}]}, "b: level: 's9' is invalid"),
         ({"sandboxes": [{"name": "a"}], "level": "s0:c1"}, "level: 's0:c1' is invalid: expected no level beside sandboxes. Set it"),
-        ({"sandboxes": [{"name": "a"}, {"name": "a"}]}, "sandboxes: 'a' is invalid: expected each sandbox once"),
+        ({"sandboxes": [{"name": "a"}, {"name": "a"}]}, "sandboxes: sandbox a is listed more than once"),
     ],
 )
 def test_a_request_that_is_refused(parameters: dict[str, object], says: str) -> None:
@@ -971,7 +971,7 @@ def test_which_daemon_serves(tmp_path: Path, installed: list[str], uri: str, ans
 def test_libvirt_without_its_binding_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
     monkeypatch.setattr(libvirt, "serves", lambda uri: True)
-    with pytest.raises(SandboxError, match="no Python on this host has libvirt"):
+    with pytest.raises(SandboxError, match="No Python on this host has the module libvirt"):
         libvirt.domain_labels("lxc:///system")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, Callable, TypeVar, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, TypeVar
 
 from .errors import OptionError
 
@@ -60,21 +60,24 @@ class Option:
         return spec
 
 
+_field: Callable[..., Any] = dataclasses.field
+
+
 def option(default: Any = None, **known: Any) -> Any:
     """A field of a dataclass that is an option; the keywords are those of ``Option``."""
     what = Option(default=default, **known)
     metadata = {"option": what}
     if what.of and what.type == "dict":
-        return dataclasses.field(default_factory=what.of, metadata=metadata)
+        return _field(default_factory=what.of, metadata=metadata)
     if isinstance(default, dict):
-        return dataclasses.field(default_factory=dict, metadata=metadata)
+        return _field(default_factory=dict, metadata=metadata)
     value = tuple(default) if isinstance(default, list) else default
-    return dataclasses.field(default=what.unset if value is None else value, metadata=metadata)
+    return _field(default=what.unset if value is None else value, metadata=metadata)
 
 
-def options(cls: type[Any]) -> tuple[Option, ...]:
+def options(cls: Any) -> tuple[Option, ...]:
     """The options of a dataclass, in the order of its fields."""
-    return _options(cast("Hashable", cls))
+    return _options(cls)
 
 
 @functools.cache

@@ -158,7 +158,7 @@ class FileEntry:
         help="The absolute path inside, below C(/etc), C(/var), C(/home), C(/root) or C(/srv).",
     )  # fmt: skip
     content: str = option("", help="The text of the file.")
-    mode: str = option("0644", type="raw", normal=file_mode, help="The permissions, as M(ansible.builtin.copy#module) takes them.")
+    mode: str = option("0644", type="raw", normal=file_mode, help="The permissions, as M(ansible.builtin.copy) takes them.")
     owner: str = option("root", normal=identity, help="The owner, by the name or number that the sandbox has in its C(/etc/passwd).")
     group: str = option("root", normal=identity, help="The group, by the name or number that the sandbox has in its C(/etc/group).")
 

@@ -124,11 +124,11 @@ class UnitTree:
         beside = {key: self._beside(names, suffix) for key, suffix in _BESIDE.items()}
         return parse(identity, path, texts, beside, "", [f"{place.path}/{file}" for place, file in drop_ins], names[1:])
 
-    def _names(self, name: str, own: str, identity: str) -> list[str]:
+    def _names(self, name: str, file: str, identity: str) -> list[str]:
         """The names of a unit, first that of its file."""
-        others = [_with_instance(other, name) for key in (name, own, identity) for other in self._others.get(key, ())]
+        others = [_with_instance(other, name) for key in (name, file, identity) for other in self._others.get(key, ())]
         names = list(dict.fromkeys([identity, name, *others]))
-        return [other for other in names if other in (identity, name) or (self._file(other) or (None, own))[1] == own]
+        return [other for other in names if other in (identity, name) or (self._file(other) or (None, file))[1] == file]
 
     def _merged(self, names: Sequence[str], suffix: str, ending: str = "") -> list[tuple[Place, str]]:
         """The files in the directories beside a unit, in order of their names; of those that have the same name the first."""
