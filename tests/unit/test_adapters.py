@@ -74,9 +74,7 @@ def bindings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.param(lambda _path: nftables.filtered(), "list of filtered interfaces cannot be read", id="nftables"),
         pytest.param(lambda path: image.size_of(f"{path}/none"), "/none cannot be read: No such file", id="image"),
         pytest.param(lambda path: packages.unchanged(f"{path}/{'x' * 300}", {f"{path}/{'x' * 300}": "0" * 32}), "too long", id="package"),
-        pytest.param(
-            lambda path: cgroup.limit(str(path), {"no/memory.max": "5"}), "no/memory.max: the kernel rejects '5'", id="limit"
-        ),
+        pytest.param(lambda path: cgroup.limit(str(path), {"no/memory.max": "5"}), "no/memory.max: the kernel rejects '5'", id="limit"),
     ],
 )
 def test_what_fails_is_named(tmp_path: Path, call: Callable[[Path], object], message: str) -> None:
