@@ -154,10 +154,10 @@ class UnitTree:
         return [name for place, path, name in files if is_unit(name) and place.link(path) and not place.empty(path)]
 
 
-def _with_instance(name: str, other: str) -> str:
+def _with_instance(template: str, instance_name: str) -> str:
     """A template as the instance that another name has; anything else as it is."""
-    parts, instance = NameParts.of(name), NameParts.of(other).instance
-    return str(parts._replace(instance=instance)) if parts.instance == "" and instance else name
+    parts, instance = NameParts.of(template), NameParts.of(instance_name).instance
+    return str(parts._replace(instance=instance)) if parts.instance == "" and instance else template
 
 
 def _may_be_alias(name: str, other: str) -> bool:
