@@ -638,10 +638,23 @@ def test_an_image_is_removed_whatever_the_play_says_it_is(content: MakeContent, 
     ]
 
 
-def test_a_foreign_mount_unit_is_not_taken_over(content: MakeContent, built: Built) -> None:
-    seen = built(stored=dataclasses.replace(MOUNTED, unit_text="[Mount]\n"))
-    with pytest.raises(ConflictError, match="was not created by this collection"):
-        check(content(**IN_IMAGE), seen, "report")
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("options", [IN_IMAGE, {}], ids=["image", "directory"])
+def test_a_foreign_mount_unit_is_not_taken_over(content: MakeContent, built: Built, options: dict[str, Any], exists: bool) -> None:
+    seen = built(stored=dataclasses.replace(MOUNTED, unit_text="[Mount]\n", exists=exists))
+    for record in (seen.manifest, None):
+        foreign = dataclasses.replace(seen, manifest=record)
+        with pytest.raises(ConflictError, match="was not created by this collection"):
+            check(content(**options), foreign, "report")
+        with pytest.raises(ConflictError, match="was not created by this collection"):
+            plan_content(content(**options), "absent", foreign, "report")
+
+
+def test_files_in_an_image_are_removed_after_it_is_mounted(content: MakeContent, built: Built) -> None:
+    seen = built(stored=dataclasses.replace(MOUNTED, readable=False, mounted=False))
+    seen = dataclasses.replace(seen, manifest={**(seen.manifest or {}), "files": ["/etc/gone"]})
+    steps = names(plan_content(content(**IN_IMAGE), "present", seen, "report"))
+    assert steps[:2] == ["mount the content", "remove files that are no longer declared"]
 
 
 @pytest.mark.parametrize("size", [32 * MIB, 64 * MIB, 512 * MIB, 1 << 34])

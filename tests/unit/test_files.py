@@ -21,7 +21,7 @@ def test_a_file_is_written_with_its_mode_whatever_the_umask(tmp_path: Path, mode
     path = tmp_path / "new" / "sub" / "file"
     before = os.umask(0o077)
     try:
-        files.write_file(str(path), "tëxt\n", mode, name="web")
+        files.write_file(str(path), "tëxt\n", mode)
     finally:
         os.umask(before)
     assert path.read_text(encoding="utf-8") == "tëxt\n"
@@ -73,8 +73,8 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_place_of_the_old(tmp_pa
 def test_what_is_to_go_may_be_gone(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
-    files.unlink(str(path), name="web")
-    files.unlink(str(path), name="web")
+    files.unlink(str(path))
+    files.unlink(str(path))
     assert not path.exists()
 
 

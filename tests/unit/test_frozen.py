@@ -153,6 +153,11 @@ def test_a_change_that_was_left_for_later_is_not_forgotten(case: Path, frozen: T
     assert later.steps("started") == ["define the sandbox", "write the spec"]
 
 
+@each_case
+def test_an_option_of_a_later_release_restarts_it_too(case: Path, frozen: Thaw) -> None:
+    assert frozen(case).steps("started", hostname="mail.example.com")[-3:] == ["define the sandbox", "write the spec", "restart"]
+
+
 def test_another_address_than_it_runs_with_needs_a_restart(frozen: Thaw) -> None:
     one = frozen(next(case for case in CASES if case.name == "static_network"))
     changed = [{**one.options["network"][0], "addresses": ["10.0.0.3/24", "fd00::2/64"]}, one.options["network"][1]]

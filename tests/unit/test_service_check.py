@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
 from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file
-from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, StepError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceRequest, ServiceSpec
 
@@ -65,6 +65,37 @@ def checked(service: MakeSpec, facts: Host, declared: Declared, checks: Checks) 
         return refusals(result), result.warnings
 
     return run
+
+
+def test_what_another_run_has_changed_is_not_even_stopped(
+    service: MakeSpec, host: Host, declared: Declared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = service()
+    monkeypatch.setattr(service_run.observe, "facts", lambda *_ignored: host)
+    monkeypatch.setattr(service_run.declarations, "changed", lambda *_ignored: "web was changed by another run since this one began.")
+    known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
+    wanted = [service_run.Wanted(spec, ServiceRequest(state="stopped", declaration="mine"))]
+    run = service_run.ServiceRun(known, wanted, {"name": None}, service_run.Run(), False)
+    run.seen = {"web": declared(spec)}
+    run._check()
+    assert [str(failure) for failure in run.failures] == ["web: check: web was changed by another run since this one began."]
+    assert len(run._plan()) == 0
+
+
+def test_one_that_cannot_be_looked_at_is_no_stranger_on_its_own_ports(
+    service: MakeSpec, host: Host, declared: Declared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What listens on its port is its own socket, which nobody has seen."""
+    published, other = service(network=[{"ports": [{"host_port": 8080}]}]), service(name="db", level="s0:c3,c4")
+    lost = StepError("web", "observe", "its spec is damaged")
+    monkeypatch.setattr(service_run.observe, "facts", lambda *_ignored: host)
+    monkeypatch.setattr(service_run.observe, "sandboxes", lambda *_ignored: ({"db": declared(other)}, [lost]))
+    monkeypatch.setattr(service_run.sockets, "listening", lambda: [("0.0.0.0", 8080)])
+    known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
+    wanted = [service_run.Wanted(spec, ServiceRequest()) for spec in (published, other)]
+    run = service_run.ServiceRun(known, wanted, {"name": None}, service_run.Run(), True)
+    run._observe()
+    assert run.failures == [lost]
 
 
 def test_what_works_is_not_refused(checked: Check) -> None:

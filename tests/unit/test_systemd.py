@@ -124,13 +124,6 @@ def test_a_directory_of_units_is_read_once(units: Path) -> None:
     assert known.find("httpd.service")
 
 
-def test_sandboxes_are_known_by_their_units(tmp_path: Path) -> None:
-    for name in ("web_sandbox.service", "my-db_sandbox.service", "httpd.service", "web_sandbox.service.d"):
-        (tmp_path / name).touch()
-    assert systemd.host_units(str(tmp_path)) == ["my-db", "web"]
-    assert systemd.host_units(str(tmp_path / "none")) == []
-
-
 def test_a_file_that_is_not_there_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("text")
     assert systemd.read(str(tmp_path / "there")) == "text"

@@ -82,7 +82,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     require_root()
     settings = build(Run, parameters)
     wanted = [_wanted(item, parameters) for item in listed.items(parameters)]
-    with opened(settings.registry) as host:
+    with opened(settings.registry, locked=not check_mode) as host:
         present = [one.spec for one in wanted if one.present]
         if present:
             filled = levels.filled(present, host.levels, settings.registry, host.declared.specs, check_mode)

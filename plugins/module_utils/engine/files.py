@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 # what the names of files end with that are to replace another, and seconds after which such a file is of a run that was killed
 _NEW = ".virt-sandbox-new"
@@ -18,7 +18,7 @@ _ABANDONED = 3600
 _KEPT = frozenset({"security.selinux", "system.posix_acl_access"})
 
 
-def write_file(path: str, text: str, mode: int, **_ignored: Any) -> None:
+def write_file(path: str, text: str, mode: int) -> None:
     """A file of the host, whole or not at all."""
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     with _replacing(path) as temporary, _new_file(temporary) as file:
@@ -77,12 +77,12 @@ def _clean(directory: str, name: str) -> None:
                 os.unlink(left)
 
 
-def unlink(path: str, **_ignored: Any) -> None:
+def unlink(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
-def link(path: str, target: str, **_ignored: Any) -> None:
+def link(path: str, target: str) -> None:
     """A symbolic link of the host, in place of another one."""
     with _replacing(path) as temporary:
         os.symlink(target, temporary)

@@ -14,7 +14,7 @@ from ..model.errors import MissingError, OptionError, SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.options import build, option
 from ..model.plan import Plan
-from ..model.service_plan import check, plan_service, plan_stop
+from ..model.service_plan import check, check_ours, plan_service, plan_stop
 from ..model.spec import UP, Common, Identity, ServiceRequest, ServiceSpec, service_spec
 from . import levels, listed, observe
 from .apply import apply, report_failures, require_root
@@ -57,7 +57,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     require_root()
     settings = build(Run, parameters)
     items = listed.items(parameters)
-    with opened(settings.registry) as host:
+    with opened(settings.registry, locked=not check_mode) as host:
         wanted = [_wanted(item, parameters, host) for item in items]
         specs = [one.spec for one in wanted if one.present]
         present = levels.filled(specs, host.levels, settings.registry, host.declared.specs, check_mode) if specs else []
@@ -95,6 +95,7 @@ class ServiceRun:
         self.failures: list[StepError] = []
         self.facts = self._facts()
         self.seen: dict[str, Observed] = {}
+        self.overtaken: set[str] = set()  # by another run
 
     def _facts(self) -> Host:
         """What of the host counts, with the addresses of the sandboxes; refuses addresses that others have."""
@@ -114,6 +115,9 @@ class ServiceRun:
         if self.check_mode:
             return report_failures(result, self.failures)
         self.failures += apply(plan.in_phases(), ServiceHands(self.host))
+        for one in self.wanted:
+            if not one.present:  # another run that has given it content since it began is to know
+                declarations.record(one.name, one.request.declaration or "absent")
         broken = {failure.sandbox for failure in self.failures}
         up = [one for one in self.wanted if one.request.state in UP and one.name not in broken]
         waits = [Wait(one.spec, self.facts.addresses(one.name), one.request.wait.ports) for one in up]
@@ -134,9 +138,11 @@ class ServiceRun:
         look = observe.Look(self.facts, stale, going)
         self.seen, lost = observe.sandboxes([one.spec for one in self.wanted], self.host, look)
         self.failures += lost
-        others = [spec for name, spec in self.host.declared.specs.items() if name not in self.seen]
+        names = {one.name for one in self.wanted}
+        others = [spec for name, spec in self.host.declared.specs.items() if name not in names]
         listening = [socket for seen in self.seen.values() for socket in seen.ports_open]
-        ports.check(self.present, others, sockets.listening(), listening)
+        # one that could not be looked at is a failure already
+        ports.check([spec for spec in self.present if spec.name in self.seen], others, sockets.listening(), listening)
 
     def _check(self) -> None:
         """Refuse what cannot work; what only the content of one sandbox stands in the way of is that one's failure, not the run's.
@@ -150,6 +156,7 @@ class ServiceRun:
             changed = "" if self.check_mode else declarations.changed(one.name, one.request.declaration)
             seen = self.seen[one.name]
             if changed:
+                self.overtaken.add(one.name)
                 self.failures.append(StepError(one.name, "check", changed))
             elif seen.unreadable:
                 self.failures.append(StepError(one.name, "observe", seen.unreadable))
@@ -181,7 +188,8 @@ class ServiceRun:
                 seen = dataclasses.replace(seen, down=down(one.spec))
             if one.name not in refused:
                 plan.extend(plan_service(one.spec, one.request.state, seen, self.facts))
-            elif one.request.state == "stopped":
+            elif one.request.state == "stopped" and one.name not in self.overtaken:
+                check_ours(one.spec, seen)
                 plan.extend(plan_stop(one.spec, seen))  # whatever root inside has done to be refused
         return plan
 

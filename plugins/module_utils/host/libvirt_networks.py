@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,8 @@ class Networks:
         self._connection = libvirt.opened(uri)
 
     def close(self) -> None:
-        self._connection.close()
+        with contextlib.suppress(self._libvirt.libvirtError):  # of a daemon that is gone
+            self._connection.close()
 
     def running(self) -> dict[str, LibvirtNetwork]:
         """Each network that libvirt runs, by its name."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from ..model import layout
 from ..model.errors import SandboxError
 
-PATH = f"{layout.RUN}/lock"
+PATH = f"{layout.RUN}/.lock"
 
 
 @contextlib.contextmanager
@@ -33,7 +34,10 @@ def held(path: str = PATH, patience: float = 1800) -> Iterator[float]:
 
 def _taken(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        # no child has it too, and root inside can keep one from ending
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
         return False
     return True

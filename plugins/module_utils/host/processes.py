@@ -163,7 +163,7 @@ def at_rest(name: str) -> bool:
 def failed_units(name: str) -> list[str]:
     """The units that the sandbox's own systemd counts as failed."""
     _code, out, _err = inside(name, ["/usr/bin/systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"])
-    return [printable(line.split()[0]) for line in out.split("\n") if line.strip()]
+    return [printable(line.split()[0][:_SHOWN]) for line in out.split("\n") if line.strip()]
 
 
 def last_words(name: str, unit: str, count: int = 5) -> str:

@@ -173,12 +173,6 @@ def names(directory: str) -> list[str]:
         raise SandboxError(f"{directory} cannot be read: {error.strerror}") from error
 
 
-def host_units(path: str = "/etc/systemd/system") -> list[str]:
-    """The sandboxes that have a unit on this host."""
-    suffix = "_sandbox.service"
-    return [name[: -len(suffix)] for name in names(path) if name.endswith(suffix)]
-
-
 def read(path: str) -> Any:
     """A file's text, or nothing; bytes that are no text stay what they are when it is encoded as it was decoded."""
     try:

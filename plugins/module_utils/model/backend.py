@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 from . import image
 from .content_steps import GrowImage, MountImage, UnmountImage
-from .errors import ConflictError, OptionError
-from .layout import MARK
+from .errors import OptionError
 from .plan import Step
 from .spec import ContentSpec
 from .steps import ReloadSystemd, RemoveFile, WriteFile
@@ -65,8 +64,6 @@ class Image:
 
     def check(self, spec: ContentSpec, stored: Stored, needed: int) -> None:
         name, size = spec.name, spec.size
-        if stored.unit_text is not None and not stored.unit_text.startswith(MARK):
-            raise ConflictError(f"path: {spec.paths.mount_path} was not created by this collection. Choose another name, or remove it.")
         if size is None:
             if not stored.exists:
                 raise OptionError.said("size", None, "required when an image is created. Set a size such as 512M.")

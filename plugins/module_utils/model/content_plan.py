@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import layout
+from . import image, layout
 from .backend import BACKENDS, Stored
 from .content_steps import (
     AddAccounts,
@@ -207,6 +207,8 @@ def _check_source(source: Source) -> None:
 
 def _check_ours(spec: ContentSpec, seen: Observed) -> None:
     name, root = spec.name, spec.paths.root
+    if seen.stored.unit_text is not None and not image.is_ours(seen.stored.unit_text):
+        raise ConflictError(f"path: {spec.paths.mount_path} was not created by this collection. Choose another name, or remove it.")
     if seen.manifest is not None and seen.manifest["path"] != root:
         raise ConflictError(
             f"path: the content of {name} is in {seen.manifest['path']}, not in {root}. Name that path, or remove the content there first."
@@ -222,16 +224,17 @@ def plan_content(spec: ContentSpec, state: str, seen: Observed, foreign_mode: st
     plan = Plan()
     name, record = spec.name, manifest(spec)
     gone = no_longer_declared(spec, seen.manifest)
+    backend = BACKENDS[spec.method]
+    if seen.exists:  # before anything is done in it
+        plan.add(*backend.plan_available(spec, seen.stored))
     if gone and seen.exists:
         plan.add(RemoveFiles(name, spec.paths.root, gone))
     if seen.manifest != record:
         text = json.dumps(record, sort_keys=True) + "\n"
         plan.add(WriteFile(name, "the record of the content", spec.paths.manifest, text, 0o600, seen.manifest, record))
-    backend = BACKENDS[spec.method]
     if not seen.exists:
         plan.add(_build(spec, seen), *backend.plan_available(spec, Stored(spec.method)))
         return plan
-    plan.add(*backend.plan_available(spec, seen.stored))
     if seen.stored.readable:  # else what is in it shows when it is mounted
         if seen.accounts:  # whose files may be
             plan.add(AddAccounts(name, spec, seen.accounts))

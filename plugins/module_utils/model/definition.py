@@ -11,7 +11,7 @@ from typing import Any
 from . import capabilities, command, layout
 from .addresses import Resolved
 from .context import Context
-from .format_1 import start_hash
+from .format_1 import STARTED_WITH, start_hash
 from .mounts import domain_mounts
 from .network import host_device, mac_of
 from .options import recorded_part
@@ -153,7 +153,9 @@ def as_today(definition: Definition | None, wanted: Definition) -> Definition | 
 
 def _record_as_today(record: Record, wanted: Record) -> Record:
     if record.legacy:
-        return wanted if record.legacy == start_hash(wanted.options) and record.addresses == wanted.addresses else record
+        if record.legacy != start_hash(wanted.options) or record.addresses != wanted.addresses:
+            return record
+        return Record(recorded_part(ServiceSpec, {name: wanted.options[name] for name in STARTED_WITH}), wanted.addresses)
     if not record.options:
         return record
     try:

@@ -10,10 +10,14 @@ from typing import Any
 
 _OPTIONS = {"cpu_shares": "cpu_weight", "environment": "env"}
 _PORTS = {"host": "host_port", "port": "sandbox_port"}
-_STARTED_WITH = (
-    "path", "level", "file_type", "units", "command", "user", "group", "home", "environment", "process_type", "network",
-    "capabilities", "idmap", "mounts",
+STARTED_WITH = (
+    "path", "level", "file_type", "units", "command", "user", "group", "home", "env", "process_type", "network", "capabilities", "mounts",
 )  # fmt: skip
+"""Today's names of the options that a sandbox of that release is started with."""
+_SUBOPTIONS = {
+    "network": ("type", "source", "bridge", "mac", "lease", "addresses", "gateway", "routes", "nameservers"),
+    "mounts": ("type", "source", "target", "read_only", "relabel", "size", "mode"),
+}
 
 
 def to_today(sandbox: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +32,9 @@ def to_today(sandbox: Mapping[str, Any]) -> dict[str, Any]:
 
 def start_hash(options: Mapping[str, Any]) -> str:
     """The hash that release 0.1.0 took of what a sandbox is started with; ``options`` are today's that need a restart."""
-    known = {**options, "environment": options["env"], "idmap": None}
-    document = {"format": 1, "sandbox": {name: known[name] for name in _STARTED_WITH}}
+    names = {new: old for old, new in _OPTIONS.items()}
+    known = {names.get(name, name): options[name] for name in STARTED_WITH}
+    for name, kept in _SUBOPTIONS.items():
+        known[name] = [{key: item[key] for key in kept} for item in options[name]]
+    document = {"format": 1, "sandbox": {**known, "idmap": None}}
     return hashlib.sha256((json.dumps(document, indent=2, sort_keys=True) + "\n").encode()).hexdigest()[:16]

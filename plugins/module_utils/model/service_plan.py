@@ -38,7 +38,7 @@ def check(spec: ServiceSpec, seen: Observed, host: Host, predicted: bool = False
 
     ``predicted``: in check mode the content may be what an earlier task has only announced.
     """
-    _check_ours(spec, seen)
+    check_ours(spec, seen)
     # before there is content, its package may not be there either, nor what the content will say of its units
     if not (predicted and seen.content_context is None):
         _check_units(spec, seen, host)
@@ -83,7 +83,7 @@ def _check_units(spec: ServiceSpec, seen: Observed, host: Host) -> None:
             raise MissingError("units", name, "a unit whose program exists", reason)
 
 
-def _check_ours(spec: ServiceSpec, seen: Observed) -> None:
+def check_ours(spec: ServiceSpec, seen: Observed) -> None:
     name, paths = spec.name, spec.paths
     if any(known is not None and not known.ours for known in (seen.defined, seen.active)):
         raise ConflictError(f"name: libvirt has a domain {name} that this collection did not create. Choose another name, or undefine it.")
@@ -225,7 +225,7 @@ def _why_restart(seen: Observed, wanted: Definition) -> list[str]:
 
 def _plan_absent(spec: ServiceSpec, seen: Observed, host: Host) -> Plan:
     name, paths = spec.name, spec.paths
-    _check_ours(spec, seen)
+    check_ours(spec, seen)
     plan = plan_stop(spec, seen)
     if seen.enabled:
         plan.add(DisableUnit(name, paths.unit))
