@@ -91,13 +91,13 @@ STAGES = (
     ),
     Stage(
         "a port", {**UNITS, "network": [{**STATIC, "ports": [{"host_port": 18080, "sandbox_port": 80}]}, OTHER]},
-        (*PORTS, "reload systemd", "define the sandbox", "write the spec", "publish ports"), False, {**OPEN, "port": "200 000"},
+        (*PORTS, "reload systemd", "write the spec", "publish ports"), False, {**OPEN, "port": "200 000"},
     ),
     Stage(
         "another port", {**UNITS, "network": [{**STATIC, "ports": [{"host_port": 18081, "sandbox_port": 80, "address": "127.0.0.1"}]}, OTHER]},
         ("close ports", "remove it-net_sandbox-18080.service", "remove it-net_sandbox-18080.socket",
          "write it-net_sandbox-18081-127.0.0.1.socket", "write it-net_sandbox-18081-127.0.0.1.service",
-         "reload systemd", "define the sandbox", "write the spec", "publish ports"),
+         "reload systemd", "write the spec", "publish ports"),
         False, {**OPEN, "port": "000 200"},
     ),
     Stage(

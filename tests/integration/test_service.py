@@ -46,7 +46,7 @@ STAGES = (
     ),
     Stage(
         "change limits", {"units": UNITS, "network": DHCP, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
-        ("write the slice", "reload systemd", "apply the limits", "define the sandbox", "write the spec"),
+        ("write the slice", "reload systemd", "apply the limits", "write the spec"),
         False, {"memory": str(300 * MB), "tasks": "200", "cpu": "50000 100000", "http": "200"},
     ),
     Stage(
@@ -57,7 +57,7 @@ STAGES = (
     ),
     Stage(
         "remove limits", {"units": UNITS, "network": STATIC},
-        ("write the slice", "reload systemd", "apply the limits", "define the sandbox", "write the spec"),
+        ("write the slice", "reload systemd", "apply the limits", "write the spec"),
         False, {**NO_LIMIT, "tasks": "max", "addresses": f"{ADDRESS}/24"},
     ),
 )  # fmt: skip

@@ -64,7 +64,7 @@ DISK = {"type": "image", "source": IMAGE, "target": "/opt/disk"}
 RAM = {"type": "ram", "target": "/var/cache/quick", "size": "8M"}
 EXTRAS: dict[str, Any] = {
     **UNITS,
-    "environment": {"IT_TEXT": 'a "b" \\ %n $HOME', "IT_NUMBER": 5},
+    "env": {"IT_TEXT": 'a "b" \\ %n $HOME', "IT_NUMBER": 5},
     "capabilities": {"drop": ["net_raw", "CAP_SYS_PTRACE"]},
     "mounts": [{**BIND, "read_only": True}, {**DISK, "read_only": True}, RAM],
 }
@@ -74,7 +74,7 @@ KEPT = [
 ]  # fmt: skip
 OTHER_EXTRAS: dict[str, Any] = {
     **UNITS,
-    "environment": {"IT_TEXT": "other"},
+    "env": {"IT_TEXT": "other"},
     "capabilities": {"keep": KEPT},
     "mounts": [BIND, DISK, {**RAM, "size": "16M", "mode": "1777"}],
 }
@@ -83,11 +83,11 @@ SLEEP: dict[str, Any] = {
     "user": "www-data",
     "group": "games",
     "home": "/srv",
-    "environment": {"IT_TEXT": "a <b> & 'c'"},
+    "env": {"IT_TEXT": "a <b> & 'c'"},
 }
 OTHER_SLEEP: dict[str, Any] = {"command": ["/usr/bin/sleep", "86401"]}
 
-LIVE = ("write the slice", "reload systemd", "apply the limits", "define the sandbox", "write the spec")
+LIVE = ("write the slice", "reload systemd", "apply the limits", "write the spec")
 NOTHING = {"weight": "100", "io": "", "environment": "", "lost": "", "entered": "1"}
 ABSENT = {"page": "cat: /srv/pages/file: No such file or directory", "image": "cat: /opt/disk/hello: No such file or directory"}
 OURS = f"system_u:object_r:virt_sandbox_file_t:{LEVEL}"
@@ -103,7 +103,7 @@ STAGES = (
     Stage("no limits", UNITS, LIVE, False, NOTHING),
     Stage(
         "extras", EXTRAS,
-        ("write the files inside", "make the mount points", f"label {PAGES}", "write the unit", "reload systemd", "define the sandbox",
+        ("write the files inside", "make the mount points", f"relabel {PAGES}", "write the unit", "reload systemd", "define the sandbox",
          "write the spec", "restart"),
         True,
         {
