@@ -65,15 +65,17 @@ unit: setup ## unit tests: seconds, no root
 threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
-# What an hour has room for; the rest is for hosts-more.
-SETTLED := $(addprefix tests/integration/test_,walkthrough.py service.py bad_input.py network.py playbook_example.py) \
-	tests/isolation tests/faults
+# What an hour has room for: most of it on both hosts, the rest on one of them each. All of it on both is for hosts-more.
+ON_EACH := $(addprefix tests/integration/test_,walkthrough.py service.py network.py) \
+	$(addprefix tests/isolation/test_,guards.py isolation_info.py levels.py) tests/faults
+ON_debian12 := tests/integration/test_bad_input.py
+ON_debian13 := tests/integration/test_playbook_example.py $(addprefix tests/isolation/test_,labels_stay.py threats_inside.py)
 hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first), on each at its own pace
 	@python tests/tools/run_stages.py --logs $(STATE)/logs --only hosts
 
 # S26 installs virtual machines, which takes minutes: for "make walkthrough" and hosts-more.
 hosts-%: setup
-	VSBX_HOSTS=$* VSBX_STEPS="$$(seq -s ' ' -f S%g 25)" pytest --durations=20 $(SETTLED)
+	VSBX_HOSTS=$* VSBX_STEPS="$$(seq -s ' ' -f S%g 25)" pytest --durations=20 $(ON_EACH) $(ON_$*)
 
 hosts-more: setup ## all tests on the lab's hosts
 	pytest --durations=20 tests/integration tests/isolation tests/faults

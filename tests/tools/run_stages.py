@@ -34,7 +34,7 @@ TESTS_ON_HOSTS = tuple((f"hosts-{host}",) for host in HOSTS)
 ALL_ON_HOSTS = (*TESTS_ON_HOSTS[:-1], (*TESTS_ON_HOSTS[-1], "molecule-one"))
 ONLY = {"check": CHECK, "hosts": TESTS_ON_HOSTS}
 AFTERWARDS = ("lab-down",)
-LIMIT = 70 * 60.0
+LIMIT = 80 * 60.0
 PLAIN = {"VSBX_PLAIN": "true", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
 
 

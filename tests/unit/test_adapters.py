@@ -69,7 +69,9 @@ def bindings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.param(lambda _path: file_contexts.labelled(["/x"]), "policy cannot be read: Input/output error", id="file contexts"),
         pytest.param(lambda _path: file_contexts.local_rules(), "cannot be read: Is a directory", id="local rules"),
         pytest.param(lambda _path: selinux.decide("a", "b", "file", "read"), r"what a may do to b \(file\)", id="decision"),
-        pytest.param(lambda _path: libvirt_lxc.Lxc().known(), "does not list its domains: the daemon is gone", id="domains"),
+        pytest.param(
+            lambda _path: libvirt_lxc.Lxc(libvirt.opened()).known(), "does not list its domains: the daemon is gone", id="domains"
+        ),
         pytest.param(lambda _path: libvirt.domain_labels("lxc:///"), "does not list its domains: the daemon is gone", id="labels"),
         pytest.param(lambda _path: nftables.filtered(), "list of filtered interfaces cannot be read", id="nftables"),
         pytest.param(lambda path: image.size_of(f"{path}/none"), "/none cannot be read: No such file", id="image"),
@@ -89,7 +91,6 @@ def test_local_rules_may_have_any_bytes(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert file_contexts.local_rules() == ["/srv/a", "/srv/\udce9"]
 
 
-def test_a_connection_to_a_daemon_that_is_gone_can_be_closed(bindings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_to_a_daemon_that_is_gone_can_be_closed(bindings: None) -> None:
     connection = types.SimpleNamespace(close=gone)
-    monkeypatch.setattr(libvirt, "connect", lambda *_ignored: connection)
-    libvirt_lxc.Lxc().close()
+    libvirt.close(connection)

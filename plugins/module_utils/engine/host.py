@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from typing import Any
 
-from ..host import lock
+from ..host import libvirt, lock
 from ..host.libvirt_lxc import Lxc
 from ..host.libvirt_networks import Networks
 from ..model.addresses import LibvirtNetwork
@@ -24,19 +25,18 @@ class SandboxHost:
         self.registry = registry
         self.waited = waited
         """The seconds for which another run was waited for."""
-        self._open: list[Lxc | Networks] = []
+
+    @functools.cached_property
+    def _connection(self) -> Any:
+        return libvirt.opened()
 
     @functools.cached_property
     def runtime(self) -> Runtime:
-        runtime = Lxc()
-        self._open.append(runtime)
-        return runtime
+        return Lxc(self._connection)
 
     @functools.cached_property
     def networks(self) -> Networks:
-        networks = Networks()
-        self._open.append(networks)
-        return networks
+        return Networks(self._connection)
 
     @functools.cached_property
     def running_networks(self) -> dict[str, LibvirtNetwork]:
@@ -67,8 +67,8 @@ class SandboxHost:
         return waited + self.declared.warnings()
 
     def close(self) -> None:
-        for connection in self._open:
-            connection.close()
+        if "_connection" in vars(self):
+            libvirt.close(self._connection)
 
 
 @contextlib.contextmanager

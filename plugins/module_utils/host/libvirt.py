@@ -48,6 +48,12 @@ def opened(uri: str = LXC_URI) -> Any:
     return connection
 
 
+def close(connection: Any) -> None:
+    """Give a connection up, whether or not the daemon is still there."""
+    with contextlib.suppress(binding().libvirtError):
+        connection.close()
+
+
 @contextlib.contextmanager
 def errors(what: str, accept: tuple[int, ...] = ()) -> Iterator[None]:
     """libvirt's errors as sentences that begin with ``what``; those with an accepted code end the block and no more."""

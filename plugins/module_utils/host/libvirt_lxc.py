@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
+from typing import Any
 
 from ..model.definition import Definition, Known
 from . import libvirt
@@ -14,15 +14,11 @@ _TRIES = 5
 
 
 class Lxc:
-    """One connection to libvirt's LXC driver, for everything that a run asks of it."""
+    """libvirt's LXC driver, over a connection to it."""
 
-    def __init__(self, uri: str = libvirt.LXC_URI) -> None:
+    def __init__(self, connection: Any) -> None:
         self._libvirt = libvirt.binding()
-        self._connection = libvirt.opened(uri)
-
-    def close(self) -> None:
-        with contextlib.suppress(self._libvirt.libvirtError):  # of a daemon that is gone
-            self._connection.close()
+        self._connection = connection
 
     def known(self) -> dict[str, Known]:
         """Every domain of the driver, by name."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +13,11 @@ from . import libvirt
 
 
 class Networks:
-    """One connection to libvirt, for everything that a run asks of its networks."""
+    """libvirt's networks, over a connection to any of its drivers."""
 
-    def __init__(self, uri: str = libvirt.LXC_URI) -> None:
+    def __init__(self, connection: Any) -> None:
         self._libvirt = libvirt.binding()
-        self._connection = libvirt.opened(uri)
-
-    def close(self) -> None:
-        with contextlib.suppress(self._libvirt.libvirtError):  # of a daemon that is gone
-            self._connection.close()
+        self._connection = connection
 
     def running(self) -> dict[str, LibvirtNetwork]:
         """Each network that libvirt runs, by its name."""

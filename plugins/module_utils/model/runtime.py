@@ -10,7 +10,7 @@ from .definition import Definition, Known
 
 
 class Runtime(Protocol):
-    """One connection to what runs the sandboxes of a host."""
+    """What runs the sandboxes of a host."""
 
     def known(self) -> Mapping[str, Known]:
         """Everything that it has, by name: what others made, too."""
@@ -23,6 +23,3 @@ class Runtime(Protocol):
 
     def destroy(self, name: str) -> None:
         """End a sandbox that runs, without asking it; nothing to do where none does."""
-
-    def close(self) -> None:
-        """Give up the connection."""
