@@ -65,11 +65,12 @@ unit: setup ## unit tests: seconds, no root
 threats: setup ## attacks on the tree engine, on this machine, as root
 	pytest tests/threats
 
-# What an hour has room for: most of it on both hosts, the rest on one of them each. All of it on both is for hosts-more.
-ON_EACH := $(addprefix tests/integration/test_,walkthrough.py service.py network.py) \
-	$(addprefix tests/isolation/test_,guards.py isolation_info.py levels.py) tests/faults
-ON_debian12 := tests/integration/test_bad_input.py
-ON_debian13 := tests/integration/test_playbook_example.py $(addprefix tests/isolation/test_,labels_stay.py threats_inside.py)
+# What an hour has room for: the walkthrough on both hosts, and each other test on one of them. All of it on both is for hosts-more.
+ON_EACH := tests/integration/test_walkthrough.py
+ON_debian12 := $(addprefix tests/integration/test_,service.py bad_input.py) \
+	$(addprefix tests/isolation/test_,isolation_info.py levels.py labels_stay.py) tests/faults
+ON_debian13 := $(addprefix tests/integration/test_,network.py playbook_example.py) \
+	$(addprefix tests/isolation/test_,guards.py threats_inside.py)
 hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first), on each at its own pace
 	@python tests/tools/run_stages.py --logs $(STATE)/logs --only hosts
 
