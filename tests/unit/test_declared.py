@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.engine import declare
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.declared import Declared
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.host import SandboxHost
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.isolation_run import Policy
+from ansible_collections.virt.sandbox.plugins.module_utils.host import libvirt
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError, SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import dump
@@ -140,17 +140,14 @@ def test_sandboxes_are_not_called_separate_where_one_of_them_is_not_known(
     assert (result["separate"], len(result["warnings"]), list(result["sandboxes"])) == (not damaged, int(damaged), ["good"])
 
 
-def test_every_connection_of_a_run_is_closed() -> None:
-    closed: list[str] = []
-
-    @dataclasses.dataclass
-    class Connection:
-        name: str
-
-        def close(self) -> None:
-            closed.append(self.name)
-
+def test_a_run_has_one_connection_and_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(libvirt, "binding", lambda: None)
+    monkeypatch.setattr(libvirt, "opened", lambda: calls.append("open"))
+    monkeypatch.setattr(libvirt, "close", lambda _connection: calls.append("close"))
+    SandboxHost("").close()
+    assert calls == []
     host = SandboxHost("")
-    host._open = [Connection("runtime"), Connection("networks")]  # type: ignore[list-item]
+    assert (host.runtime, host.networks) == (host.runtime, host.networks)
     host.close()
-    assert closed == ["runtime", "networks"]
+    assert calls == ["open", "close"]
