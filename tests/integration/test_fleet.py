@@ -36,12 +36,12 @@ CONFLICT = [{"name": "one", "level": "s0:c101,c102"}, {"name": "two", "level": "
 
 # as an ordinary role for a host of its own would be
 ROLE = """
-- name: Know the machine
+- name: Check that the facts are the machine's own
   ansible.builtin.assert:
     that:
       - ansible_facts['hostname'] == sandbox_name
       - ansible_facts['virtualization_role'] == 'guest' or ansible_facts['processor_count'] > 0
-- name: Have a user of its own
+- name: Create a user of its own
   ansible.builtin.user:
     name: author
     uid: 4321
@@ -51,7 +51,7 @@ ROLE = """
     path: /srv/author
     state: directory
     mode: "0755"
-- name: Have pages
+- name: Write pages
   ansible.builtin.template:
     src: page.j2
     dest: /srv/author/index.html
