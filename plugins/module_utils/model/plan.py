@@ -46,7 +46,7 @@ class Step:
 
     def apply(self, hands: Any) -> None:
         """Make the change; ``hands`` are those of the engine (``steps.Hands`` or ``content_steps.Hands``)."""
-        raise NotImplementedError
+        self.apply_all([self], hands)
 
     def apply_all(self, steps: Iterable[Any], hands: Any) -> None:
         """Make the changes of several steps of this class at once."""

@@ -406,6 +406,13 @@ class Wait:
     ports: tuple[int, ...] = option([], type="list", elements="int", help="TCP ports on which a process inside must listen.")
 
 
+DECLARATION = """
+    The id of the run that declares the sandbox, the same in its tasks. M(virt.sandbox.sandbox_content) records it, and
+    M(virt.sandbox.sandbox_service) fails where another run has recorded its own since. The roles of this collection set it.
+    """
+"""What the option ``declaration`` is, in whichever request."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ServiceRequest:
     """What one run of ``sandbox_service`` does with a sandbox."""
@@ -446,13 +453,7 @@ class ServiceRequest:
             it was made with. M(virt.sandbox.sandbox_info) lists the options that have an older default.
             """,
     )  # fmt: skip
-    declaration: str | None = option(
-        help="""
-            The id of the run that declares the sandbox, the same in its tasks. M(virt.sandbox.sandbox_content) records it, and
-            M(virt.sandbox.sandbox_service) fails where another run has recorded its own since. The roles of this collection set
-            it.
-            """,
-    )
+    declaration: str | None = option(help=DECLARATION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -463,13 +464,7 @@ class ContentRequest:
         "present", choices=("present", "absent"),
         help="V(absent) removes the content, if this collection made it and the sandbox is stopped.",
     )  # fmt: skip
-    declaration: str | None = option(
-        help="""
-            The id of the run that declares the sandbox, the same in its tasks. M(virt.sandbox.sandbox_content) records it, and
-            M(virt.sandbox.sandbox_service) fails where another run has recorded its own since. The roles of this collection set
-            it.
-            """,
-    )
+    declaration: str | None = option(help=DECLARATION)
 
 
 @dataclasses.dataclass(frozen=True)

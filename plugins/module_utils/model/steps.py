@@ -167,9 +167,6 @@ class ReloadSystemd(Step):
     def change(self) -> tuple[Any, Any]:
         return None, "units as their files say"
 
-    def apply(self, hands: FileHands) -> None:
-        hands.reload_systemd()
-
     def apply_all(self, steps: Iterable[ReloadSystemd], hands: FileHands) -> None:
         hands.reload_systemd()
 
@@ -333,9 +330,6 @@ class EnableUnit(Step):
     def change(self) -> tuple[Any, Any]:
         return False, True
 
-    def apply(self, hands: Hands) -> None:
-        hands.enable([self.unit])
-
     def apply_all(self, steps: Iterable[EnableUnit], hands: Hands) -> None:
         hands.enable([step.unit for step in steps])
 
@@ -350,9 +344,6 @@ class DisableUnit(Step):
 
     def change(self) -> tuple[Any, Any]:
         return True, False
-
-    def apply(self, hands: Hands) -> None:
-        hands.disable([self.unit])
 
     def apply_all(self, steps: Iterable[DisableUnit], hands: Hands) -> None:
         hands.disable([step.unit for step in steps])
@@ -374,9 +365,6 @@ class StopSandbox(Step):
     def change(self) -> tuple[Any, Any]:
         return self.before, "stopped"
 
-    def apply(self, hands: Hands) -> None:
-        hands.stop({self.sandbox: self.unit})
-
     def apply_all(self, steps: Iterable[StopSandbox], hands: Hands) -> None:
         hands.stop({step.sandbox: step.unit for step in steps})
 
@@ -394,9 +382,6 @@ class StartSandbox(Step):
     def change(self) -> tuple[Any, Any]:
         return "stopped", "running"
 
-    def apply(self, hands: Hands) -> None:
-        hands.start({self.sandbox: self.unit})
-
     def apply_all(self, steps: Iterable[StartSandbox], hands: Hands) -> None:
         hands.start({step.sandbox: step.unit for step in steps})
 
@@ -412,9 +397,6 @@ class RestartSandbox(Step):
 
     def change(self) -> tuple[Any, Any]:
         return self.before, "running"
-
-    def apply(self, hands: Hands) -> None:
-        self.apply_all([self], hands)
 
     def apply_all(self, steps: Iterable[RestartSandbox], hands: Hands) -> None:
         units = {step.sandbox: step.unit for step in steps}
