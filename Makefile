@@ -93,7 +93,8 @@ env: ## after "make setup", what a shell needs to run molecule, pytest or ansibl
 	@printf 'export LC_ALL=C.UTF-8 PATH=%s:$$PATH ANSIBLE_COLLECTIONS_PATH=%s PYTHONDONTWRITEBYTECODE=1\n' $(STATE)/venv/bin $(STATE)/collections
 
 SOAK ?= 10000
-soak: setup ## at length what the tests sample: races of SOAK attempts each, many levels, and a race inside sandboxes ("make lab-prepared" first)
+soak: setup ## at length what the tests sample: races of SOAK attempts each, trees of units, many levels, and a race inside sandboxes ("make lab-prepared" first)
+	UNIT_TREE_EXAMPLES=3000 pytest tests/unit/test_unit_tree.py
 	SOAK=$(SOAK) pytest --durations=5 -rP tests/threats/test_threat_02_directory_is_swapped.py
 	VSBX_LEVELS=100000 VSBX_RACES=64 pytest tests/isolation/test_levels.py tests/isolation/test_threats_inside.py
 

@@ -3,7 +3,8 @@
 
 One start of Ansible costs seconds, whatever it does. So a module of tests has one play for what it does to the hosts, all
 of them at once, and each test looks at one result of one host. ``VSBX_HOSTS`` names the hosts that are meant, if not all: with a
-run for each, no host waits for another.
+run for each, no host waits for another. On these hosts a Python takes half a second to start, so what a play does is done by
+Mitogen, which starts one for all of its tasks; plays that are like a user's (``playbook``) run as Ansible itself runs them.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from typing import Any, TypeVar
 
 import pytest
 import yaml
+from ansible_mitogen import plugins as mitogen
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 INVENTORY = Path(os.environ.get("VSBX_INVENTORY", CHECKOUT / "playbooks" / "inventory" / "lab.yml"))
 SNAPSHOT = "/run/vsbx-snapshot.py"
 # of the domain virt_sandbox_t: as after "semanage permissive -a" and "-d"
 PERMISSIVE, ENFORCING = "python3 /run/vsbx-permissive.py virt_sandbox_t", "load_policy"
+STRATEGIES = Path(mitogen.__path__[0]) / "strategy"
+# a process for each task, as without Mitogen: modules keep for their run what they have read
+FORKED = "mitogen_task_isolation=fork"
 # of a look at a host, and of a play
 LOOK, PLAY = 60, 1800
 
@@ -111,7 +116,7 @@ class Lab:
         """Run the tasks on every host, each host at its own pace; a task that fails does not end the play."""
         names = [task["name"] for task in tasks]
         assert len(set(names)) == len(names), "each task has a name of its own"
-        play = {"hosts": ",".join(limit or self.hosts), "gather_facts": False, "become": True, "strategy": "free"}
+        play = {"hosts": ",".join(limit or self.hosts), "gather_facts": False, "become": True, "strategy": "mitogen_free"}
         play.update(keywords, ignore_errors=True, tasks=list(tasks))
         return self.playbook([play], timeout=timeout)
 
@@ -125,12 +130,13 @@ class Lab:
                 "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
                 "ANSIBLE_CALLBACK_PLUGINS": str(CHECKOUT / "tests" / "callback_plugins"),
                 "ANSIBLE_CALLBACKS_ENABLED": "record",
+                "ANSIBLE_STRATEGY_PLUGINS": str(STRATEGIES),
                 "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
                 "ANSIBLE_NOCOLOR": "1",
                 "VSBX_RECORD": str(record),
             }
             limit = [] if self.hosts == inventory()[0] else [f"--limit={','.join(self.hosts)}"]
-            command = ["ansible-playbook", "-i", str(INVENTORY), *limit, *arguments, str(path)]
+            command = ["ansible-playbook", "-i", str(INVENTORY), "-e", FORKED, *limit, *arguments, str(path)]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
             output = done.stdout + done.stderr
             outcomes: dict[str, dict[str, Outcome]] = {host: {} for host in self.hosts}

@@ -27,6 +27,7 @@ PLACES = (
     "/var/lib/virt-sandbox/content",
 )
 VIRSH = ("virsh", "-q", "-c", "lxc:///system")
+SUFFIX = "_sandbox.service"
 REGISTRY = "/var/lib/virt-sandbox/labels.db"
 
 
@@ -46,10 +47,9 @@ def entry(path: str) -> list[str]:
     return seen
 
 
-def entries(running: list[str]) -> dict[str, list[str]]:
-    """Every entry below the places; of a sandbox that runs only the top of its tree, for it writes in it itself."""
+def entries(alive: set[str]) -> dict[str, list[str]]:
+    """Every entry below the places; of the tree of a sandbox that runs only the top, for it writes in it itself."""
     found = {}
-    alive = {os.path.join(FILESYSTEMS, name) for name in running}
     for place in PLACES:
         for top in glob.glob(place):
             found[top] = entry(top)
@@ -86,17 +86,19 @@ def lines(path: str) -> list[str]:
 
 
 def main() -> None:
-    running = said(*VIRSH, "list", "--name")
+    running, units = said(*VIRSH, "list", "--name"), said("systemctl", "list-units", "--plain", "--no-legend", f"*{SUFFIX}")
+    # systemd knows them too where libvirt does not answer
+    alive = {*running, *(unit.split()[0][: -len(SUFFIX)] for unit in units if unit.split()[2] != "failed")}
     domains = {name: said(*VIRSH, "dumpxml", "--inactive", name) for name in said(*VIRSH, "list", "--all", "--name")}
     shown = {
-        "entries": entries(running),
+        "entries": entries({os.path.join(FILESYSTEMS, name) for name in alive}),
         "registry": rows(),
         "domains": domains,
         "running": running,
         "hosts": {"/etc/hosts": [*entry("/etc/hosts")[:4], *lines("/etc/hosts")]},
         "networks": {name: said(*VIRSH, "net-dumpxml", "--inactive", name) for name in said(*VIRSH, "net-list", "--name")},
         "filters": said("nft", "list", "table", "bridge", "virt_sandbox"),
-        "units": said("systemctl", "list-units", "--plain", "--no-legend", "*_sandbox.service"),
+        "units": units,
     }
     json.dump(shown, sys.stdout, sort_keys=True)
 

@@ -18,7 +18,6 @@ from ansible_collections.virt.sandbox.tests.lab_fixtures import (
     Played,
     Task,
     difference,
-    inventory,
     meant,
     sandboxes_gone,
     shell_task,
@@ -231,10 +230,9 @@ GROUPS = (
     Group("no SELinux binding", NO_SELINUX_BINDING, HIDE % "selinux", SHOW),
     Group("a permissive type", PERMISSIVE_TYPE, lab_fixtures.PERMISSIVE, lab_fixtures.ENFORCING),
 )  # fmt: skip
-EVERY_HOST = inventory()[0]
 # A wrong value is answered by the same code everywhere: one host after the other takes the next. What a host's state makes
 # wrong is asked of every host.
-PLACE = {case.name: EVERY_HOST[number % len(EVERY_HOST)] for number, case in enumerate(VALUES)}
+PLACE = {case.name: meant()[number % len(meant())] for number, case in enumerate(VALUES)}
 CASES = [(case, host) for group in GROUPS for case in group.cases for host in meant() if PLACE.get(case.name, host) == host]
 
 

@@ -112,23 +112,30 @@ class UnitTree:
         if not file:
             return None
         place, own = file
-        path, identity = f"{place.path}/{own}", _with_instance(own, name)
+        path, identity = f"{place.path}/{own}", self._identity(name, file)
         if place.empty(own):
             return parse(identity, path, [], masked=path)
         text = place.text(own)
         if text is None:
             return None
-        names = self._names(name, own, identity)
+        names = self._names(name, file, identity)
         drop_ins = self._merged(names, "d", ".conf")
         texts = [text, *(place.text(file) or "" for place, file in drop_ins)]
         beside = {key: self._beside(names, suffix) for key, suffix in _BESIDE.items()}
         return parse(identity, path, texts, beside, "", [f"{place.path}/{file}" for place, file in drop_ins], names[1:])
 
-    def _names(self, name: str, file: str, identity: str) -> list[str]:
-        """The names of a unit, first that of its file."""
-        others = [_with_instance(other, name) for key in (name, file, identity) for other in self._others.get(key, ())]
-        names = list(dict.fromkeys([identity, name, *others]))
-        return [other for other in names if other in (identity, name) or (self._file(other) or (None, file))[1] == file]
+    def _identity(self, name: str, file: tuple[Place, str]) -> str:
+        """The name that a file gives to a unit, unless another file has that name."""
+        given = _with_instance(file[1], name)
+        return given if self._file(given) in (None, file) else name
+
+    def _names(self, name: str, file: tuple[Place, str], identity: str) -> list[str]:
+        """The names of a unit, its own first."""
+        given = _with_instance(file[1], name)
+        linked = list(dict.fromkeys(other for key in (name, file[1], given) for other in self._others.get(key, ())))
+        instances = [(other, _with_instance(other, name)) for other in linked]
+        others = [instance for other, instance in instances if other == instance or self._file(instance) in (None, file)]
+        return list(dict.fromkeys([identity, name, given, *others]))
 
     def _merged(self, names: Sequence[str], suffix: str, ending: str = "") -> list[tuple[Place, str]]:
         """The files in the directories beside a unit, in order of their names; of those that have the same name the first."""
