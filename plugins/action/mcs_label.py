@@ -66,9 +66,9 @@ class ActionModule(SharedLabels):
 
     def _steps(self, steps: list[LevelStep], recorded: Mapping[str, list[str]]) -> dict[str, list[str]]:
         """What was done in the shared registry, then what the host recorded of it, by the names of its sandboxes."""
-        found: dict[str, list[str]] = {}
+        actions: dict[str, list[str]] = {}
         for owner, done in label_run.actions(steps).items():
-            found.setdefault(owner.rpartition("/")[2] if host_of(owner) == self.host else owner, []).extend(done)
+            actions.setdefault(owner.rpartition("/")[2] if host_of(owner) == self.host else owner, []).extend(done)
         for name, done in recorded.items():
-            found.setdefault(name, []).extend(f"record: {one}" for one in done)
-        return found
+            actions.setdefault(name, []).extend(f"record: {action}" for action in done)
+        return actions

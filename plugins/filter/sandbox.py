@@ -41,8 +41,8 @@ def sandbox_options(sandboxes: Sequence[Mapping[str, Any]], module: str) -> list
     """Of each declared sandbox, the options that one of the modules takes."""
     if module not in _OBJECTS:
         raise AnsibleFilterError(f"sandbox_options: {module!r} is invalid: expected one of {', '.join(_OBJECTS)}.")
-    there = [item for item in sandboxes if module != "isolation" or item.get("state") != "absent"]
-    return [{key: value for key, value in item.items() if key in _OBJECTS[module] and _taken(key, item, module)} for item in there]
+    items = [item for item in sandboxes if module != "isolation" or item.get("state") != "absent"]
+    return [{key: value for key, value in item.items() if key in _OBJECTS[module] and _taken(key, item, module)} for item in items]
 
 
 def _taken(key: str, item: Mapping[str, Any], module: str) -> bool:
@@ -88,8 +88,8 @@ def sandbox_fleet(sandboxes: Sequence[Mapping[str, Any]], host: str) -> list[dic
         roles: dict[str, list[dict[str, Any]]] = {}
         for item in items:
             roles.setdefault(_role(item, host), []).append({key: value for key, value in item.items() if key != "role"})
-        taken = [item for role, of_role in roles.items() for item in _validated(role, of_role, host)]
-        fleet.check(taken, host)
+        validated = [item for role, of_role in roles.items() for item in _validated(role, of_role, host)]
+        fleet.check(validated, host)
     except OptionError as error:
         raise AnsibleFilterError(f"sandbox_fleet: {error}") from error
     return [{"role": role, "sandboxes": of_role} for role, of_role in roles.items()]

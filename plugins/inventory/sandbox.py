@@ -137,32 +137,32 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         sources = [*getattr(inventory, "processed_sources", ()), path]
-        found = 0
+        count = 0
         try:
             for host in self._hosts():
                 variables = self._variables(host, sources)
                 for sandbox in self._declared(host.name, variables):
                     self._add(host.name, variables, sandbox)
-                    found += 1
+                    count += 1
         except (OptionError, AnsibleError) as error:
             raise AnsibleParserError(f"{path}: {error}") from error
-        if not found:
+        if not count:
             named = ", ".join(self.get_option("variables"))
             display.warning(f"{path}: no host declares a sandbox (variables: {named}). Name the source of the hosts before this one.")
 
     def _hosts(self) -> list[Any]:
         """The hosts whose sandboxes are wanted, as they were before this source."""
-        found: dict[str, Any] = {}
+        hosts: dict[str, Any] = {}
         for name in self.get_option("hosts"):
             if name == "all":  # nothing belongs to it before all sources are read
-                found.update(self.inventory.hosts)
+                hosts.update(self.inventory.hosts)
             elif name in self.inventory.groups:
-                found.update((host.name, host) for host in self.inventory.groups[name].get_hosts())
+                hosts.update((host.name, host) for host in self.inventory.groups[name].get_hosts())
             elif name in self.inventory.hosts:
-                found[name] = self.inventory.hosts[name]
+                hosts[name] = self.inventory.hosts[name]
             else:
                 raise OptionError("hosts", name, "a group or a host of an earlier inventory source")
-        return list(found.values())
+        return list(hosts.values())
 
     def _variables(self, host: Any, sources: list[str]) -> dict[str, Any]:
         """The variables of a host, those beside the sources so far included."""

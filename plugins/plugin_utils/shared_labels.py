@@ -65,8 +65,8 @@ class SharedLabels(ActionBase):
             recorded = {name: Level.parse(text) for name, text in said["levels"].items()}
             in_use += [InUse(level, "content", self.owner(name)) for name, level in recorded.items()]
             # and what rests there, and is still carried, is nobody else's
-            resting = [one for one in said["quarantine"] if one["carried_by"]]
-            in_use += [InUse(Level.parse(one["level"]), "content", self.owner(one["owner"])) for one in resting]
+            resting = [entry for entry in said["quarantine"] if entry["carried_by"]]
+            in_use += [InUse(Level.parse(entry["level"]), "content", self.owner(entry["owner"])) for entry in resting]
         except LevelError as error:
             raise SandboxError(f"{self.host}: mcs_label_info returned a level in use that is invalid: expected {error}.") from error
         return in_use, {self.owner(name) for name in said["here"]}, recorded

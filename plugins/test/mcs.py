@@ -36,9 +36,9 @@ def _is_sandbox_level(value: Any) -> bool:
 class TestModule:
     def tests(self) -> dict[str, Callable[..., bool]]:
         return {
-            "mcs_equal": _comparison("mcs_equal", lambda one, other: one == other),
-            "mcs_dominates": _comparison("mcs_dominates", lambda one, other: one >= other),
-            "mcs_conflicts": _comparison("mcs_conflicts", lambda one, other: one.conflicts(other)),
-            "mcs_disjoint": _comparison("mcs_disjoint", lambda one, other: one.disjoint(other)),
+            "mcs_equal": _comparison("mcs_equal", lambda level, other: level == other),
+            "mcs_dominates": _comparison("mcs_dominates", lambda level, other: level >= other),
+            "mcs_conflicts": _comparison("mcs_conflicts", lambda level, other: level.conflicts(other)),
+            "mcs_disjoint": _comparison("mcs_disjoint", lambda level, other: level.disjoint(other)),
             "mcs_sandbox_level": _is_sandbox_level,
         }

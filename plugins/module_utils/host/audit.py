@@ -35,34 +35,34 @@ class Denials(NamedTuple):
 
 def denials(hours: float, types: Iterable[str], levels: Collection[str]) -> Denials:
     """What was denied to processes of these types at these levels in the last hours; nothing without an audit daemon."""
-    found = Denials([], collections.Counter())
+    denied = Denials([], collections.Counter())
     if os.path.exists(_AUSEARCH) and levels:
         # each by itself: others may have thousands, such as semodule under Debian 13's policy
-        for one in sorted(types):
-            _add(found, one, hours, levels)
-    return found
+        for process_type in sorted(types):
+            _add(denied, process_type, hours, levels)
+    return denied
 
 
-def _add(found: Denials, process_type: str, hours: float, levels: Collection[str]) -> None:
+def _add(denied: Denials, process_type: str, hours: float, levels: Collection[str]) -> None:
     newest: dict[str, collections.deque[list[str]]] = {}
     for event in _events(process_type, hours):
         level = _level(event, process_type)
         if level in levels:
             kept = newest.setdefault(level, collections.deque(maxlen=_NEWEST))
-            found.left_out[level] += len(kept) == _NEWEST
+            denied.left_out[level] += len(kept) == _NEWEST
             kept.append(event)
-    found.records.extend(itertools.chain.from_iterable(event for kept in newest.values() for event in kept))
+    denied.records.extend(itertools.chain.from_iterable(event for kept in newest.values() for event in kept))
 
 
 def _level(event: Iterable[str], process_type: str) -> str:
     subjects = (match.groups() for match in map(_SUBJECT.match, event) if match)
-    return next((level for one, level in subjects if one == process_type), "")
+    return next((level for subject_type, level in subjects if subject_type == process_type), "")
 
 
 def _events(process_type: str, hours: float) -> Iterator[list[str]]:
     """The records of each event that are of use; those of one event follow each other."""
     named = ((match.group(1), line) for line in _lines(process_type, hours) if (match := _EVENT.match(line)))
-    for _event, records in itertools.groupby(named, key=lambda one: one[0]):
+    for _event, records in itertools.groupby(named, key=lambda pair: pair[0]):
         yield [line for _event, line in itertools.islice(records, _RECORDS)]
 
 

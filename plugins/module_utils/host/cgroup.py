@@ -34,23 +34,23 @@ def groups(path: str) -> Iterator[str]:
 
 def usage(path: str) -> dict[str, Any]:
     """Memory, processor time, tasks and what was read and written; what the kernel does not count is left out."""
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for key, (name, word) in _FIGURES.items():
         number = _number(_read(path, name), word)
         if number is not None:
-            found[key] = number
+            figures[key] = number
     refused = _refused(path)
     if refused is not None:
-        found["tasks_refused"] = refused
+        figures["tasks_refused"] = refused
     statistics = _read(path, "cpu.stat")
     for key, word in _SECONDS.items():
         number = _number(statistics, word)
         if number is not None:
-            found[key] = number / 1_000_000
+            figures[key] = number / 1_000_000
     statistics = _read(path, "io.stat")
     if statistics is not None:
-        found.update({key: _sum(statistics, word) for key, word in _TRAFFIC.items()})
-    return found
+        figures.update({key: _sum(statistics, word) for key, word in _TRAFFIC.items()})
+    return figures
 
 
 def _refused(path: str) -> int | None:
@@ -63,8 +63,8 @@ def _refused(path: str) -> int | None:
 
 def limits(path: str, names: Iterable[str]) -> dict[str, str]:
     """What its files of these names say, lines in order; one that the kernel does not have is left out."""
-    found = {name: _read(path, name) for name in names}
-    return {name: "\n".join(sorted(text.splitlines())) for name, text in found.items() if text is not None}
+    texts = {name: _read(path, name) for name in names}
+    return {name: "\n".join(sorted(text.splitlines())) for name, text in texts.items() if text is not None}
 
 
 def limit(path: str, values: Mapping[str, str]) -> None:

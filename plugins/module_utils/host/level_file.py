@@ -88,10 +88,10 @@ class FileStore:
         return OptionError("registry", self._path, _ALLOWED, what)
 
     def _mapping(self, document: Mapping[str, Any], key: str) -> dict[str, str]:
-        found = document.get(key) or {}
-        if not isinstance(found, dict) or not all(isinstance(part, str) for pair in found.items() for part in pair):
+        mapping = document.get(key) or {}
+        if not isinstance(mapping, dict) or not all(isinstance(part, str) for pair in mapping.items() for part in pair):
             raise self._error(f"The value of {key} is not a mapping of texts.")
-        return found
+        return mapping
 
     def _level(self, text: str, owner: str) -> Level:
         try:
@@ -231,13 +231,13 @@ def _parsed(text: str) -> tuple[Any, list[str]]:
 
     class Loader(yaml().BaseLoader):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            found = super().construct_mapping(node, deep)
-            seen = set()
+            mapping = super().construct_mapping(node, deep)
+            keys = set()
             for key_node, _value in node.value:
                 key = self.construct_object(key_node)
-                if key in seen:
+                if key in keys:
                     twice.append(f"{key!r} in line {key_node.start_mark.line + 1}")
-                seen.add(key)
-            return found
+                keys.add(key)
+            return mapping
 
     return yaml().load(text, Loader), twice

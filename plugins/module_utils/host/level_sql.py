@@ -102,14 +102,14 @@ class SqlStore(ABC):
             yield self._level(level, f"{self._owner(owner)} in quarantine"), owner
 
     def hints(self) -> dict[int, Hint]:
-        found = {}
+        hints = {}
         for name, value in self._rows("SELECT name, value FROM setting WHERE name LIKE ?", (_hint("%"),)):
             low = self._number(name[len(_hint("")) :], range(CATEGORIES), f"the setting {name}")
             levels = [self._level(text, f"the setting {name}") for text in str(value).split(" ")]
             if len(levels) < 3:
                 raise self._odd(f"the setting {name} has {value!r} for three levels or more")
-            found[low] = Hint(levels[0], levels[1], levels[2], levels[3:])
-        return found
+            hints[low] = Hint(levels[0], levels[1], levels[2], levels[3:])
+        return hints
 
     def _level(self, text: object, whose: str) -> Level:
         """The level in a row. In another spelling nobody who asks for it would find it."""

@@ -108,11 +108,11 @@ def levels_of(context: str, container: bool = False) -> set[Level]:
     A process that is cleared for everything while being at ``s0`` uses none: that is the host itself, unless it is a container's.
     """
     try:
-        found = LevelRange.of_context(context)
+        level_range = LevelRange.of_context(context)
     except LevelError:
         return set()
-    cleared_for_all = found.low != found.high and found.high.mask == POLICY_RANGE.mask and not container
-    levels = {found.low} if cleared_for_all else {found.low, found.high}
+    cleared_for_all = level_range.low != level_range.high and level_range.high.mask == POLICY_RANGE.mask and not container
+    levels = {level_range.low} if cleared_for_all else {level_range.low, level_range.high}
     return {level for level in levels if level and level in POLICY_RANGE}
 
 
@@ -122,15 +122,15 @@ def observe(
     context_of: Callable[[str], str | None] = read_context,
 ) -> list[InUse]:
     """Every level in use on the host whose files are below ``root``, each with what carries it, sorted."""
-    found: set[InUse] = set()
-    found.update(_domains(domain_labels))
-    found.update(_processes(f"{root}/proc"))
-    found.update(_containers(root))
-    found.update(_specs(root + SPECS))
+    in_use: set[InUse] = set()
+    in_use.update(_domains(domain_labels))
+    in_use.update(_processes(f"{root}/proc"))
+    in_use.update(_containers(root))
+    in_use.update(_specs(root + SPECS))
     for name, path in content_roots(root).items():
         for level in levels_of(context_of(path) or ""):
-            found.add(InUse(level, "content", _owner_of_content(name)))
-    return sorted(found, key=lambda use: (use.kind, use.holder, str(use.level)))
+            in_use.add(InUse(level, "content", _owner_of_content(name)))
+    return sorted(in_use, key=lambda use: (use.kind, use.holder, str(use.level)))
 
 
 def content_roots(root: str = "") -> dict[str, str]:
@@ -165,7 +165,7 @@ def _domains(domain_labels: DomainLabels) -> Iterator[InUse]:
 
 def _processes(proc: str) -> Iterator[InUse]:
     """One entry for each sandbox and level, or for each level and program outside of sandboxes."""
-    seen = set()
+    reported = set()
     for pid in filter(str.isdigit, _names(proc)):
         levels = levels_of(_text(f"{proc}/{pid}/attr/current").rstrip("\0\n"))
         if not levels:
@@ -173,8 +173,8 @@ def _processes(proc: str) -> Iterator[InUse]:
         sandbox = _sandbox_of(_text(f"{proc}/{pid}/cgroup"))
         program = printable(_text(f"{proc}/{pid}/comm").strip())
         for level in levels:
-            if (level, sandbox or program) not in seen:
-                seen.add((level, sandbox or program))
+            if (level, sandbox or program) not in reported:
+                reported.add((level, sandbox or program))
                 yield InUse(level, "process", sandbox or f"{program} (PID {pid})")
 
 

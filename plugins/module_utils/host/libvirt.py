@@ -73,17 +73,17 @@ def domain_labels(uri: str) -> dict[str, set[str]]:
     if connection is None:
         return {}
     libvirt = binding()
-    found: dict[str, set[str]] = {}
+    labels: dict[str, set[str]] = {}
     try:
         with errors(f"libvirt at {uri} does not list its domains"):
             domains = connection.listAllDomains()
         for domain in domains:
             with errors(f"libvirt at {uri} does not show a domain", accept=(libvirt.VIR_ERR_NO_DOMAIN,)):
                 texts = [domain.XMLDesc(0), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
-                found[domain.name()] = {label for text in texts for label in labels_of(text)}
+                labels[domain.name()] = {label for text in texts for label in labels_of(text)}
     finally:
         connection.close()
-    return found
+    return labels
 
 
 def labels_of(domain_xml: str) -> set[str]:

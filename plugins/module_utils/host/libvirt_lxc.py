@@ -25,14 +25,14 @@ class Lxc:
         inactive, gone = self._libvirt.VIR_DOMAIN_XML_INACTIVE, (self._libvirt.VIR_ERR_NO_DOMAIN,)
         with libvirt.errors("libvirt does not list its domains"):
             domains = self._connection.listAllDomains()
-        found = {}
+        known = {}
         for domain in domains:
             with libvirt.errors("libvirt does not show a domain", accept=gone):
                 running = from_xml(domain.XMLDesc(0)) if domain.isActive() else None
                 # one that was undefined while it runs is shown as if it were defined
                 defined = from_xml(domain.XMLDesc(inactive)) if domain.isPersistent() else None
-                found[domain.name()] = Known(defined, running)
-        return found
+                known[domain.name()] = Known(defined, running)
+        return known
 
     def define(self, definition: Definition) -> None:
         """Make or replace a domain's definition; a running one goes on as it is."""

@@ -34,12 +34,12 @@ class Networks:
             leases = {}
         return LibvirtNetwork(
             gateway=addresses[0].get("address", "") if addresses else "",
-            subnets=tuple(_subnet(one) for one in addresses),
-            ranges=tuple((one.get("start", ""), one.get("end", "")) for one in root.iterfind("ip/dhcp/range")),
+            subnets=tuple(_subnet(address) for address in addresses),
+            ranges=tuple((dhcp_range.get("start", ""), dhcp_range.get("end", "")) for dhcp_range in root.iterfind("ip/dhcp/range")),
             reserved={
-                one.get("mac", ""): (one.get("ip", ""), one.get("name", "")) for one in root.iterfind("ip/dhcp/host") if one.get("mac")
+                host.get("mac", ""): (host.get("ip", ""), host.get("name", "")) for host in root.iterfind("ip/dhcp/host") if host.get("mac")
             },
-            named={one.get("ip", ""): tuple(name.text or "" for name in one) for one in root.iterfind("dns/host")},
+            named={host.get("ip", ""): tuple(name.text or "" for name in host) for host in root.iterfind("dns/host")},
             leases=leases,
         )
 

@@ -19,8 +19,8 @@ def filtered() -> list[str]:
     if not text.strip():
         return []
     try:
-        maps = [one["map"] for one in json.loads(text)["nftables"] if "map" in one]
-        return [element[0] for one in maps for element in one.get("elem", ())]
+        maps = [entry["map"] for entry in json.loads(text)["nftables"] if "map" in entry]
+        return [element[0] for interface_map in maps for element in interface_map.get("elem", ())]
     except (ValueError, KeyError, TypeError) as error:
         raise SandboxError(f"{NFT}: its list of filtered interfaces cannot be read: {error!r}") from error
 

@@ -37,9 +37,9 @@ _GLOB = re.compile(r"[\\*?[]")
 
 def manager() -> Packages:
     """The one that this host has."""
-    for program, found in (("/usr/bin/dpkg-query", Dpkg()), ("/usr/bin/rpm", Rpm())):
+    for program, database in (("/usr/bin/dpkg-query", Dpkg()), ("/usr/bin/rpm", Rpm())):
         if os.path.exists(program):
-            return found
+            return database
     raise SandboxError("This host has neither dpkg nor rpm, so private paths cannot be found from packages. Name them in private.")
 
 
@@ -48,40 +48,40 @@ class Dpkg:
 
     def installed(self) -> dict[str, Package]:
         form = "${Package}\t${source:Package}\t${db:Status-Status}\t${Essential}\t${Priority}\t${Pre-Depends}, ${Depends}\n"
-        found = {}
+        packages = {}
         for line in run(["dpkg-query", "--show", "--showformat", form]).splitlines():
             name, source, status, essential, priority, depends = line.split("\t")
             if status == "installed":
                 base = essential == "yes" or priority in ("required", "important")
-                found[name] = Package(name, source, frozenset(_alternatives(depends)), base)
-        return found
+                packages[name] = Package(name, source, frozenset(_alternatives(depends)), base)
+        return packages
 
     def owners(self, paths: Sequence[str]) -> dict[str, set[str]]:
         if not paths:
             return {}
         # dpkg knows some files by the place that they had before /lib became a link
         asked = [name for path in paths for name in (path, path.removeprefix("/usr"))]
-        found: dict[str, set[str]] = {path: set() for path in paths}
+        owners: dict[str, set[str]] = {path: set() for path in paths}
         patterns = [_GLOB.sub(r"\\\g<0>", path) for path in dict.fromkeys(asked)]
         for line in run(["dpkg-query", "--search", "--", *patterns], accept=(0, 1)).splitlines():
             names, separator, path = line.partition(": ")
             if not separator or names.startswith(("diversion by", "local diversion")):
                 continue
             for spelling in (path, "/usr" + path):
-                if spelling in found:
-                    found[spelling] |= {name.split(":")[0] for name in names.split(", ")}
-        return found
+                if spelling in owners:
+                    owners[spelling] |= {name.split(":")[0] for name in names.split(", ")}
+        return owners
 
     def files(self, names: Collection[str]) -> Files:
         if not names:
             return {}
         listed = run(["dpkg-query", "--listfiles", "--", *sorted(names)]).splitlines()
-        found = {path: "" for path in listed if path.startswith("/") and path != "/."}
+        files = {path: "" for path in listed if path.startswith("/") and path != "/."}
         for line in run(["dpkg-query", "--show", "--showformat", "${Conffiles}\n", "--", *sorted(names)]).splitlines():
             words = line.split()
             if len(words) == 2 and words[0].startswith("/"):
-                found[words[0]] = words[1]
-        return found
+                files[words[0]] = words[1]
+        return files
 
 
 def _alternatives(depends: str) -> Iterable[str]:
@@ -102,31 +102,31 @@ class Rpm:
         for line in run(["rpm", "--query", "--all", "--queryformat", "[%{=NAME}\t%{REQUIRENAME}\n]"]).splitlines():
             name, _tab, needs = line.partition("\t")
             depends.setdefault(name, set()).add(needs.partition("(")[0])
-        found = {}
+        packages = {}
         for line in run(["rpm", "--query", "--all", "--queryformat", "%{NAME}\t%{SOURCERPM}\n"]).splitlines():
             name, _tab, source = line.partition("\t")
-            found[name] = Package(name, source, frozenset(depends.get(name, ())), name in self._base)
-        return found
+            packages[name] = Package(name, source, frozenset(depends.get(name, ())), name in self._base)
+        return packages
 
     def owners(self, paths: Sequence[str]) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {path: set() for path in paths}
+        owners: dict[str, set[str]] = {path: set() for path in paths}
         if paths:
             for line in run(["rpm", "--query", "--all", "--queryformat", "[%{=NAME}\t%{FILENAMES}\n]"]).splitlines():
                 name, _tab, path = line.partition("\t")
-                if path in found:
-                    found[path].add(name)
-        return found
+                if path in owners:
+                    owners[path].add(name)
+        return owners
 
     def files(self, names: Collection[str]) -> Files:
         if not names:
             return {}
         form = "[%{FILENAMES}\t%{FILEDIGESTS}\t%{FILEFLAGS:fflags}\n]"
-        found = {}
+        files = {}
         for line in run(["rpm", "--query", "--queryformat", form, "--", *sorted(names)]).splitlines():
             path, digest, flags = (*line.split("\t"), "", "")[:3]
             if "g" not in flags:  # a ghost: listed, and made by somebody else
-                found[path] = digest if "c" in flags else ""
-        return found
+                files[path] = digest if "c" in flags else ""
+        return files
 
 
 def unchanged(path: str, files: Mapping[str, str]) -> bool:

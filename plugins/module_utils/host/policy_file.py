@@ -31,7 +31,7 @@ class PolicyFile:
 
     def granted(self, source: str, target: str, tclass: str, permissions: Sequence[str]) -> list[str]:
         """Those of these permissions that the policy grants; none in a class or of a context that it does not know."""
-        return [one for one in permissions if self._grants(source, target, tclass, one)]
+        return [permission for permission in permissions if self._grants(source, target, tclass, permission)]
 
     def _grants(self, source: str, target: str, tclass: str, permission: str) -> bool:
         types = (_type(source), _type(target), tclass, permission)
@@ -46,8 +46,8 @@ class PolicyFile:
 
     def booleans(self, source: str, target: str, tclass: str, permissions: Sequence[str]) -> list[str]:
         """The booleans of which each by itself would grant all of these permissions, as ``setsebool`` sets them, constraints included."""
-        answer, found = self._sepol.analyze(source, target, tclass, list(permissions))
-        return [f"{name} {'on' if value else 'off'}" for name, value in found] if answer == self._sepol.BOOLEAN else []
+        answer, booleans = self._sepol.analyze(source, target, tclass, list(permissions))
+        return [f"{name} {'on' if value else 'off'}" for name, value in booleans] if answer == self._sepol.BOOLEAN else []
 
     def knows(self, context: str) -> bool:
         """Whether the policy knows a context."""

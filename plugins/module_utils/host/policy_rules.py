@@ -25,7 +25,9 @@ def conditions(path: str, grants: Collection[Grant]) -> dict[Grant, str]:
     expressions: dict[Grant, set[str]] = {grant: set() for grant in grants}
     for grant, expression in _granting(policy, grants):
         expressions[grant].add(expression)
-    return {grant: " or ".join(sorted(found)) for grant, found in expressions.items() if found and "" not in found}
+    return {
+        grant: " or ".join(sorted(alternatives)) for grant, alternatives in expressions.items() if alternatives and "" not in alternatives
+    }
 
 
 def _granting(policy: Any, grants: Collection[Grant]) -> Iterator[tuple[Grant, str]]:
@@ -47,5 +49,5 @@ def _granting(policy: Any, grants: Collection[Grant]) -> Iterator[tuple[Grant, s
 
 def _names(policy: Any, name: str) -> set[str]:
     """A type, and the attributes by which rules may name it."""
-    found = policy.lookup_type(name)
-    return {str(found), *map(str, found.attributes())}
+    policy_type = policy.lookup_type(name)
+    return {str(policy_type), *map(str, policy_type.attributes())}

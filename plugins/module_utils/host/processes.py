@@ -35,13 +35,13 @@ _PROPERTIES = (
 
 def of_sandbox(cgroup: str) -> list[dict[str, Any]]:
     """Every process of the sandbox but libvirt's controller: PID on the host and inside, command, context."""
-    found = []
+    processes = []
     for pid in sorted(_pids(cgroup)):
         with contextlib.suppress(OSError):
             inside = _inside_pid(pid)
             if inside:
-                found.append({"pid": pid, "inside": inside, "command": _command(pid), "context": enter.context_of(pid)})
-    return found
+                processes.append({"pid": pid, "inside": inside, "command": _command(pid), "context": enter.context_of(pid)})
+    return processes
 
 
 def _pids(cgroup: str) -> Iterator[int]:
@@ -52,12 +52,12 @@ def _pids(cgroup: str) -> Iterator[int]:
 
 def contexts() -> set[str]:
     """The contexts of all processes of the host, kernel threads included."""
-    found = set()
+    of_processes = set()
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, enter.EnterError):
-                found.add(enter.context_of(int(name)))
-    return {context for context in found if context.count(":") >= 3}
+                of_processes.add(enter.context_of(int(name)))
+    return {context for context in of_processes if context.count(":") >= 3}
 
 
 def stale(cgroup: str) -> list[dict[str, Any]]:
@@ -65,13 +65,13 @@ def stale(cgroup: str) -> list[dict[str, Any]]:
 
     A package manager replaces a file by renaming another over it, so that the old one has no name any more.
     """
-    found = []
+    processes = []
     for pid in sorted(_pids(cgroup)):
         with contextlib.suppress(OSError):
             files = _replaced(pid) if _inside_pid(pid) else []
             if files:
-                found.append({"pid": pid, "command": _command(pid), "files": files})
-    return found
+                processes.append({"pid": pid, "command": _command(pid), "files": files})
+    return processes
 
 
 def _replaced(pid: int) -> list[str]:
@@ -215,11 +215,11 @@ def addresses(name: str, declared: Collection[str] = ()) -> list[str]:
 
 
 def _addresses(interfaces: Any, declared: Collection[str]) -> list[str]:
-    found: dict[str, None] = {}
-    for one in (one for interface in interfaces for one in interface.get("addr_info", ()) if one.get("local")):
-        address = ipaddress.ip_address(one["local"])
+    usable_addresses: dict[str, None] = {}
+    for entry in (entry for interface in interfaces for entry in interface.get("addr_info", ()) if entry.get("local")):
+        address = ipaddress.ip_address(entry["local"])
         # tentative: the kernel is still asking whether another has it
-        usable = not (address.is_loopback or one.get("tentative") or one.get("dadfailed"))
-        if usable and (one.get("scope") != "link" or str(address) in declared):
-            found[str(address)] = None
-    return list(found)
+        usable = not (address.is_loopback or entry.get("tentative") or entry.get("dadfailed"))
+        if usable and (entry.get("scope") != "link" or str(address) in declared):
+            usable_addresses[str(address)] = None
+    return list(usable_addresses)

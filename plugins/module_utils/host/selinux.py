@@ -115,7 +115,7 @@ def granted(source: str, target: str, tclass: str, permissions: Sequence[str]) -
     except OSError:
         return []
     # bit 0 for a permission that the class has not
-    return [one for one in permissions if decision.allowed & selinux.string_to_av_perm(number, one)]
+    return [permission for permission in permissions if decision.allowed & selinux.string_to_av_perm(number, permission)]
 
 
 def mode() -> str:

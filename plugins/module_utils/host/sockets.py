@@ -14,11 +14,11 @@ _NETWORK = "/sys/class/net"
 
 def listening(pid: int | str = "self") -> set[tuple[str, int]]:
     """Address and port of everything that listens in the network of a process."""
-    found: set[tuple[str, int]] = set()
+    sockets: set[tuple[str, int]] = set()
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:
-            found.update(parse(file))
-    return found
+            sockets.update(parse(file))
+    return sockets
 
 
 def parse(lines: Iterator[str] | list[str]) -> Iterator[tuple[str, int]]:

@@ -158,9 +158,9 @@ def host_systemd(names: Iterable[str], known: unit_tree.HostUnits | None = None)
     """What a systemd would start from the host's /usr, and where the named units are there."""
     known, sought = known or units(), sorted(names)
     wants = {f"{target}.target": known.wants(f"{target}.target") for target in _TARGETS}
-    found = model.brought(sought, known.find)
-    paths = {name: found[name].path if name in found else "" for name in sought}
-    return HostSystemd({target: wanted for target, wanted in wants.items() if wanted}, paths, found, known)
+    brought = model.brought(sought, known.find)
+    paths = {name: brought[name].path if name in brought else "" for name in sought}
+    return HostSystemd({target: wanted for target, wanted in wants.items() if wanted}, paths, brought, known)
 
 
 def names(directory: str) -> list[str]:
