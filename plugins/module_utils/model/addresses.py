@@ -30,7 +30,7 @@ class LibvirtNetwork:
 
     def subnet(self, text: str) -> IPInterface | None:
         """The bridge's address in the subnet of another one."""
-        return next((one for one in map(ipaddress.ip_interface, self.subnets) if contains(one, text)), None)
+        return next((subnet for subnet in map(ipaddress.ip_interface, self.subnets) if contains(subnet, text)), None)
 
 
 Networks = Mapping[str, LibvirtNetwork]
@@ -58,7 +58,7 @@ def _check_network(network: Interface, known: LibvirtNetwork, option: str) -> No
         raise OptionError(f"{option}.type", "dhcp", f"static, because the network {network.source} gives no addresses by DHCP")
     name = "lease" if network.lease else "addresses"
     for text in fixed(network):
-        subnets = [one for one in known.subnets if (":" in one) == (":" in text)]
+        subnets = [subnet for subnet in known.subnets if (":" in subnet) == (":" in text)]
         here = known.subnet(text)
         if (subnets or name == "lease") and here is None:
             raise OptionError(f"{option}.{name}", text, f"an address of the network {network.source} ({', '.join(known.subnets)})")
@@ -68,7 +68,7 @@ def _check_network(network: Interface, known: LibvirtNetwork, option: str) -> No
 
 def macs(name: str, specs: Iterable[ServiceSpec | None]) -> set[str]:
     """The MAC addresses that are a sandbox's own: those of its specs, of now and before, and those that follow from its name."""
-    declared = {mac_of(name, number, one) for spec in specs if spec for number, one in enumerate(spec.network)}
+    declared = {mac_of(name, number, interface) for spec in specs if spec for number, interface in enumerate(spec.network)}
     return declared | {mac(name, number) for number in range(INTERFACES)}
 
 
@@ -87,27 +87,27 @@ def resolve(
     foreign = {name: _foreign(network, ours) for name, network in networks.items()}
     for spec in specs:
         _check_fixed(spec, networks, foreign)
-    taken = {name: set(foreign[name]) | _busy(network, ours) | declared.get(name, set()) for name, network in networks.items()}
+    occupied = {name: set(foreign[name]) | _busy(network, ours) | declared.get(name, set()) for name, network in networks.items()}
     # what an interface has already it keeps, before any other chooses
-    kept = {(spec.name, number): text for spec in specs for number, text in _kept(spec, networks, taken)}
-    return {spec.name: _resolved(spec, networks, taken, kept) for spec in specs}
+    kept = {(spec.name, number): text for spec in specs for number, text in _kept(spec, networks, occupied)}
+    return {spec.name: _resolved(spec, networks, occupied, kept) for spec in specs}
 
 
 def _declared(specs: Sequence[ServiceSpec], others: Sequence[ServiceSpec]) -> dict[str, set[str]]:
     """The declared addresses of each network; no two sandboxes have one of them, or one MAC address."""
     owners: dict[tuple[str, str], str] = {}
     for spec in (*others, *specs):
-        new = any(spec is one for one in specs)
+        new = any(spec is of_run for of_run in specs)
         for number, network in enumerate(spec.network):
             for text in (*fixed(network), mac_of(spec.name, number, network)):
                 owner = owners.setdefault((place(network), text), spec.name)
                 if new and owner != spec.name:
                     where = place(network)
                     raise ConflictError(f"network[{number}]: sandbox {owner} has {text} in {where}. Choose another one for {spec.name}.")
-    found: dict[str, set[str]] = {}
+    addresses: dict[str, set[str]] = {}
     for where, text in owners:
-        found.setdefault(where, set()).add(text)
-    return found
+        addresses.setdefault(where, set()).add(text)
+    return addresses
 
 
 def _foreign(network: LibvirtNetwork, ours: Iterable[str]) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _foreign(network: LibvirtNetwork, ours: Iterable[str]) -> dict[str, str]:
 
 
 def _busy(network: LibvirtNetwork, ours: Iterable[str]) -> set[str]:
-    return {text for text, owner in network.leases.items() if owner not in ours} | {one.split("/")[0] for one in network.subnets}
+    return {text for text, owner in network.leases.items() if owner not in ours} | {subnet.split("/")[0] for subnet in network.subnets}
 
 
 def _check_fixed(spec: ServiceSpec, networks: Networks, foreign: Mapping[str, Mapping[str, str]]) -> None:
@@ -137,39 +137,39 @@ def _dynamic(spec: ServiceSpec, networks: Networks) -> list[tuple[int, LibvirtNe
     ]
 
 
-def _kept(spec: ServiceSpec, networks: Networks, taken: Mapping[str, set[str]]) -> list[tuple[int, str]]:
-    found = []
+def _kept(spec: ServiceSpec, networks: Networks, occupied: Mapping[str, set[str]]) -> list[tuple[int, str]]:
+    kept = []
     for number, network, owner in _dynamic(spec, networks):
-        busy = taken[place(spec.network[number])]
+        busy = occupied[place(spec.network[number])]
         had = [network.reserved.get(owner, ("", ""))[0], *(text for text, who in network.leases.items() if who == owner)]
-        text = next((one for one in had if one and one not in busy and network.subnet(one)), "")
+        text = next((address for address in had if address and address not in busy and network.subnet(address)), "")
         if text:
             busy.add(text)
-            found.append((number, text))
-    return found
+            kept.append((number, text))
+    return kept
 
 
-def _resolved(spec: ServiceSpec, networks: Networks, taken: Mapping[str, set[str]], kept: Mapping[tuple[str, int], str]) -> Resolved:
-    found = [fixed(network) for network in spec.network]
+def _resolved(spec: ServiceSpec, networks: Networks, occupied: Mapping[str, set[str]], kept: Mapping[tuple[str, int], str]) -> Resolved:
+    by_interface = [fixed(network) for network in spec.network]
     for number, network, owner in _dynamic(spec, networks):
         source = place(spec.network[number])
-        text = kept.get((spec.name, number)) or _choice(network, owner, taken[source])
+        text = kept.get((spec.name, number)) or _choice(network, owner, occupied[source])
         if text is None:
             sentences = f"network {source!r} has no free address for {spec.name}. Choose another network."
             raise OptionError.said(f"network[{number}].source", source, sentences)
-        taken[source].add(text)
-        found[number] = [text]
-    return tuple(tuple(addresses) for addresses in found)
+        occupied[source].add(text)
+        by_interface[number] = [text]
+    return tuple(tuple(addresses) for addresses in by_interface)
 
 
-def _choice(network: LibvirtNetwork, owner: str, taken: set[str]) -> str | None:
+def _choice(network: LibvirtNetwork, owner: str, occupied: set[str]) -> str | None:
     """The first free address from a place in the range that follows from the MAC address."""
     pool = [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in network.ranges if ":" not in first]
     size = sum(last - first + 1 for first, last in pool)
     start = int.from_bytes(hashlib.sha256(owner.encode()).digest()[:8], "big") % size if size else 0
     for offset in range(size):
         text = _at(pool, (start + offset) % size)
-        if text not in taken:
+        if text not in occupied:
             return text
     return None
 
@@ -198,32 +198,34 @@ class Entry:
 
 def entries(spec: ServiceSpec, resolved: Resolved, networks: Networks) -> list[Entry]:
     """What the networks are to know of a sandbox: in each the address by which it is called, and the first of each interface."""
-    found: list[Entry] = []
+    wanted: list[Entry] = []
     for number, (network, addresses) in enumerate(zip(spec.network, resolved)):
         source = network.source or ""
         known = networks.get(source)
         if known is None or not addresses:
             continue
-        first = not any(entry.network == source for entry in found)
+        first = not any(entry.network == source for entry in wanted)
         leased = [text for text in addresses if ":" not in text and known.ranges and known.subnet(text)]
-        found += [Entry(source, "lease", text, mac_of(spec.name, number, network), first) for text in leased[:1]]
+        wanted += [Entry(source, "lease", text, mac_of(spec.name, number, network), first) for text in leased[:1]]
         if first and known.gateway:
-            found.append(Entry(source, "name", addresses[0]))
-    return found
+            wanted.append(Entry(source, "name", addresses[0]))
+    return wanted
 
 
 def entries_of(name: str, specs: Iterable[ServiceSpec | None], networks: Networks) -> list[Entry]:
     """What the networks know of a sandbox, by its own MAC addresses; ``specs``: what it is and was."""
     known = [spec for spec in specs if spec]
     own = macs(name, known)
-    found = []
+    of_sandbox = []
     for source, network in sorted(networks.items()):
         leases = [Entry(source, "lease", text, owner, called == name) for owner, (text, called) in network.reserved.items() if owner in own]
-        addresses = {entry.address for entry in leases} | {text for spec in known for one in spec.network for text in fixed(one)}
-        found += leases + [
+        addresses = {entry.address for entry in leases} | {
+            text for spec in known for interface in spec.network for text in fixed(interface)
+        }
+        of_sandbox += leases + [
             Entry(source, "name", text) for text, names in network.named.items() if list(names) == [name] and text in addresses
         ]
-    return found
+    return of_sandbox
 
 
 def check_name(name: str, specs: Iterable[ServiceSpec | None], networks: Networks) -> None:
@@ -239,9 +241,9 @@ def check_name(name: str, specs: Iterable[ServiceSpec | None], networks: Network
 
 def nameservers(spec: ServiceSpec, networks: Networks) -> list[str]:
     """Whom a sandbox asks for names: those of its interfaces, else libvirt's in their networks."""
-    found: dict[str, None] = {}
+    all_servers: dict[str, None] = {}
     for network in spec.network:
         known = networks.get(network.source or "")
         servers = network.nameservers or ([known.gateway] if known and known.gateway else [])
-        found.update(dict.fromkeys(servers))
-    return list(found)
+        all_servers.update(dict.fromkeys(servers))
+    return list(all_servers)

@@ -91,7 +91,7 @@ class Explained:
 
 def parse(lines: Iterable[str]) -> list[Record]:
     """The denials among raw audit records, in order. What belongs to one event has its time and number; numbers begin anew at each boot."""
-    found: list[tuple[tuple[str, str], Record]] = []
+    denials: list[tuple[tuple[str, str], Record]] = []
     calls: dict[tuple[str, str], Mapping[str, str]] = {}
     paths: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for line in lines:
@@ -107,8 +107,10 @@ def parse(lines: Iterable[str]) -> list[Record]:
         else:
             verdict = _AVC.search(text)
             if verdict and verdict.group(1) == "denied":
-                found.append((event, Record(float(when), tuple(verdict.group(2).split()), fields, fields.get("permissive") == "1")))
-    return [dataclasses.replace(one, fields=_whole(one.fields, calls.get(event, {}), paths.get(event, ()))) for event, one in found]
+                denials.append((event, Record(float(when), tuple(verdict.group(2).split()), fields, fields.get("permissive") == "1")))
+    return [
+        dataclasses.replace(record, fields=_whole(record.fields, calls.get(event, {}), paths.get(event, ()))) for event, record in denials
+    ]
 
 
 def _whole(fields: Mapping[str, str], call: Mapping[str, str], paths: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -130,11 +132,11 @@ def _path_of(fields: Mapping[str, str], paths: Sequence[Mapping[str, str]]) -> s
 
 
 def _fields(text: str) -> dict[str, str]:
-    found = {}
+    fields = {}
     for key, quoted, plain in _FIELD.findall(text):
         hidden = key in _TEXTS and plain and _HEX.match(plain)
-        found[key] = printable(_unhidden(binascii.unhexlify(plain)) if hidden else quoted or plain)
-    return found
+        fields[key] = printable(_unhidden(binascii.unhexlify(plain)) if hidden else quoted or plain)
+    return fields
 
 
 def _unhidden(text: bytes) -> str:
@@ -151,13 +153,13 @@ def explain(
 ) -> list[Explained]:
     """The denials of sandboxes; ``owners``: level -> sandbox. The same denial again is counted, with its last time."""
     known, asks = set(types), _once(booleans)
-    found: dict[tuple[Any, ...], Explained] = {}
+    explanations: dict[tuple[Any, ...], Explained] = {}
     for record in records:
         if _type(record.source) in known:
-            one = _explained(record, owners, asks)
-            before = found.pop(one.key(), None)
-            found[one.key()] = dataclasses.replace(one, times=before.times + 1) if before else one
-    return list(found.values())
+            explained = _explained(record, owners, asks)
+            before = explanations.pop(explained.key(), None)
+            explanations[explained.key()] = dataclasses.replace(explained, times=before.times + 1) if before else explained
+    return list(explanations.values())
 
 
 def _once(booleans: Booleans) -> Callable[[Record], Sequence[str]]:
@@ -194,7 +196,7 @@ def _explained(record: Record, owners: Mapping[str, str], booleans: Callable[[Re
 
 def _remedies(record: Record, reason: _Reason, booleans: Sequence[str]) -> Iterator[str]:
     if booleans:
-        settings = " or ".join(f"setsebool -P {one}" for one in booleans)
+        settings = " or ".join(f"setsebool -P {boolean}" for boolean in booleans)
         yield f"a boolean of the policy would grant it to every sandbox of type {_type(record.source)}: {settings}"
     if reason.remedy:
         yield reason.remedy

@@ -19,7 +19,7 @@ def listed(value: Any, where: str) -> list[dict[str, Any]]:
     """The declared sandboxes; raises ``OptionError`` unless it is a list of named ones, each name once."""
     if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
         raise OptionError(where, value, "a list of sandboxes, each with a name")
-    found: list[dict[str, Any]] = []
+    sandboxes: list[dict[str, Any]] = []
     for number, item in enumerate(value):
         if not isinstance(item, Mapping):
             raise OptionError(f"{where}[{number}]", item, "a mapping with the name of a sandbox")
@@ -28,12 +28,12 @@ def listed(value: Any, where: str) -> list[dict[str, Any]]:
             valid_name(text if isinstance(text, str) else "")
         except ValueError as error:
             raise OptionError(f"{where}[{number}].name", text, str(error)) from error
-        if text in [other["name"] for other in found]:
+        if text in [other["name"] for other in sandboxes]:
             raise OptionError.said(
                 f"{where}[{number}].name", text, f"sandbox {text} is declared twice. Declare each sandbox of a host once."
             )
-        found.append(dict(item))
-    return found
+        sandboxes.append(dict(item))
+    return sandboxes
 
 
 def level(text: str, where: str) -> str:
@@ -76,9 +76,9 @@ def _check_interfaces(spec: ServiceSpec, other: ServiceSpec, where: str) -> None
         for network, value in sorted(values & _of_interfaces(other)[option]):
             sentences = f"sandbox {other.name} has the {option} {value} in {network} already. Choose another {option}."
             raise OptionError.said(f"{where}: {spec.name}: network", value, sentences)
-    taken = [port for _number, port in published(other)]
+    occupied = [port for _number, port in published(other)]
     for _number, port in published(spec):
-        if any(same_port(port, one) for one in taken):
+        if any(same_port(port, other_port) for other_port in occupied):
             sentences = f"host port {port.host_port} is already published by sandbox {other.name}. Choose another port."
             raise OptionError.said(f"{where}: {spec.name}: network", port.host_port, sentences)
 

@@ -19,22 +19,22 @@ Names = Mapping[str, Sequence[str]]  # name -> addresses
 
 def of_sandboxes(data: bytes) -> dict[str, list[str]]:
     """The addresses of each sandbox that the file names."""
-    found: dict[str, list[str]] = {}
+    addresses: dict[str, list[str]] = {}
     for line in _LINE.findall(data):
         name = _sandbox(line)
         if name:
-            found.setdefault(name, []).append(_text(line.split()[0]))
-    return found
+            addresses.setdefault(name, []).append(_text(line.split()[0]))
+    return addresses
 
 
 def of_others(data: bytes) -> dict[str, list[str]]:
     """The addresses of each name in the lines of the administrator, in small letters."""
-    found: dict[str, list[str]] = {}
+    addresses: dict[str, list[str]] = {}
     for line in _LINE.findall(data):
         words = line.partition(b"#")[0].split()
         for name in words[1:] if not _sandbox(line) else ():
-            found.setdefault(_text(name).lower(), []).append(_text(words[0]))
-    return found
+            addresses.setdefault(_text(name).lower(), []).append(_text(words[0]))
+    return addresses
 
 
 def with_sandbox(data: bytes, name: str, addresses: Iterable[str]) -> bytes:

@@ -114,7 +114,7 @@ class Leak:
 
     def grants(self, process_type: str) -> list[tuple[str, str, str, str]]:
         """What the types grant: the type of who acts, that of what is acted on, class and permission."""
-        return [(process_type, self.label.split(":")[2], self.tclass, one) for one in self.permissions]
+        return [(process_type, self.label.split(":")[2], self.tclass, permission) for permission in self.permissions]
 
     def while_booleans(self, expressions: Sequence[str]) -> Leak:
         """The same with booleans as the reason, if each of the permissions hangs on some."""
@@ -167,7 +167,7 @@ def against_host(source: Subject, judge: Judge, known: Callable[[str], bool]) ->
 def content_for(context: str, target: Subject, judge: Judge) -> list[str]:
     """What a process of the host may do with a sandbox's content, as ``class permission``."""
     label = target.label("content")
-    return [f"{tclass} {one}" for tclass, permissions in _CONTENT for one in judge(context, label, tclass, permissions)]
+    return [f"{tclass} {permission}" for tclass, permissions in _CONTENT for permission in judge(context, label, tclass, permissions)]
 
 
 def held(subject: Subject, judge: Judge) -> bool:
@@ -180,8 +180,8 @@ def held(subject: Subject, judge: Judge) -> bool:
 def matrix(names: Iterable[str], pairs: Iterable[tuple[Subject, Subject]], leaks: Iterable[Leak]) -> dict[str, dict[str, int]]:
     """How many permissions the first of each pair has on the second one: 0 is separate. Each of the names is there."""
     table: dict[str, dict[str, int]] = {name: {} for name in names}
-    for one, other in pairs:
-        table.setdefault(one.name, {})[other.name] = 0
+    for subject, other in pairs:
+        table.setdefault(subject.name, {})[other.name] = 0
     for leak in leaks:
         if leak.target in table.get(leak.source, ()):
             table[leak.source][leak.target] += len(leak.permissions)

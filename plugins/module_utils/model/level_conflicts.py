@@ -25,7 +25,7 @@ class Conflict:
 
 def conflicts(owners: Mapping[str, Level | None], in_use: Iterable[InUse]) -> list[Conflict]:
     """Where what the host carries contradicts the levels of these owners."""
-    found = []
+    contradictions = []
     for use in in_use:
         for owner, level in owners.items():
             if level is None:
@@ -35,8 +35,8 @@ def conflicts(owners: Mapping[str, Level | None], in_use: Iterable[InUse]) -> li
             else:
                 contradicts = use.level.conflicts(level)
             if contradicts:
-                found.append(Conflict(owner, level, use))
-    return found
+                contradictions.append(Conflict(owner, level, use))
+    return contradictions
 
 
 def in_the_way(in_use: Iterable[InUse]) -> list[InUse]:

@@ -43,7 +43,9 @@ class Hint:
             return self
         if self.first == self.next:
             return Hint(level, level, self.next, self.beside)
-        first, last = (choose(level, other, key=lambda one: one.mask) for choose, other in ((min, self.first), (max, self.last)))
+        first, last = (
+            choose(level, other, key=lambda candidate: candidate.mask) for choose, other in ((min, self.first), (max, self.last))
+        )
         return Hint(first, last, self.next, self.beside)
 
 

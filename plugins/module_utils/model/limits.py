@@ -105,15 +105,15 @@ def _check_io(io: Io) -> None:
 
 def check_host(io: Io, devices: Mapping[str, str], weights: bool) -> None:
     """What only the host knows: whether there is such a device, and whether the kernel has weights at all."""
-    seen: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for number, device in enumerate(io.devices):
         option, path = f"io.devices[{number}].device", device.device
         key = devices.get(path)
         if not key:
             raise OptionError(option, path, "a block device of the host, or a file or directory on one")
-        if key in seen:
-            raise OptionError.said(option, path, f"{path} and {seen[key]} are on the same device ({key}). List each device once.")
-        seen[key] = path
+        if key in paths:
+            raise OptionError.said(option, path, f"{path} and {paths[key]} are on the same device ({key}). List each device once.")
+        paths[key] = path
     if io.weight is not None and not weights:
         sentences = "not supported on this host, because its kernel has neither io.cost nor the scheduler bfq. Remove it."
         raise OptionError.said("io.weight", io.weight, sentences)

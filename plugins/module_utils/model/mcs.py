@@ -146,12 +146,12 @@ def conflicting(levels: Mapping[str, Level]) -> list[tuple[str, str]]:
     owners: dict[Level, list[str]] = {}
     for owner, level in levels.items():
         owners.setdefault(level, []).append(owner)
-    found = [pair for same in owners.values() for pair in itertools.combinations(same, 2)]
-    for one, other in itertools.combinations(owners, 2) if len({len(level) for level in owners}) > 1 else ():
-        if one.conflicts(other):
-            found += itertools.product(owners[one], owners[other])
+    in_conflict = [pair for same in owners.values() for pair in itertools.combinations(same, 2)]
+    for level, other in itertools.combinations(owners, 2) if len({len(level) for level in owners}) > 1 else ():
+        if level.conflicts(other):
+            in_conflict += itertools.product(owners[level], owners[other])
     place = {owner: number for number, owner in enumerate(levels)}
-    pairs = [(one, other) if place[one] < place[other] else (other, one) for one, other in found]
+    pairs = [(owner, other) if place[owner] < place[other] else (other, owner) for owner, other in in_conflict]
     return sorted(pairs, key=lambda pair: [place[owner] for owner in pair])
 
 

@@ -235,11 +235,11 @@ def _check_static(network: Interface, option: str) -> None:
     if network.lease:
         raise OptionError.said(f"{option}.lease", network.lease, "only valid when type is dhcp.")
     known = [ipaddress.ip_interface(text) for text in network.addresses]
-    nearby = ", ".join(str(one.network) for one in known)
+    nearby = ", ".join(str(own.network) for own in known)
     for name, text in _next_hops(network):
-        if not any(contains(one, text) for one in known):
+        if not any(contains(own, text) for own in known):
             raise OptionError(f"{option}.{name}", text, f"an address in {nearby}, which the interface reaches")
-        if any(str(one.ip) == text for one in known):
+        if any(str(own.ip) == text for own in known):
             raise OptionError(f"{option}.{name}", text, "an address other than the interface's own")
 
 
@@ -262,46 +262,48 @@ def _check_ports(network: Interface, option: str) -> None:
                 raise OptionError.said(f"{option}.ports[{number}].host_port", port.host_port, sentences)
 
 
-def same_port(one: Port, other: Port) -> bool:
+def same_port(port: Port, other: Port) -> bool:
     """Whether two published ports are the same of the host; one without an address is at all of them."""
-    return bool(one.host_port == other.host_port and (not one.address or not other.address or one.address == other.address))
+    return bool(port.host_port == other.host_port and (not port.address or not other.address or port.address == other.address))
 
 
 def _check_apart(spec: ServiceSpec) -> None:
     """No two interfaces of a sandbox in each other's way."""
-    seen: list[tuple[int, Interface]] = []
+    checked: list[tuple[int, Interface]] = []
     for number, network in enumerate(spec.network):
         option = f"network[{number}]"
-        for earlier, other in seen:
+        for earlier, other in checked:
             _check_pair(spec.name, (number, network), (earlier, other))
             for port in network.ports:
-                if any(same_port(port, one) for one in other.ports):
+                if any(same_port(port, other_port) for other_port in other.ports):
                     sentences = f"host port {port.host_port} is already published by network[{earlier}]. Choose another port."
                     raise OptionError.said(f"{option}.ports", port.host_port, sentences)
-        seen.append((number, network))
+        checked.append((number, network))
 
 
-def _check_pair(name: str, one: tuple[int, Interface], other: tuple[int, Interface]) -> None:
-    (number, network), (earlier, before) = one, other
-    option, there = f"network[{number}]", f"network[{earlier}]"
+def _check_pair(name: str, interface: tuple[int, Interface], other: tuple[int, Interface]) -> None:
+    (number, network), (earlier, before) = interface, other
+    option, other_option = f"network[{number}]", f"network[{earlier}]"
     mac = mac_of(name, number, network)
     if mac == mac_of(name, earlier, before):
-        raise OptionError.said(f"{option}.mac", network.mac, f"{there} already has the MAC address {mac}. Choose another one.")
+        raise OptionError.said(f"{option}.mac", network.mac, f"{other_option} already has the MAC address {mac}. Choose another one.")
     for text in network.addresses:
         for known in before.addresses:
             mine, theirs = ipaddress.ip_interface(text), ipaddress.ip_interface(known)
             if mine.version == theirs.version and mine.network.overlaps(theirs.network):
-                raise OptionError(f"{option}.addresses", text, f"an address outside of {theirs.network}, the network of {there}")
+                raise OptionError(f"{option}.addresses", text, f"an address outside of {theirs.network}, the network of {other_option}")
     if network.lease and network.lease == before.lease:
-        raise OptionError.said(f"{option}.lease", network.lease, f"{there} already has the address {network.lease}. Choose another one.")
+        raise OptionError.said(
+            f"{option}.lease", network.lease, f"{other_option} already has the address {network.lease}. Choose another one."
+        )
     if network.gateway and before.gateway and (":" in network.gateway) == (":" in before.gateway):
-        sentences = f"{there} already has a gateway, and a sandbox has one default route. Remove one of them."
+        sentences = f"{other_option} already has a gateway, and a sandbox has one default route. Remove one of them."
         raise OptionError.said(f"{option}.gateway", network.gateway, sentences)
     destinations = {route.to for route in before.routes}
     for index, route in enumerate(network.routes):
         if route.to in destinations:
             raise OptionError.said(
-                f"{option}.routes[{index}].to", route.to, f"{there} already has a route to {route.to}. Remove one of them."
+                f"{option}.routes[{index}].to", route.to, f"{other_option} already has a route to {route.to}. Remove one of them."
             )
 
 

@@ -39,7 +39,7 @@ class Outdated:
 
 def compare(copied: Mapping[str, str], host: Mapping[str, str], inside: Callable[[str], str | None]) -> list[Outdated]:
     """Three-way, by signatures; ``inside`` is asked only about what the host has otherwise than it was copied."""
-    found = []
+    differing = []
     for path in sorted(copied.keys() | host.keys()):
         then, now = copied.get(path), host.get(path)
         if then == now:
@@ -48,10 +48,10 @@ def compare(copied: Mapping[str, str], host: Mapping[str, str], inside: Callable
         if own == now:
             continue
         if own == then:
-            found.append(Outdated(path, NEW if then is None else GONE if now is None else NEWER, own))
+            differing.append(Outdated(path, NEW if then is None else GONE if now is None else NEWER, own))
         elif now is not None:
-            found.append(Outdated(path, BOTH, own))
-    return found
+            differing.append(Outdated(path, BOTH, own))
+    return differing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +99,8 @@ def with_accounts(text: str, lines: Sequence[str], members: Sequence[tuple[str, 
 
 
 def _new(host: str, inside: str, known: Sequence[str]) -> tuple[list[str], list[str]]:
-    there = _entries(inside)
-    names, numbers = {entry[0] for entry in there}, {_number(entry) for entry in there}
+    entries = _entries(inside)
+    names, numbers = {entry[0] for entry in entries}, {_number(entry) for entry in entries}
     lines, taken = [], []
     for entry in _entries(host):
         if entry[0] in names or entry[0] in known or _number(entry) not in _SYSTEM_IDS:

@@ -44,7 +44,7 @@ def check(specs: Sequence[ServiceSpec], others: Iterable[ServiceSpec], listening
             if owner:
                 sentences = f"host port {port.host_port} is already published by sandbox {owner}. Choose another port."
                 raise OptionError.said(option, port.host_port, sentences)
-            if str(port.host_port) not in free and any(_meets(port, one) for one in listening):
+            if str(port.host_port) not in free and any(_meets(port, listener) for listener in listening):
                 sentences = f"host port {port.host_port} is already in use on this host. Choose another port."
                 raise OptionError.said(option, port.host_port, sentences)
             owners.append((port, spec.name))
@@ -57,18 +57,18 @@ def _meets(port: Port, listener: tuple[str, int]) -> bool:
 
 def units(spec: ServiceSpec, resolved: Resolved) -> dict[str, str]:
     """The text of each unit, by its name."""
-    found = {}
+    texts = {}
     for port, address in leading_to(spec, resolved):
         socket = socket_name(spec.name, port)
-        found[socket] = _socket(spec, port)
-        found[socket.replace(".socket", ".service")] = _proxy(spec, port, address, socket)
-    return found
+        texts[socket] = _socket(spec, port)
+        texts[socket.replace(".socket", ".service")] = _proxy(spec, port, address, socket)
+    return texts
 
 
 def touched(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
     """The units that differ, each with its partner: an open socket would start its proxy again before systemd has read of a change."""
-    differ = {one for one in {*before, *after} if before.get(one) != after.get(one)}
-    return {f"{one.rpartition('.')[0]}.{kind}" for one in differ for kind in ("socket", "service")}
+    differ = {unit for unit in {*before, *after} if before.get(unit) != after.get(unit)}
+    return {f"{unit.rpartition('.')[0]}.{kind}" for unit in differ for kind in ("socket", "service")}
 
 
 def _bracketed(address: str) -> str:

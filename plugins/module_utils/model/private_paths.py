@@ -44,15 +44,15 @@ class Package:
 
 def of_one_source(names: Iterable[str], installed: Mapping[str, Package]) -> list[str]:
     """These packages, and those that they depend on and that are built from the same source."""
-    found: dict[str, None] = {}
+    packages: dict[str, None] = {}
     pending = sorted(name for name in names if name in installed)
     while pending:
         name = pending.pop(0)
-        if name not in found:
-            found[name] = None
+        if name not in packages:
+            packages[name] = None
             same = installed[name].source
             pending += sorted(other for other in installed[name].depends if other in installed and installed[other].source == same)
-    return list(found)
+    return list(packages)
 
 
 def candidates(files: Iterable[str]) -> list[str]:
@@ -113,14 +113,14 @@ class Entry:
 
 def left_out(entries: Iterable[Entry], reachable: bool) -> list[str]:
     """What stays outside: what only some may read on the host and no package gave as it is; it may be a secret of the host's."""
-    found = []
+    paths = []
     for entry in entries:
         if entry.directory:
             open_to_all = reachable and entry.mode & 0o005 == 0o005
             if open_to_all or entry.needed:
-                found += left_out(entry.children, open_to_all)
+                paths += left_out(entry.children, open_to_all)
             else:
-                found.append(entry.path)
+                paths.append(entry.path)
         elif not entry.unchanged and not (reachable and entry.mode & 0o004):
-            found.append(entry.path)
-    return found
+            paths.append(entry.path)
+    return paths

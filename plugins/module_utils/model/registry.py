@@ -108,9 +108,9 @@ class Registry:
         """How many levels of the range nobody owns and none rests in quarantine."""
         with self._store.transaction(write=False):
             size = self._size()
-            taken = [level for _owner, level in self._store.owners()]
-            taken += [level for level, _owner in self._store.quarantine()]
-        return math.comb(len(self.span), size) - sum(len(level) == size and level in self.span for level in taken)
+            occupied = [level for _owner, level in self._store.owners()]
+            occupied += [level for level, _owner in self._store.quarantine()]
+        return math.comb(len(self.span), size) - sum(len(level) == size and level in self.span for level in occupied)
 
     def _size(self) -> int:
         recorded = self._store.size()

@@ -80,9 +80,9 @@ def _private(values: list[str]) -> list[str]:
 
 def _units(values: list[str]) -> list[str]:
     units = sorted({value if "." in value else value + ".service" for value in values})
-    for one in units:
-        if not _UNIT.match(one):
-            raise ValueError(f"names of systemd units, such as httpd.service, not {one!r}")
+    for unit in units:
+        if not _UNIT.match(unit):
+            raise ValueError(f"names of systemd units, such as httpd.service, not {unit!r}")
     return units
 
 

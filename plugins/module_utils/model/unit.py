@@ -139,8 +139,8 @@ class HostSystemd:
 
     def brought_by(self, names: Sequence[str]) -> list[unit_file.UnitFile]:
         """The named units and all that they bring along, each once, whatever names it has."""
-        found = {unit.name: unit for unit in unit_file.brought(names, self.units.get).values()}
-        return [found[name] for name in sorted(found)]
+        units = {unit.name: unit for unit in unit_file.brought(names, self.units.get).values()}
+        return [units[name] for name in sorted(units)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +158,7 @@ def inside(spec: ServiceSpec, host: HostSystemd, networks: addresses.Networks) -
         Inside("etc/hostname", text=f"{spec.hostname or spec.name}\n"),
         Inside("etc/hosts", text=f"127.0.0.1 localhost\n127.0.1.1 {_own_names(spec)}\n::1 localhost ip6-localhost ip6-loopback\n"),
         Inside("etc/machine-id", text=layout.machine_id(spec.name) + "\n"),
-        Inside("etc/resolv.conf", text="".join(f"nameserver {one}\n" for one in addresses.nameservers(spec, networks))),
+        Inside("etc/resolv.conf", text="".join(f"nameserver {nameserver}\n" for nameserver in addresses.nameservers(spec, networks))),
     ]
     if not spec.command:
         files += _systemd_inside(spec, host)

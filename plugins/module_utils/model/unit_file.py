@@ -250,15 +250,15 @@ def needed(unit: UnitFile) -> list[str]:
 
 def brought(names: Iterable[str], find: Callable[[str], UnitFile | None]) -> dict[str, UnitFile]:
     """The named units and all that they bring along, as far as ``find`` knows them."""
-    found: dict[str, UnitFile] = {}
+    units: dict[str, UnitFile] = {}
     pending = list(names)
     while pending:
         name = pending.pop(0)
-        unit = find(name) if name not in found else None
+        unit = find(name) if name not in units else None
         if unit:
-            found[name] = unit
+            units[name] = unit
             pending += needed(unit)
-    return found
+    return units
 
 
 def required(unit: UnitFile) -> list[str]:

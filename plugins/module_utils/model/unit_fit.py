@@ -50,8 +50,8 @@ def _may_be(path: str) -> bool:
 
 def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
     """Why a unit can't work in a sandbox; nothing where it can, as far as its files tell."""
-    for one, way in _required(name, units):
-        reason = next(_obstacles(units[one]), "")
+    for unit_name, way in _required(name, units):
+        reason = next(_obstacles(units[unit_name]), "")
         if reason:
             return _sentence(f"{way}it {printable(reason)}.")
     return ""
@@ -59,8 +59,8 @@ def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
 
 def nowhere(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str]) -> str:
     """Which program of a unit, or of one that it needs, is not there; ``missing``: unit -> program."""
-    for one, way in _required(name, units):
-        program = missing.get(units[one].name)
+    for unit_name, way in _required(name, units):
+        program = missing.get(units[unit_name].name)
         if program:
             remedy = "Copy it with private, or mount it with mounts."
             return _sentence(f"{way}it runs {printable(program)}, which neither the host's /usr nor the content has. {remedy}")
@@ -73,14 +73,14 @@ def _sentence(text: str) -> str:
 
 def _required(name: str, units: Mapping[str, UnitFile]) -> Iterator[tuple[str, str]]:
     """A unit and all that it needs, as far as they are there, each with the way to it in words."""
-    seen = {name}
+    names = {name}
     pending = [(name, "")]
     while pending:
-        one, way = pending.pop(0)
-        if one in units:
-            yield one, way
-            others = [other for other in required(units[one]) if other not in seen]
-            seen.update(others)
+        unit_name, way = pending.pop(0)
+        if unit_name in units:
+            yield unit_name, way
+            others = [other for other in required(units[unit_name]) if other not in names]
+            names.update(others)
             pending += [(other, f"{way}it needs {other}: ") for other in others]
 
 

@@ -150,9 +150,9 @@ class UnitTree:
         for name in (*names, NameParts.of(names[0]).kind):
             others = drop_in_names(name) if name in names else [name]
             directories = [f"{other}.{suffix}" for other in others]
-            for place, there in self._places:
+            for place, entries in self._places:
                 for directory in directories:
-                    if directory in there:
+                    if directory in entries:
                         yield place, directory
 
     def _beside(self, names: Sequence[str], suffix: str) -> list[str]:
