@@ -535,7 +535,7 @@ def test_what_was_changed_on_both_sides_is_not_taken(content: MakeContent, built
 
 @pytest.mark.parametrize("update", ["report", "take", "keep"])
 def test_new_system_accounts_are_added_whatever_becomes_of_files(content: MakeContent, built: Built, update: str) -> None:
-    accounts = Accounts(users=["x:x:101:101::/:/bin/false"], groups=["x:x:101:"], members=[("ssl", "x")], taken=["y"])
+    accounts = Accounts(users=["x:x:101:101::/:/bin/false"], groups=["x:x:101:"], members=[("ssl", "x")], in_conflict=["y"])
     (step,) = plan_content(content(), "present", built(accounts=accounts), "report", update)
     assert step.title == "add the host's new system accounts"
     assert step.change() == (None, {"users": ["x"], "groups": ["x"]})

@@ -27,7 +27,7 @@ def test_a_play_may_declare_a_unit_or_a_drop_in() -> None:
     }
     given = discover._given(["web.service"], declared)
     assert sorted(given) == ["mine.timer", "web.service"], "db.service is the host's alone"
-    assert given["web.service"].one("EnvironmentFile") == "/etc/web"
+    assert given["web.service"].last("EnvironmentFile") == "/etc/web"
 
 
 def test_an_administrators_unit_comes_with_its_other_names_and_what_is_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

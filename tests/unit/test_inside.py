@@ -52,7 +52,7 @@ def test_it_is_found_with_what_it_brings_along(own: Any) -> None:
         "mine@x.service": f"/{UNITS}/mine@.service",
         "other.timer": f"/{UNITS}/other.timer",
     }
-    assert seen["own_units"]["mine@x.service"].one("User") == "x", "what the collection itself has adapted does not count"
+    assert seen["own_units"]["mine@x.service"].last("User") == "x", "what the collection itself has adapted does not count"
 
 
 def test_a_mask_is_seen(own: Any) -> None:
@@ -79,13 +79,13 @@ def merged(own: Any, monkeypatch: pytest.MonkeyPatch, host: Host) -> Callable[[d
 def test_a_sandboxs_drop_ins_of_a_unit_in_usr_are_merged_by_name(merged: Any) -> None:
     files = {"web.service.d/1.conf": "[Service]\nUser=own\n", "service.d/2.conf": "[Service]\nLimitNOFILE=1\n"}
     unit = merged(files, "web.service")["web.service"]
-    assert (unit.path, unit.one("User"), unit.one("Group")) == ("/usr/lib/systemd/system/web.service", "own", "usr")
+    assert (unit.path, unit.last("User"), unit.last("Group")) == ("/usr/lib/systemd/system/web.service", "own", "usr")
     assert unit.drop_ins == [f"/{UNITS}/web.service.d/1.conf", f"/{UNITS}/service.d/2.conf"]
 
 
 def test_a_sandboxs_own_file_replaces_its_namesake_in_usr(merged: Any) -> None:
     unit = merged({"web.service": "[Service]\nUser=own\n"}, "web.service")["web.service"]
-    assert (unit.path, unit.one("User"), unit.one("Group")) == (f"/{UNITS}/web.service", "own", "drop-in")
+    assert (unit.path, unit.last("User"), unit.last("Group")) == (f"/{UNITS}/web.service", "own", "drop-in")
 
 
 @pytest.mark.parametrize("mask", ["->/dev/null", ""])
@@ -96,19 +96,19 @@ def test_a_sandboxs_mask_of_a_unit_in_usr_is_seen(merged: Any, mask: str) -> Non
 @pytest.mark.parametrize("target", ["/usr/lib/systemd/system/web.service", "/lib/systemd/system/web.service", "web.service"])
 def test_another_name_of_a_unit_is_that_unit(merged: Any, target: str) -> None:
     unit = merged({"www.service": f"->{target}", "www.service.d/2.conf": "[Service]\nUser=own\n"}, "www.service")["www.service"]
-    assert (unit.name, unit.aliases, unit.one("User")) == ("web.service", ["www.service"], "own")
+    assert (unit.name, unit.aliases, unit.last("User")) == ("web.service", ["www.service"], "own")
 
 
 def test_a_link_leads_to_a_unit_elsewhere_in_the_content(merged: Any) -> None:
     files = {"mine.service": "->../../../srv/mine.service", "../../../srv/mine.service": "[Service]\nUser=own\n"}
-    assert merged(files, "mine.service")["mine.service"].one("User") == "own"
+    assert merged(files, "mine.service")["mine.service"].last("User") == "own"
 
 
 def test_text_in_another_encoding_is_read(merged: Any, tmp_path: Path) -> None:
     (tmp_path / UNITS).mkdir(parents=True)
     (tmp_path / UNITS / "mine.service").write_bytes("# café\n[Service]\nUser=own\nGroup=café\n".encode("latin-1"))
     unit = merged({}, "mine.service")["mine.service"]
-    assert (unit.one("User"), unit.fault) == ("own", f"/{UNITS}/mine.service: line 4 is not UTF-8")
+    assert (unit.last("User"), unit.fault) == ("own", f"/{UNITS}/mine.service: line 4 is not UTF-8")
 
 
 @pytest.mark.parametrize("text", ["->/etc/passwd", "->../../../../../../etc/passwd"])

@@ -134,7 +134,7 @@ DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
         ({**BIND, "relabel": True}, {"source": "file", "point": ""}, "mounts[/srv/pages].relabel: only valid when source is a directory."),
         (BIND, {"source": "file"}, "mounts[/srv/pages].target: '/srv/pages' is invalid: expected a file inside or nothing, not a directory."),
         (IMAGE, {"source": "file", "real": "/data/disk.img"}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected a file that is a raw"),
-        (IMAGE, {"source": "image", "real": "/data/disk.img", "taken": "sandbox db mounts it."}, "mounts[/var/lib/big].source: sandbox db mounts it."),
+        (IMAGE, {"source": "image", "real": "/data/disk.img", "conflict": "sandbox db mounts it."}, "mounts[/var/lib/big].source: sandbox db mounts it."),
         (IMAGE, {"source": "image", "real": "/data/disk.img", **DENIED}, "mounts[/var/lib/big].source: '/data/disk.img' is invalid: expected an image that"),
     ],
 )  # fmt: skip
@@ -212,7 +212,7 @@ def test_an_image_is_known_by_what_is_in_it(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_another_sandboxs(service: MakeSpec, mount: dict[str, Any], theirs: dict[str, Any], allowed: str) -> None:
     spec = service(mounts=[mount])
-    assert mounts.taken(spec.mounts[0], [service(name="db", path="/srv/boxes", mounts=[theirs])]) == allowed
+    assert mounts.conflict(spec.mounts[0], [service(name="db", path="/srv/boxes", mounts=[theirs])]) == allowed
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_again_there_is_nothing_to_add() -> None:
 
 def test_a_number_that_is_anothers_inside_is_not_given_twice() -> None:
     found = new_accounts(Copied(), (HOST_PASSWD, HOST_GROUP), (PASSWD + "other:x:102:102::/:/bin/sh\n", HOST_GROUP))
-    assert (found.users, found.taken) == ([], ["db"])
+    assert (found.users, found.in_conflict) == ([], ["db"])
 
 
 def test_lines_that_are_none_are_left_alone() -> None:
@@ -95,7 +95,7 @@ def test_lines_that_are_none_are_left_alone() -> None:
 @pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "", "-5"])
 def test_a_number_that_is_none_is_root_insides_to_write(number: str) -> None:
     inside = f"{PASSWD}x:x:{number}:1::/:/bin/sh\n"
-    assert new_accounts(Copied(), (HOST_PASSWD, HOST_GROUP), (inside, GROUP)).taken == []
+    assert new_accounts(Copied(), (HOST_PASSWD, HOST_GROUP), (inside, GROUP)).in_conflict == []
     assert system_names(inside) == ["www"]
 
 

@@ -25,10 +25,10 @@ def reason(text: str, name: str = "a.service", **others: UnitFile) -> str:
 def test_the_last_word_on_a_setting_is_a_drop_ins() -> None:
     main = "# c\n[Service]\nUser=a\nExecStart=/bin/x \\\n# a remark between\n  y\nReadWritePaths=/a /b\nBindPaths=/a:/b\n"
     one = parse("a.service", "", [main, "[Service]\nUser=b\nReadWritePaths=/c\nBindPaths=\n"])
-    assert one.one("User") == "b"
-    assert one.one("ExecStart") == "/bin/x    y"
+    assert one.last("User") == "b"
+    assert one.last("ExecStart") == "/bin/x    y"
     assert one.words("ReadWritePaths") == ["/a", "/b", "/c"]
-    assert one.one("BindPaths") == ""
+    assert one.last("BindPaths") == ""
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_name_is_unescaped_to_utf_8() -> None:
     ],
 )
 def test_specifiers_that_depend_on_the_name(name: str, value: str, meaning: str) -> None:
-    assert unit(f"[Service]\nWorkingDirectory={value}\n", name).one("WorkingDirectory") == meaning
+    assert unit(f"[Service]\nWorkingDirectory={value}\n", name).last("WorkingDirectory") == meaning
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ def test_a_unit_whose_program_is_missing_is_refused() -> None:
         for name, other in (("a.service", "b.service"), ("b.service", ""))
     }
     assert unit_fit.obstacle("a.service", units) == ""
-    assert unit_fit.nowhere("a.service", units, {"c.service": "/opt/c"}) == ""
-    reason = unit_fit.nowhere("a.service", units, {"b.service": "/opt/b"})
+    assert unit_fit.missing_program("a.service", units, {"c.service": "/opt/c"}) == ""
+    reason = unit_fit.missing_program("a.service", units, {"b.service": "/opt/b"})
     assert reason.startswith("It needs b.service: it runs /opt/b, which neither")
 
 

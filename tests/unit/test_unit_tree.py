@@ -49,12 +49,12 @@ def files(place: Path, *units: str) -> dict[str, UnitFile]:
 def test_units_are_read_with_all_that_they_bring_along(place: Path) -> None:
     found = files(place, "b.service", "e.service")
     assert sorted(found) == ["a@x.service", "b.service", "d.service", "d.socket", "e.service"]
-    assert (found["a@x.service"].one("User"), found["a@x.service"].one("Group")) == ("x", "y")
+    assert (found["a@x.service"].last("User"), found["a@x.service"].last("Group")) == ("x", "y")
 
 
 def test_text_in_another_encoding_is_read(place: Path) -> None:
     (place / "usr/l.service").write_bytes("# café\n[Service]\nUser=l\n".encode("latin-1"))
-    assert files(place, "l.service")["l.service"].one("User") == "l"
+    assert files(place, "l.service")["l.service"].last("User") == "l"
 
 
 def test_what_the_host_says_of_all_services_is_not_copied_and_does_not_count(place: Path) -> None:
@@ -120,7 +120,7 @@ def test_files_that_are_not_anywhere_yet_are_merged_too() -> None:
     etc = Texts("/etc", {"a.service.d/1.conf": "[Service]\nUser=b\n", "service.d/0.conf": "[Service]\nUser=c\nGroup=c\n"})
     found = UnitTree([etc, usr]).find("a.service")
     assert found
-    assert (found.one("User"), found.one("Group")) == ("b", "c")
+    assert (found.last("User"), found.last("Group")) == ("b", "c")
     assert found.drop_ins == ["/etc/service.d/0.conf", "/etc/a.service.d/1.conf"]
 
 
@@ -249,7 +249,7 @@ def by_tree(top: Path, name: str) -> dict[str, Any]:
         "files": [unit.path, *unit.drop_ins],
         "aliases": sorted(unit.aliases),
         **{key: {word for word in unit.units(key) if word.startswith("dep")} for key in ("Requires", "Requisite", "BindsTo", "Wants")},
-        **{key: unit.one(key) for key in ("User", "Group")},
+        **{key: unit.last(key) for key in ("User", "Group")},
         "DynamicUser": unit.yes("DynamicUser"),
         "ReadWritePaths": " ".join(unit.words("ReadWritePaths")).split(" ") if unit.words("ReadWritePaths") else [],
         # systemd makes a directory that is named twice once

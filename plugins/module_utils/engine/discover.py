@@ -101,7 +101,7 @@ def _state(units: Iterable[unit_file.UnitFile]) -> list[str]:
     users = set()
     for unit in units:
         try:
-            users.add(pwd.getpwnam(unit.one("User")).pw_uid)
+            users.add(pwd.getpwnam(unit.last("User")).pw_uid)
         except KeyError:
             continue
     entries = {

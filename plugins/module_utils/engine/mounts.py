@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from ..host import selinux
 from ..model.context import Context
-from ..model.mounts import Mount, Seen, taken
+from ..model.mounts import Mount, Seen, conflict
 from ..model.spec import ServiceSpec
 from . import tree
 from .tree_fd import READ_AT_ONCE
@@ -45,7 +45,7 @@ def _one(spec: ServiceSpec, mount: Mount, root: str, others: Iterable[ServiceSpe
         denied="" if mount.relabel else _denied(spec, mount, kind, context),
         mislabelled=_mislabelled(spec, source) if relabelled else 0,
         point=point,
-        taken=taken(mount, others),
+        conflict=conflict(mount, others),
     )
 
 

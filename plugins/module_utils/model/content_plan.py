@@ -293,8 +293,10 @@ def _plan_update(plan: Plan, spec: ContentSpec, outdated: Sequence[Outdated], up
 def reported(outdated: Sequence[Outdated], accounts: Accounts, update: str) -> list[dict[str, str]]:
     """What stays otherwise than on the host after a run."""
     left = [entry for entry in outdated if update == "report" or (update == "take" and entry.state == BOTH)]
-    taken = [{"path": "/etc/passwd", "state": f"the number of the host's account {name} is another's here"} for name in accounts.taken]
-    return [{"path": f"/{printable(entry.path)}", "state": entry.state} for entry in left] + taken
+    conflicts = [
+        {"path": "/etc/passwd", "state": f"the number of the host's account {name} is another's here"} for name in accounts.in_conflict
+    ]
+    return [{"path": f"/{printable(entry.path)}", "state": entry.state} for entry in left] + conflicts
 
 
 def _plan_labels(plan: Plan, spec: ContentSpec, seen: Observed, foreign_mode: str) -> None:

@@ -129,9 +129,9 @@ def _within(path: str, top: str) -> bool:
     return path == top or path.startswith(top + "/")
 
 
-def overlap(one: str, other: str) -> bool:
+def overlap(path: str, other: str) -> bool:
     """Whether one of two paths is the other or above it."""
-    return one == "/" or other == "/" or _within(one, other) or _within(other, one)
+    return path == "/" or other == "/" or _within(path, other) or _within(other, path)
 
 
 def name_of(mount: Mount, name: str) -> str:
@@ -185,21 +185,21 @@ class Seen:
     # "directory", "file" or what else stands there; "" if there is nothing
     point: str = ""
     # which other sandbox is in the way, in sentences; "" where none is
-    taken: str = ""
+    conflict: str = ""
 
 
-def taken(mount: Mount, others: Iterable[ServiceSpec]) -> str:
+def conflict(mount: Mount, others: Iterable[ServiceSpec]) -> str:
     """Which other sandbox is in the way of a source, in sentences; no text where none is."""
     for other in others:
         if overlap(mount.source or "", other.paths.root):
             return f"{mount.source} is above or below the content of sandbox {other.name}. Choose another path."
-        for one in other.mounts:
-            if not one.source or not overlap(mount.source or "", one.source):
+        for other_mount in other.mounts:
+            if not other_mount.source or not overlap(mount.source or "", other_mount.source):
                 continue
-            if mount.type == one.type == "image" and not (mount.read_only and one.read_only):
+            if mount.type == other_mount.type == "image" and not (mount.read_only and other_mount.read_only):
                 return f"sandbox {other.name} mounts this image too. Set read_only: true in both, or choose another image."
-            if mount.relabel and one.relabel:
-                return f"sandbox {other.name} relabels {one.source}. Set relabel: true for one sandbox only."
+            if mount.relabel and other_mount.relabel:
+                return f"sandbox {other.name} relabels {other_mount.source}. Set relabel: true for one sandbox only."
     return ""
 
 
@@ -234,8 +234,8 @@ def _check_source(mount: Mount, seen: Seen) -> None:
         raise OptionError(name, source, "a file that is a raw ext4 file system, as mkfs.ext4 makes it")
     if mount.type == "bind" and seen.source not in ("directory", "file", "image"):
         raise OptionError(name, source, f"a directory or a file, not a {seen.source}")
-    if seen.taken:
-        raise OptionError.said(name, source, seen.taken)
+    if seen.conflict:
+        raise OptionError.said(name, source, seen.conflict)
 
 
 def _check_label(spec: ServiceSpec, mount: Mount, seen: Seen) -> None:

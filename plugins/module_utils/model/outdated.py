@@ -61,7 +61,7 @@ class Accounts:
     users: Sequence[str] = ()
     groups: Sequence[str] = ()
     members: Sequence[tuple[str, str]] = ()  # (group, user)
-    taken: Sequence[str] = ()
+    in_conflict: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return bool(self.users or self.groups)
@@ -69,8 +69,8 @@ class Accounts:
 
 def new_accounts(copied: Copied, host: tuple[str, str], inside: tuple[str, str]) -> Accounts:
     """The system accounts that the host got since its were copied; each text is a passwd, a group."""
-    users, users_taken = _new(host[0], inside[0], copied.users)
-    groups, groups_taken = _new(host[1], inside[1], copied.groups)
+    users, users_in_conflict = _new(host[0], inside[0], copied.users)
+    groups, groups_in_conflict = _new(host[1], inside[1], copied.groups)
     names = {line.split(":")[0] for line in users}
     added = {line.split(":")[0] for line in groups}
     members = [
@@ -79,7 +79,7 @@ def new_accounts(copied: Copied, host: tuple[str, str], inside: tuple[str, str])
         for user in (rest[-1].split(",") if rest else ())
         if user in names and group not in added
     ]
-    return Accounts(users, groups, members, users_taken + groups_taken)
+    return Accounts(users, groups, members, users_in_conflict + groups_in_conflict)
 
 
 def system_names(text: str) -> list[str]:
@@ -101,15 +101,15 @@ def with_accounts(text: str, lines: Sequence[str], members: Sequence[tuple[str, 
 def _new(host: str, inside: str, known: Sequence[str]) -> tuple[list[str], list[str]]:
     entries = _entries(inside)
     names, numbers = {entry[0] for entry in entries}, {_number(entry) for entry in entries}
-    lines, taken = [], []
+    lines, in_conflict = [], []
     for entry in _entries(host):
         if entry[0] in names or entry[0] in known or _number(entry) not in _SYSTEM_IDS:
             continue
         if _number(entry) in numbers:
-            taken.append(entry[0])
+            in_conflict.append(entry[0])
         else:
             lines.append(":".join(entry))
-    return lines, taken
+    return lines, in_conflict
 
 
 def _entries(text: str) -> list[list[str]]:

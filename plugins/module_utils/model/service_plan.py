@@ -78,7 +78,7 @@ def _check_units(spec: ServiceSpec, seen: Observed, host: Host) -> None:
         reason = unit_fit.obstacle(name, systemd.units)
         if reason:
             raise OptionError("units", name, "a unit that works in a sandbox", reason)
-        reason = unit_fit.nowhere(name, systemd.units, seen.missing_programs)
+        reason = unit_fit.missing_program(name, systemd.units, seen.missing_programs)
         if reason:
             raise MissingError("units", name, "a unit whose program exists", reason)
 

@@ -68,7 +68,7 @@ class UnitFile:
     def all(self, key: str) -> Sequence[str]:
         return self.settings.get((_section(self.name, key), key), ())
 
-    def one(self, key: str) -> str:
+    def last(self, key: str) -> str:
         values = self.all(key)
         return values[-1] if values else ""
 
@@ -265,7 +265,7 @@ def required(unit: UnitFile) -> list[str]:
     """The units without which it does not run, or is of no use."""
     names = unit.units(*REQUIRES)
     if unit.name.endswith(".socket"):
-        names.append(unit.one("Service") or _activated(unit))
+        names.append(unit.last("Service") or _activated(unit))
     elif unit.name.endswith((".timer", ".path")):
         # systemd takes the first of several
         names.append(next(iter(unit.all("Unit")), f"{unit.name.rpartition('.')[0]}.service"))

@@ -57,7 +57,7 @@ def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
     return ""
 
 
-def nowhere(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str]) -> str:
+def missing_program(name: str, units: Mapping[str, UnitFile], missing: Mapping[str, str]) -> str:
     """Which program of a unit, or of one that it needs, is not there; ``missing``: unit -> program."""
     for unit_name, way in _required(name, units):
         program = missing.get(units[unit_name].name)
@@ -136,16 +136,16 @@ def _is_there(path: str) -> bool:
 
 def _namespaces(unit: UnitFile) -> Iterator[str]:
     for key in _OTHER_ROOT + _OTHER_NAMESPACE:
-        if unit.one(key):
-            yield f"needs namespaces of its own ({key}={unit.one(key)}), which no sandbox may make"
+        if unit.last(key):
+            yield f"needs namespaces of its own ({key}={unit.last(key)}), which no sandbox may make"
     for key in ("BindPaths", "BindReadOnlyPaths"):
         for word in unit.words(key):
             source, _colon, target = word.lstrip("-").partition(":")
             if target and target.partition(":")[0] != source:
                 yield f"needs a mount namespace of its own ({key}={word}), which no sandbox may make"
     for key, prefix in (("DynamicUser", "User"), ("DynamicUser", "Group")):
-        if unit.yes(key) and not _USER.match(unit.one(prefix) or dynamic_user(unit)):
-            yield f"runs as a user whose name is invalid here ({prefix}={unit.one(prefix)})"
+        if unit.yes(key) and not _USER.match(unit.last(prefix) or dynamic_user(unit)):
+            yield f"runs as a user whose name is invalid here ({prefix}={unit.last(prefix)})"
 
 
 def _capability(name: str) -> str:
@@ -154,7 +154,7 @@ def _capability(name: str) -> str:
 
 def dynamic_user(unit: UnitFile) -> str:
     """The user that systemd would make for a unit with ``DynamicUser=``."""
-    return unit.one("User") or unit.name.rpartition(".")[0].partition("@")[0].replace(".", "-").lower()
+    return unit.last("User") or unit.name.rpartition(".")[0].partition("@")[0].replace(".", "-").lower()
 
 
 # what makes a unit ask for a filter of system calls: the kernel takes one only of a process that gains no privileges
@@ -170,7 +170,7 @@ def drop_in(unit: UnitFile) -> str:
     if unit.yes("DynamicUser"):
         # a user that lasts: systemd insists on a mount namespace for one that does not
         user = dynamic_user(unit)
-        lines += ["DynamicUser=no", f"User={user}", f"Group={unit.one('Group') or user}", "RestrictSUIDSGID=yes", "RemoveIPC=yes"]
+        lines += ["DynamicUser=no", f"User={user}", f"Group={unit.last('Group') or user}", "RestrictSUIDSGID=yes", "RemoveIPC=yes"]
     if lines or (any(_asks(unit, key) for key in _FILTERS) and not unit.yes("NoNewPrivileges")):
         lines.append("NoNewPrivileges=yes")
     lines += _priorities(unit)
@@ -182,15 +182,15 @@ _ORDINARY = {"CPUSchedulingPolicy": ("", "other", "batch", "idle"), "IOSchedulin
 
 def _priorities(unit: UnitFile) -> Iterator[str]:
     """Priorities above the ordinary one, which no sandbox has, so that its limits hold, are taken away."""
-    if unit.one("Nice").startswith("-"):
+    if unit.last("Nice").startswith("-"):
         yield "Nice="
     for key, ordinary in _ORDINARY.items():
-        if unit.one(key).lower() not in ordinary:
+        if unit.last(key).lower() not in ordinary:
             yield f"{key}="
 
 
 def _asks(unit: UnitFile, key: str) -> bool:
-    return unit.one(key).lower() not in ("", "0", "no", "false", "off", "n", "f")
+    return unit.last(key).lower() not in ("", "0", "no", "false", "off", "n", "f")
 
 
 def users(units: Iterable[UnitFile]) -> list[str]:
