@@ -67,7 +67,7 @@ def go(monkeypatch: pytest.MonkeyPatch, content: MakeContent, recorded: list[tup
     monkeypatch.setattr(content_run.content, "observe", observe)
     monkeypatch.setattr(content_run.content, "place", lambda spec, *_rest: Observed(stored=Stored(exists=True), manifest=manifest(spec)))
     monkeypatch.setattr(content_run, "_to_come", lambda _spec, _check_mode: False)
-    monkeypatch.setattr(ContentRun, "_found", lambda *_arguments: NOTHING)
+    monkeypatch.setattr(ContentRun, "_discovered", lambda *_arguments: NOTHING)
     monkeypatch.setattr(ContentRun, "_plan_rules", lambda _run: Plan())
     monkeypatch.setattr(content_run, "apply", lambda plan, _hands: [])
     for name, value in (("known", {}), ("declared", Declared({})), ("levels", Levels())):

@@ -22,7 +22,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, 
 from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
 from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import Definition, Record
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import Seen
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import ObservedMount
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build, older_defaults, option, recorded_part, restart_part
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service, wanted_definition
@@ -95,7 +95,7 @@ def seen(case: Path, running: bool) -> Observed:
         active=from_xml(expanded(xml)) if running else None,
         content_context=str(Context.object(layout.ROOT_TYPE, spec.level)),
         inside={path[1:]: ("link", text[4:]) if text.startswith(" -> ") else ("text", text) for path, text in inside.items()},
-        mounts={mount.target: Seen(source="directory", point="directory") for mount in spec.mounts},
+        mounts={mount.target: ObservedMount(source="directory", point="directory") for mount in spec.mounts},
         ports=ours,
         ports_up=[name for name in ours if name.endswith(".socket")],
     )

@@ -176,7 +176,7 @@ def test_only_the_sandbox_that_another_run_declared_fails(
     checked: list[str] = []
     run = object.__new__(ServiceRun)
     run.overtaken = set()
-    run.check_mode, run.failures, run.seen = check_mode, [], {"web": Observed(), "db": Observed(), "old": Observed()}
+    run.check_mode, run.failures, run.observed = check_mode, [], {"web": Observed(), "db": Observed(), "old": Observed()}
     run.wanted = [
         Wanted(service(name=name), ServiceRequest(state, declaration="mine"))
         for name, state in (("web", "started"), ("db", "started"), ("old", "absent"))

@@ -13,7 +13,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model import mounts, 
 from ansible_collections.virt.sandbox.plugins.module_utils.model.context import Context
 from ansible_collections.virt.sandbox.plugins.module_utils.model.definition import Bind, define
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
-from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import Seen
+from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import ObservedMount
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service
 from ansible_collections.virt.sandbox.plugins.module_utils.model.steps import MakeMountPoints, RelabelSource
@@ -24,7 +24,7 @@ BIND = {"source": "/data/pages", "target": "/srv/pages"}
 OWNED = {**BIND, "relabel": True}
 IMAGE = {"type": "image", "source": "/data/disk.img", "target": "/var/lib/big", "read_only": True}
 RAM = {"type": "ram", "target": "/var/cache/quick", "size": "8M", "mode": "1777"}
-DIRECTORY = Seen(source="directory", real="/data/pages", context="a:b:c_t:s0", point="directory")
+DIRECTORY = ObservedMount(source="directory", real="/data/pages", context="a:b:c_t:s0", point="directory")
 PLACES = "a path below /etc, /var, /mnt, /media, /opt, /home, /root, /srv"
 CONTEXT = "system_u:object_r:virt_sandbox_file_t:s0:c1,c2"
 
@@ -141,30 +141,30 @@ DENIED = {"context": "system_u:object_r:etc_t:s0", "denied": "dir read"}
 def test_what_the_host_or_the_content_forbids(service: MakeSpec, mount: dict[str, Any], seen: dict[str, Any], message: str) -> None:
     spec = service(mounts=[mount])
     with pytest.raises(OptionError) as caught:
-        mounts.check(spec, {mount["target"]: Seen(**{**vars(DIRECTORY), **seen})}, False)
+        mounts.check(spec, {mount["target"]: ObservedMount(**{**vars(DIRECTORY), **seen})}, False)
     assert str(caught.value).startswith(message)
 
 
 def test_what_may_be_mounted(service: MakeSpec) -> None:
     spec = service(mounts=[{**BIND, "relabel": True}, IMAGE, RAM])
     seen = {
-        BIND["target"]: Seen(**{**vars(DIRECTORY), **DENIED, "denied": ""}),
-        IMAGE["target"]: Seen(source="image", real=str(IMAGE["source"])),
-        RAM["target"]: Seen(),
+        BIND["target"]: ObservedMount(**{**vars(DIRECTORY), **DENIED, "denied": ""}),
+        IMAGE["target"]: ObservedMount(source="image", real=str(IMAGE["source"])),
+        RAM["target"]: ObservedMount(),
     }
     mounts.check(spec, seen, False)
 
 
 def test_places_are_made_and_labels_given_before_anything_starts(service: MakeSpec, host: Host, declared: Declared) -> None:
     spec = service(mounts=[{**BIND, "relabel": True}, RAM])
-    seen = {BIND["target"]: Seen(source="directory", mislabelled=3), RAM["target"]: Seen(point="directory")}
+    seen = {BIND["target"]: ObservedMount(source="directory", mislabelled=3), RAM["target"]: ObservedMount(point="directory")}
     plan = plan_service(spec, "started", declared(service(), mounts=seen), host)
     points, label = (step for step in plan if isinstance(step, (MakeMountPoints, RelabelSource)))
     assert points == MakeMountPoints("web", spec.paths.root, Context.parse(CONTEXT), {"/srv/pages": "directory"})
     assert label == RelabelSource("web", "/data/pages", Context.parse(CONTEXT), 3)
     assert label.change() == ("3 entries with another label", CONTEXT)
     assert [step.title for step in plan][-1] == "restart"
-    settled = {target: Seen(source="directory", point="directory") for target in seen}
+    settled = {target: ObservedMount(source="directory", point="directory") for target in seen}
     assert not plan_service(spec, "started", declared(spec, mounts=settled), host).changed
 
 

@@ -43,7 +43,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
         host: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
         wanted = [service_run.Wanted(spec, ServiceRequest())]
         result = service_run.ServiceRun(host, wanted, {"name": None}, service_run.Run(), predicted)
-        result.seen = {spec.name: seen}
+        result.observed = {spec.name: seen}
         result._check()
         return result
 
@@ -76,7 +76,7 @@ def test_what_another_run_has_changed_is_not_even_stopped(
     known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
     wanted = [service_run.Wanted(spec, ServiceRequest(state="stopped", declaration="mine"))]
     run = service_run.ServiceRun(known, wanted, {"name": None}, service_run.Run(), False)
-    run.seen = {"web": declared(spec)}
+    run.observed = {"web": declared(spec)}
     run._check()
     assert [str(failure) for failure in run.failures] == ["web: check: web was changed by another run since this one began."]
     assert len(run._plan()) == 0
@@ -152,7 +152,7 @@ def test_in_check_mode_the_host_administrators_unit_is_what_will_be_copied(
     unit = {"mine.service": unit_file.parse("mine.service", PATH, ["[Service]\nDynamicUser=yes\n"])}
     systemd = dataclasses.replace(host.systemd, unit_paths={**host.systemd.unit_paths, "mine.service": PATH}, units=unit)
     facts = dataclasses.replace(host, systemd=systemd)
-    systemd = checks(spec, declared(spec, **GONE), facts, predicted=True).seen["web"].systemd(facts)
+    systemd = checks(spec, declared(spec, **GONE), facts, predicted=True).observed["web"].systemd(facts)
     assert systemd.units["mine.service"].yes("DynamicUser")
     assert systemd.unit_paths["mine.service"] == PATH
 

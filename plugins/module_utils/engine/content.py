@@ -44,30 +44,30 @@ def observe(
 ) -> Observed:
     """A content tree as it is: read only, and quick where everything is right. ``source``: what it is to be a clone of."""
     paths = spec.paths
-    seen = place(spec, running, owners)
-    gone = no_longer_declared(spec, seen.manifest)
-    seen = dataclasses.replace(
-        seen,
+    observed = place(spec, running, owners)
+    gone = no_longer_declared(spec, observed.manifest)
+    observed = dataclasses.replace(
+        observed,
         unknown=[path for path in spec.private if not os.path.lexists(path) and (path in gone or not _has(paths.root, path))],
         source=source,
         left_out=discovered.left_out,
         missed=discovered.missed,
     )
-    if not seen.exists:
-        return _to_be_built(spec, seen)
-    if seen.manifest is None or not seen.stored.readable:
-        return dataclasses.replace(seen, unknown=(), **_own_accounts(spec, ""))
-    return _look_inside(spec, seen, discovered)
+    if not observed.exists:
+        return _to_be_built(spec, observed)
+    if observed.manifest is None or not observed.stored.readable:
+        return dataclasses.replace(observed, unknown=(), **_own_accounts(spec, ""))
+    return _look_inside(spec, observed, discovered)
 
 
-def _look_inside(spec: ContentSpec, seen: Observed, discovered: Discovered) -> Observed:
+def _look_inside(spec: ContentSpec, observed: Observed, discovered: Discovered) -> Observed:
     paths = spec.paths
     report = tree.scan(paths.root, expected=expected(spec))
     files, accounts = outdated.observe(
         paths.root, spec.private, outdated.copied(paths.copied), outdated.without(discovered.left_out, spec.files)
     )
     return dataclasses.replace(
-        seen,
+        observed,
         top_context=content_context(paths.root),
         missing=[path for path in spec.private if not _has(paths.root, path)],
         unmounted=[path for path in followed() if not _has(paths.root, path)],
@@ -100,17 +100,17 @@ def record(paths: layout.Layout) -> dict[str, Any] | None:
     return systemd.read_record(paths.manifest)
 
 
-def _to_be_built(spec: ContentSpec, seen: Observed) -> Observed:
+def _to_be_built(spec: ContentSpec, observed: Observed) -> Observed:
     """What is known of content before it is there."""
-    origin = seen.source.root if seen.source else None
-    unknown = [path for path in seen.unknown if not (origin and _has(origin, path))]
+    origin = observed.source.root if observed.source else None
+    unknown = [path for path in observed.unknown if not (origin and _has(origin, path))]
     copied = [file.path for file in spec.files if below(file.path, spec.private) or file.path in spec.private]
     needed = 0
     if stores.STORES[spec.method].bounded:
         base = [origin] if origin else [f"/etc/{path}" for path in layout.BASE_ETC]
         needed = sum(_blocks(path) for path in [*base, *spec.private] if path and os.path.lexists(path))
     directories = [path for path in copied if os.path.isdir(path)]
-    return dataclasses.replace(seen, unknown=unknown, needed=needed, directories=directories, **_own_accounts(spec, origin or ""))
+    return dataclasses.replace(observed, unknown=unknown, needed=needed, directories=directories, **_own_accounts(spec, origin or ""))
 
 
 def _blocks(top: str) -> int:
@@ -152,7 +152,7 @@ def observe_source(name: str, running: bool, owners: Mapping[Level, str]) -> Sou
 
 def _files(root: str, paths: Iterable[str]) -> dict[str, Written]:
     """Those that are plain files; anything else, and what cannot be read, counts as something to replace."""
-    found = {}
+    written = {}
     for path in paths:
         inside = path.lstrip("/")
         status = tree.lstat(root, inside)
@@ -161,8 +161,8 @@ def _files(root: str, paths: Iterable[str]) -> dict[str, Written]:
                 data = tree.read_file(root, inside, _LARGEST) if status.st_size <= _LARGEST else None
                 if data is not None:
                     text = data.decode("utf-8", "replace")
-                    found[path] = Written(text, f"{status.st_mode & 0o7777:04o}", status.st_uid, status.st_gid)
-    return found
+                    written[path] = Written(text, f"{status.st_mode & 0o7777:04o}", status.st_uid, status.st_gid)
+    return written
 
 
 def _same_but_user(entry: Any) -> bool:

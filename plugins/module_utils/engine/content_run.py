@@ -83,11 +83,11 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     settings = build(Run, parameters)
     wanted = [_wanted(item, parameters) for item in listed.items(parameters)]
     with opened(settings.registry, locked=not check_mode) as host:
-        present = [one.spec for one in wanted if one.present]
+        present = [sandbox.spec for sandbox in wanted if sandbox.present]
         if present:
             filled = levels.filled(present, host.levels, settings.registry, host.declared.specs, check_mode)
             named = {spec.name: spec for spec in filled}
-            wanted = [dataclasses.replace(one, spec=named.get(one.name, one.spec)) for one in wanted]
+            wanted = [dataclasses.replace(sandbox, spec=named.get(sandbox.name, sandbox.spec)) for sandbox in wanted]
             for spec in filled:
                 selinux.require(PROCESS_TYPE, spec.file_type, spec.level, enforcing=settings.require_enforcing)
         result = ContentRun(host, wanted, parameters, settings, check_mode).carried_out()
@@ -111,20 +111,20 @@ class ContentRun:
         self.owners = self._owners()
         self.not_yet: list[str] = []  # what a run that is only predicted cannot know
         self.failures: list[StepError] = []
-        self.seen: dict[str, Observed] = {}
+        self.observed: dict[str, Observed] = {}
         self.made: dict[str, layout.Layout] = {}  # what this run makes, or will have made
 
     def _owners(self) -> dict[Level, str]:
         """Whose each level is, the sandboxes of this run included."""
-        present = {one.name: one.spec for one in self.wanted if one.present}
+        present = {sandbox.name: sandbox.spec for sandbox in self.wanted if sandbox.present}
         return self.host.levels.whose({**self.host.declared.specs, **present}) if present else {}
 
     def carried_out(self) -> dict[str, Any]:
         self._observe()
         plan = self._plan()
         if not self.check_mode:
-            for one in self.wanted:
-                declarations.record(one.name, one.request.declaration)
+            for sandbox in self.wanted:
+                declarations.record(sandbox.name, sandbox.request.declaration)
             self.failures += apply(plan, ContentHands(self.host))
         result = {"changed": plan.changed, "diff": plan.diff(), "steps": plan.summary(), **self._report()}
         return report_failures(result, self.failures)
@@ -132,31 +132,31 @@ class ContentRun:
     def _observe(self) -> None:
         """Each sandbox's content as it is; what cannot be looked at is that sandbox's failure alone."""
         specs = []
-        for one in self.wanted:
+        for sandbox in self.wanted:
             try:
-                spec = self._observe_one(one)
+                spec = self._observe_one(sandbox)
             except OptionError:
                 raise
             except (SandboxError, OSError) as error:
-                self.failures.append(StepError(one.name, "observe", str(error)))
+                self.failures.append(StepError(sandbox.name, "observe", str(error)))
             except Exception as error:  # whatever it is, the other sandboxes go on
-                self.failures.append(StepError(one.name, "observe", unexpected(error)))
+                self.failures.append(StepError(sandbox.name, "observe", unexpected(error)))
             else:
-                specs.append(dataclasses.replace(one, spec=spec))
+                specs.append(dataclasses.replace(sandbox, spec=spec))
         self.wanted = specs
 
-    def _observe_one(self, one: Wanted) -> ContentSpec:
+    def _observe_one(self, sandbox: Wanted) -> ContentSpec:
         """Look at it; returns its spec with the private paths that its units add."""
         # In check mode a task before this one has not stopped what is to be absent, and would have.
-        runs = one.name in self.host.running and not (self.check_mode and not one.present)
-        if not one.present:
-            self.seen[one.name] = content.place(one.spec, runs, self.owners)
-            return one.spec
-        source = self._source(one.spec)
-        found = self._found(one.spec, source)
-        spec = dataclasses.replace(one.spec, private=tuple(sorted({*one.spec.private, *found.paths})))
-        self.seen[one.name] = content.observe(spec, runs, self.owners, source, found)
-        self.made[one.name] = spec.paths
+        runs = sandbox.name in self.host.running and not (self.check_mode and not sandbox.present)
+        if not sandbox.present:
+            self.observed[sandbox.name] = content.place(sandbox.spec, runs, self.owners)
+            return sandbox.spec
+        source = self._source(sandbox.spec)
+        discovered = self._discovered(sandbox.spec, source)
+        spec = dataclasses.replace(sandbox.spec, private=tuple(sorted({*sandbox.spec.private, *discovered.paths})))
+        self.observed[sandbox.name] = content.observe(spec, runs, self.owners, source, discovered)
+        self.made[sandbox.name] = spec.paths
         return spec
 
     def _source(self, spec: ContentSpec) -> Source | None:
@@ -169,7 +169,7 @@ class ContentRun:
             return Source(origin, self.made[origin].root, self.made[origin].copied)
         return source
 
-    def _found(self, spec: ContentSpec, source: Source | None) -> Discovered:
+    def _discovered(self, spec: ContentSpec, source: Source | None) -> Discovered:
         """What the units of a sandbox add to its private paths."""
         declared = tuple((file.path, file.content) for file in spec.files)
         own = _own_units(spec, source, self.host)
@@ -184,53 +184,57 @@ class ContentRun:
     def _plan(self) -> Plan:
         """The steps; what root inside has made of a sandbox's content keeps that one from getting any."""
         plan = self._plan_rules()
-        for one in self.wanted:
-            seen = self.seen[one.name]
-            if one.present:
-                if seen.unknown and _to_come(one.spec, self.check_mode):
-                    self.not_yet.append(f"{one.name}: private: {', '.join(seen.unknown)} does not exist on the host.")
-                    seen = self.seen[one.name] = dataclasses.replace(seen, unknown=())
+        for sandbox in self.wanted:
+            observed = self.observed[sandbox.name]
+            if sandbox.present:
+                if observed.unknown and _to_come(sandbox.spec, self.check_mode):
+                    self.not_yet.append(f"{sandbox.name}: private: {', '.join(observed.unknown)} does not exist on the host.")
+                    observed = self.observed[sandbox.name] = dataclasses.replace(observed, unknown=())
                 try:
-                    listed.about(one.name, self.parameters, content_plan.check, one.spec, seen, self.settings.foreign)
+                    listed.about(sandbox.name, self.parameters, content_plan.check, sandbox.spec, observed, self.settings.foreign)
                 except ContentError as error:
-                    self.failures.append(StepError(one.name, "check", str(error)))
+                    self.failures.append(StepError(sandbox.name, "check", str(error)))
                     continue
-            plan.extend(content_plan.plan_content(one.spec, one.request.state, seen, self.settings.foreign, self.settings.update))
+            plan.extend(
+                content_plan.plan_content(sandbox.spec, sandbox.request.state, observed, self.settings.foreign, self.settings.update)
+            )
         return plan
 
     def _plan_rules(self) -> Plan:
         """Rules by which a relabel of the host leaves content alone that is not in the usual place, for all of a run at once."""
         if selinux.mode() == "disabled":
             return Plan()
-        there = {one.spec.paths.root: one.name for one in self.wanted if one.present}
-        going = {one.spec.paths.root: one.name for one in self.wanted if not one.present}
+        staying = {sandbox.spec.paths.root: sandbox.name for sandbox in self.wanted if sandbox.present}
+        going = {sandbox.spec.paths.root: sandbox.name for sandbox in self.wanted if not sandbox.present}
         ours = file_contexts.local_rules() if going else []
         return content_plan.plan_rules(
-            add={root: there[root] for root in file_contexts.labelled(there)},
+            add={root: staying[root] for root in file_contexts.labelled(staying)},
             remove={root: name for root, name in going.items() if file_contexts.rule(root) in ours},
         )
 
     def _report(self) -> dict[str, Any]:
         """What is to be known of the content beside what was done."""
-        seen = {one.name: self.seen[one.name] for one in self.wanted}
+        observed = {sandbox.name: self.observed[sandbox.name] for sandbox in self.wanted}
         strangers = {
-            one.name: content_plan.foreign(one.spec, seen[one.name].mislabelled, self.owners, seen[one.name].top_context)
-            for one in self.wanted
+            sandbox.name: content_plan.foreign(
+                sandbox.spec, observed[sandbox.name].mislabelled, self.owners, observed[sandbox.name].top_context
+            )
+            for sandbox in self.wanted
         }
-        outdated = {name: content_plan.reported(known.outdated, known.accounts, self.settings.update) for name, known in seen.items()}
+        outdated = {name: content_plan.reported(known.outdated, known.accounts, self.settings.update) for name, known in observed.items()}
         report: dict[str, Any] = {
             "foreign": {name: entries for name, entries in strangers.items() if entries},
             "foreign_links": {
-                name: [printable(path) for path in known.foreign_links] for name, known in seen.items() if known.foreign_links
+                name: [printable(path) for path in known.foreign_links] for name, known in observed.items() if known.foreign_links
             },
             "outdated": {name: left for name, left in outdated.items() if left},
-            "private": {one.name: list(one.spec.private) for one in self.wanted},
-            "left_out": {name: list(known.left_out) for name, known in seen.items() if known.left_out},
-            "paths": {one.name: one.spec.paths.root for one in self.wanted},
+            "private": {sandbox.name: list(sandbox.spec.private) for sandbox in self.wanted},
+            "left_out": {name: list(known.left_out) for name, known in observed.items() if known.left_out},
+            "paths": {sandbox.name: sandbox.spec.paths.root for sandbox in self.wanted},
         }
         warnings = [listed.not_yet(reason) for reason in self.not_yet]
         warnings += [_outdated(name, entries) for name, entries in report["outdated"].items()]
-        warnings += [_missed(name, path) for name, known in seen.items() for path in known.missed]
+        warnings += [_missed(name, path) for name, known in observed.items() for path in known.missed]
         if self.settings.foreign == "report":
             warnings += [_warning(name, entry) for name, entries in report["foreign"].items() for entry in entries[:5]]
         return {**report, "warnings": warnings}
@@ -250,7 +254,7 @@ def _own_units(spec: ContentSpec, source: Source | None, host: SandboxHost) -> t
     going = content_plan.no_longer_declared(spec, content.record(paths))
     root = source.root if source and source.root else paths.root
     declared = host.declared.specs
-    before = {name for one in (spec.name, spec.clone_of or "") if one in declared for name in declared[one].units}
+    before = {name for sandbox in (spec.name, spec.clone_of or "") if sandbox in declared for name in declared[sandbox].units}
     # what is to be cloned may be made by this run
     to_come = source is not None and source.root is not None and not os.path.isdir(root)
     has = [name for name in elsewhere if to_come or name in before or (os.path.isdir(root) and inside.has_unit(root, name))]

@@ -59,8 +59,8 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
         every = host.declared.specs
         specs = {name: every[name] for name in listed.chosen(asked.name, every)}
         facts = _with_addresses(observe.facts(specs.values(), host), every)
-        seen, failures = observe.sandboxes(list(specs.values()), host, observe.Look(facts))
-        shown = {name: _shown(specs[name], observed, facts) for name, observed in seen.items()}
+        observations, failures = observe.sandboxes(list(specs.values()), host, observe.Look(facts))
+        shown = {name: _shown(specs[name], observed, facts) for name, observed in observations.items()}
         denied, left_out = _denials(every, specs, asked)
         for name, sandbox in shown.items():
             sandbox["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
@@ -80,8 +80,8 @@ def _denials(
         return [], {}
     owners = {str(level): name for level, name in levels.known(asked.registry).whose(every).items()}
     types = {spec.process_type for spec in every.values()}
-    found = audit.denials(asked.denials, types, {str(spec.level) for spec in shown.values()})
-    return denial.explain(denial.parse(found.records), owners, types, _booleans), found.left_out
+    denials = audit.denials(asked.denials, types, {str(spec.level) for spec in shown.values()})
+    return denial.explain(denial.parse(denials.records), owners, types, _booleans), denials.left_out
 
 
 def _booleans(source: str, target: str, tclass: str, permissions: Sequence[str]) -> Sequence[str]:
@@ -106,27 +106,27 @@ def _with_addresses(facts: Host, specs: Mapping[str, ServiceSpec]) -> Host:
         return facts
 
 
-def _shown(spec: ServiceSpec, seen: Observed, facts: Host) -> dict[str, Any]:
+def _shown(spec: ServiceSpec, observed: Observed, facts: Host) -> dict[str, Any]:
     paths = spec.paths
-    running = seen.active is not None
+    running = observed.active is not None
     return {
         "spec": plain(spec),
         "older_defaults": older_defaults(spec, spec.defaults),
-        "state": _STATES.get(seen.unit.get("ActiveState", ""), "stopped"),
-        "enabled": seen.enabled,
+        "state": _STATES.get(observed.unit.get("ActiveState", ""), "stopped"),
+        "enabled": observed.enabled,
         "units": _units(spec) if running and spec.units else {},
-        "exit_code": _exit_code(spec, seen),
+        "exit_code": _exit_code(spec, observed),
         "addresses": observe.addresses(spec) if running else [],
         "processes": processes.of_sandbox(paths.cgroup) if running else [],
         "stale": processes.stale(paths.cgroup) if running else [],
         "resources": cgroup.usage(paths.cgroup) if running else {},
-        "drift": _drift(spec, seen, facts),
+        "drift": _drift(spec, observed, facts),
     }
 
 
-def _exit_code(spec: ServiceSpec, seen: Observed) -> int | None:
+def _exit_code(spec: ServiceSpec, observed: Observed) -> int | None:
     """The code with which a command ended since the host has booted."""
-    return int(seen.code) if spec.command and not seen.running and seen.code else None
+    return int(observed.code) if spec.command and not observed.running and observed.code else None
 
 
 def _units(spec: ServiceSpec) -> dict[str, str]:
@@ -136,10 +136,10 @@ def _units(spec: ServiceSpec) -> dict[str, str]:
         return dict.fromkeys(spec.units, "unknown")
 
 
-def _drift(spec: ServiceSpec, seen: Observed, facts: Host) -> list[str]:
-    if seen.unreadable:
-        return [f"look at the content: {seen.unreadable}"]
-    missing = [unit for unit in spec.units if not seen.systemd(facts).unit_paths[unit]]
+def _drift(spec: ServiceSpec, observed: Observed, facts: Host) -> list[str]:
+    if observed.unreadable:
+        return [f"look at the content: {observed.unreadable}"]
+    missing = [unit for unit in spec.units if not observed.systemd(facts).unit_paths[unit]]
     if missing:
         return [f"find {unit}" for unit in missing]
-    return [step.title for step in plan_service(spec, "present", seen, facts)]
+    return [step.title for step in plan_service(spec, "present", observed, facts)]

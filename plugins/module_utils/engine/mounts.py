@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from ..host import selinux
 from ..model.context import Context
-from ..model.mounts import Mount, Seen, conflict
+from ..model.mounts import Mount, ObservedMount, conflict
 from ..model.spec import ServiceSpec
 from . import tree
 from .tree_fd import READ_AT_ONCE
@@ -23,22 +23,22 @@ _WRITE = {"directory": ("dir write", "dir add_name", "file write"), "file": ("fi
 _MOUNT = "system_u:system_r:mount_t:s0"
 
 
-def observe(spec: ServiceSpec, root: str, everyone: Iterable[ServiceSpec]) -> dict[str, Seen]:
+def observe(spec: ServiceSpec, root: str, everyone: Iterable[ServiceSpec]) -> dict[str, ObservedMount]:
     """Each mount of a spec as the host and the sandbox's content have it, by its target; ``everyone``: all that are declared."""
     others = [other for other in everyone if other.name != spec.name]
-    return {mount.target: _one(spec, mount, root, others) for mount in spec.mounts}
+    return {mount.target: _observed(spec, mount, root, others) for mount in spec.mounts}
 
 
-def _one(spec: ServiceSpec, mount: Mount, root: str, others: Iterable[ServiceSpec]) -> Seen:
+def _observed(spec: ServiceSpec, mount: Mount, root: str, others: Iterable[ServiceSpec]) -> ObservedMount:
     point = _point(root, mount.target.lstrip("/")) if os.path.isdir(root) else ""
     if mount.type == "ram":
-        return Seen(point=point)
+        return ObservedMount(point=point)
     source = mount.source or ""
     kind = _kind(source)
     context = _context(source) if kind else ""
     real = os.path.realpath(source)
     relabelled = mount.relabel and kind == "directory" and real == source
-    return Seen(
+    return ObservedMount(
         source=kind,
         real=real,
         context=context,
@@ -81,20 +81,20 @@ def _denied(spec: ServiceSpec, mount: Mount, kind: str, context: str) -> str:
     needed = _READ[kind] + (() if mount.read_only else _WRITE[kind])
     if not context:
         return ", ".join(needed)
-    return ", ".join(one for one in needed if not selinux.decide(process, context, *one.split())["allowed"])
+    return ", ".join(permission for permission in needed if not selinux.decide(process, context, *permission.split())["allowed"])
 
 
 def _point(root: str, path: str) -> str:
     """What stands at a path inside, or in the way to it."""
     top = tree.open_top(root)
     try:
-        found = ""
+        kind = ""
         parts = path.split("/")
         for number in range(1, len(parts) + 1):
-            found = tree.kind(top, "/".join(parts[:number]))
-            if found != "directory":
-                return found if not found or number == len(parts) else f"{found} in the way to it"
-        return found
+            kind = tree.kind(top, "/".join(parts[:number]))
+            if kind != "directory":
+                return kind if not kind or number == len(parts) else f"{kind} in the way to it"
+        return kind
     finally:
         os.close(top)
 

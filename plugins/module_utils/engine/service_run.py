@@ -59,10 +59,10 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     items = listed.items(parameters)
     with opened(settings.registry, locked=not check_mode) as host:
         wanted = [_wanted(item, parameters, host) for item in items]
-        specs = [one.spec for one in wanted if one.present]
+        specs = [sandbox.spec for sandbox in wanted if sandbox.present]
         present = levels.filled(specs, host.levels, settings.registry, host.declared.specs, check_mode) if specs else []
         filled = {spec.name: spec for spec in present}
-        wanted = [dataclasses.replace(one, spec=filled.get(one.name, one.spec)) for one in wanted]
+        wanted = [dataclasses.replace(sandbox, spec=filled.get(sandbox.name, sandbox.spec)) for sandbox in wanted]
         for spec in present:
             selinux.require(spec.process_type, spec.file_type, spec.level, enforcing=settings.require_enforcing)
         result = ServiceRun(host, wanted, parameters, settings, check_mode).carried_out()
@@ -90,16 +90,16 @@ class ServiceRun:
     def __init__(self, host: SandboxHost, wanted: Sequence[Wanted], parameters: Mapping[str, Any], settings: Run, check_mode: bool) -> None:
         self.host, self.wanted, self.settings, self.check_mode = host, wanted, settings, check_mode
         self.parameters = parameters
-        self.present = [one.spec for one in wanted if one.present]
+        self.present = [sandbox.spec for sandbox in wanted if sandbox.present]
         self.warnings: list[str] = []
         self.failures: list[StepError] = []
         self.facts = self._facts()
-        self.seen: dict[str, Observed] = {}
+        self.observed: dict[str, Observed] = {}
         self.overtaken: set[str] = set()  # by another run
 
     def _facts(self) -> Host:
         """What of the host counts, with the addresses of the sandboxes; refuses addresses that others have."""
-        declared, names = self.host.declared.specs, {one.name for one in self.wanted}
+        declared, names = self.host.declared.specs, {sandbox.name for sandbox in self.wanted}
         others = [spec for name, spec in declared.items() if name not in names]
         before = [spec for name, spec in declared.items() if name in names]
         facts = observe.facts(self.present, self.host)
@@ -115,15 +115,15 @@ class ServiceRun:
         if self.check_mode:
             return report_failures(result, self.failures)
         self.failures += apply(plan.in_phases(), ServiceHands(self.host))
-        for one in self.wanted:
-            if not one.present:  # another run that has given it content since it began is to know
-                declarations.record(one.name, one.request.declaration or "absent")
+        for sandbox in self.wanted:
+            if not sandbox.present:  # another run that has given it content since it began is to know
+                declarations.record(sandbox.name, sandbox.request.declaration or "absent")
         broken = {failure.sandbox for failure in self.failures}
-        up = [one for one in self.wanted if one.request.state in UP and one.name not in broken]
-        waits = [Wait(one.spec, self.facts.addresses(one.name), one.request.wait.ports) for one in up]
+        up = [sandbox for sandbox in self.wanted if sandbox.request.state in UP and sandbox.name not in broken]
+        waits = [Wait(sandbox.spec, self.facts.addresses(sandbox.name), sandbox.request.wait.ports) for sandbox in up]
         self.failures += wait_until_up(waits, self.settings.timeout)
         result["sandboxes"] = {wait.spec.name: report(wait.spec, wait.units) for wait in waits}
-        self.failures += wrong_labels([one.spec for one in up], result["sandboxes"])
+        self.failures += wrong_labels([sandbox.spec for sandbox in up], result["sandboxes"])
         return report_failures(result, self.failures)
 
     def _check_scripts(self) -> None:
@@ -133,46 +133,46 @@ class ServiceRun:
         self.warnings += [listed.not_yet(lacking)] if lacking else []
 
     def _observe(self) -> None:
-        stale = {one.name for one in self.wanted if one.request.stale == "restart"}
-        going = {one.name for one in self.wanted if not one.present}
+        stale = {sandbox.name for sandbox in self.wanted if sandbox.request.stale == "restart"}
+        going = {sandbox.name for sandbox in self.wanted if not sandbox.present}
         look = observe.Look(self.facts, stale, going)
-        self.seen, lost = observe.sandboxes([one.spec for one in self.wanted], self.host, look)
+        self.observed, lost = observe.sandboxes([sandbox.spec for sandbox in self.wanted], self.host, look)
         self.failures += lost
-        names = {one.name for one in self.wanted}
+        names = {sandbox.name for sandbox in self.wanted}
         others = [spec for name, spec in self.host.declared.specs.items() if name not in names]
-        listening = [socket for seen in self.seen.values() for socket in seen.ports_open]
+        listening = [socket for observed in self.observed.values() for socket in observed.ports_open]
         # one that could not be looked at is a failure already
-        ports.check([spec for spec in self.present if spec.name in self.seen], others, sockets.listening(), listening)
+        ports.check([spec for spec in self.present if spec.name in self.observed], others, sockets.listening(), listening)
 
     def _check(self) -> None:
         """Refuse what cannot work; what only the content of one sandbox stands in the way of is that one's failure, not the run's.
 
         In check mode what is not in the content may be what another task has only announced: that is a warning.
         """
-        for one in self.wanted:
-            if not one.present or one.name not in self.seen:
+        for sandbox in self.wanted:
+            if not sandbox.present or sandbox.name not in self.observed:
                 continue
             # a run that is only predicted has recorded nothing
-            changed = "" if self.check_mode else declarations.changed(one.name, one.request.declaration)
-            seen = self.seen[one.name]
+            changed = "" if self.check_mode else declarations.changed(sandbox.name, sandbox.request.declaration)
+            observed = self.observed[sandbox.name]
             if changed:
-                self.overtaken.add(one.name)
-                self.failures.append(StepError(one.name, "check", changed))
-            elif seen.unreadable:
-                self.failures.append(StepError(one.name, "observe", seen.unreadable))
+                self.overtaken.add(sandbox.name)
+                self.failures.append(StepError(sandbox.name, "check", changed))
+            elif observed.unreadable:
+                self.failures.append(StepError(sandbox.name, "observe", observed.unreadable))
             else:
-                self._check_one(one.spec, seen)
+                self._check_one(sandbox.spec, observed)
 
-    def _check_one(self, spec: ServiceSpec, seen: Observed) -> None:
+    def _check_one(self, spec: ServiceSpec, observed: Observed) -> None:
         try:
-            listed.about(spec.name, self.parameters, check, spec, seen, self.facts, self.check_mode)
+            listed.about(spec.name, self.parameters, check, spec, observed, self.facts, self.check_mode)
         except OptionError as error:
-            if self.check_mode and isinstance(error, MissingError) and seen.content_context is not None:
+            if self.check_mode and isinstance(error, MissingError) and observed.content_context is not None:
                 self.warnings.append(listed.not_yet(error))
-                without = dataclasses.replace(seen, content_context=None)
+                without = dataclasses.replace(observed, content_context=None)
                 listed.about(spec.name, self.parameters, check, spec, without, self.facts, True)
-                self.seen[spec.name] = seen.with_announced(self.facts)
-            elif _is_of_the_content(spec, seen, self.facts, error):
+                self.observed[spec.name] = observed.with_announced(self.facts)
+            elif _is_of_the_content(spec, observed, self.facts, error):
                 self.failures.append(StepError(spec.name, "check", str(error)))
             else:
                 raise
@@ -180,26 +180,26 @@ class ServiceRun:
     def _plan(self) -> Plan:
         refused = {failure.sandbox for failure in self.failures}
         plan = Plan()
-        for one in self.wanted:
-            seen = self.seen.get(one.name)
-            if seen is None:
+        for sandbox in self.wanted:
+            observed = self.observed.get(sandbox.name)
+            if observed is None:
                 continue
-            if one.spec.units and one.request.state in ("started", "reloaded") and seen.active is not None:
-                seen = dataclasses.replace(seen, down=down(one.spec))
-            if one.name not in refused:
-                plan.extend(plan_service(one.spec, one.request.state, seen, self.facts))
-            elif one.request.state == "stopped" and one.name not in self.overtaken:
-                check_ours(one.spec, seen)
-                plan.extend(plan_stop(one.spec, seen))  # whatever root inside has done to be refused
+            if sandbox.spec.units and sandbox.request.state in ("started", "reloaded") and observed.active is not None:
+                observed = dataclasses.replace(observed, down=down(sandbox.spec))
+            if sandbox.name not in refused:
+                plan.extend(plan_service(sandbox.spec, sandbox.request.state, observed, self.facts))
+            elif sandbox.request.state == "stopped" and sandbox.name not in self.overtaken:
+                check_ours(sandbox.spec, observed)
+                plan.extend(plan_stop(sandbox.spec, observed))  # whatever root inside has done to be refused
         return plan
 
 
-def _is_of_the_content(spec: ServiceSpec, seen: Observed, facts: Host, error: OptionError) -> bool:
+def _is_of_the_content(spec: ServiceSpec, observed: Observed, facts: Host, error: OptionError) -> bool:
     """Whether it was root inside who brought the error about: without what is his there is none, or the unit was there before."""
-    without = seen.without_content()
-    if seen.content_context is None or without == seen:
+    without = observed.without_content()
+    if observed.content_context is None or without == observed:
         return False
-    known = seen.spec is not None and error.value in seen.spec.units
+    known = observed.spec is not None and error.value in observed.spec.units
     if isinstance(error, MissingError):
         return known
     try:
@@ -218,7 +218,7 @@ def report(spec: ServiceSpec, units: Mapping[str, str]) -> dict[str, Any]:
         "addresses": observe.addresses(spec),
         "units": dict(units),
         "processes": processes.of_sandbox(spec.paths.cgroup),
-        "macs": [network.mac_of(spec.name, number, one) for number, one in enumerate(spec.network)],
+        "macs": [network.mac_of(spec.name, number, interface) for number, interface in enumerate(spec.network)],
     }
 
 
@@ -235,10 +235,10 @@ def wrong_labels(specs: Sequence[ServiceSpec], reports: Mapping[str, Mapping[str
     return failures
 
 
-def _mislabelled(spec: ServiceSpec, found: Iterable[Mapping[str, Any]]) -> dict[int, str]:
+def _mislabelled(spec: ServiceSpec, reported: Iterable[Mapping[str, Any]]) -> dict[int, str]:
     """By PID, what is to be said of each process at another type or level than the declared ones."""
     declared = f"{spec.process_type}:{spec.level}"
     return {
-        one["pid"]: f"process {one['pid']} ({one['command']}) is {one['context']}, not {declared}"
-        for one in found if one["context"].split(":", 2)[-1] != declared
+        process["pid"]: f"process {process['pid']} ({process['command']}) is {process['context']}, not {declared}"
+        for process in reported if process["context"].split(":", 2)[-1] != declared
     }  # fmt: skip

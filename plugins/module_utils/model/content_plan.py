@@ -135,26 +135,26 @@ def level_of(context: str | None) -> Level | None:
         return None
 
 
-def check(spec: ContentSpec, seen: Observed, foreign_mode: str) -> None:
+def check(spec: ContentSpec, observed: Observed, foreign_mode: str) -> None:
     """Refuse, before anything changes, what is not ours or cannot be made."""
     root = spec.paths.root
-    _check_ours(spec, seen)
-    if seen.source and not seen.exists:
-        _check_source(seen.source)
-    _check_method(spec, seen)
-    if seen.unknown:
-        error = ContentError if seen.exists else OptionError
-        raise error("private", list(seen.unknown), "paths that exist on the host", "Check that the package is installed.")
-    if seen.directories:
-        number = [file.path for file in spec.files].index(seen.directories[0])
-        error = ContentError if seen.exists else OptionError
-        raise error(f"files[{number}].path", seen.directories[0], "a path that is not a directory inside the sandbox")
-    _check_owners(spec, seen)
-    relabelled = seen.top_context not in (None, str(Context.object(layout.ROOT_TYPE, spec.level)))
-    former = _former(spec, seen.owners, seen.top_context)
-    if seen.exists and relabelled and seen.running and former:
+    _check_ours(spec, observed)
+    if observed.source and not observed.exists:
+        _check_source(observed.source)
+    _check_method(spec, observed)
+    if observed.unknown:
+        error = ContentError if observed.exists else OptionError
+        raise error("private", list(observed.unknown), "paths that exist on the host", "Check that the package is installed.")
+    if observed.directories:
+        number = [file.path for file in spec.files].index(observed.directories[0])
+        error = ContentError if observed.exists else OptionError
+        raise error(f"files[{number}].path", observed.directories[0], "a path that is not a directory inside the sandbox")
+    _check_owners(spec, observed)
+    relabelled = observed.top_context not in (None, str(Context.object(layout.ROOT_TYPE, spec.level)))
+    former = _former(spec, observed.owners, observed.top_context)
+    if observed.exists and relabelled and observed.running and former:
         raise OptionError("level", str(spec.level), f"{former} while the sandbox runs", "Stop the sandbox to change its level.")
-    strangers = foreign(spec, seen.mislabelled, seen.owners, seen.top_context)
+    strangers = foreign(spec, observed.mislabelled, observed.owners, observed.top_context)
     if strangers and foreign_mode == "fail":
         first = strangers[0]
         owner = f" of {first['owner']}" if first["owner"] else ""
@@ -164,14 +164,14 @@ def check(spec: ContentSpec, seen: Observed, foreign_mode: str) -> None:
         )
 
 
-def _check_owners(spec: ContentSpec, seen: Observed) -> None:
+def _check_owners(spec: ContentSpec, observed: Observed) -> None:
     """Owners and groups of declared files that the sandbox does not have."""
     for number, file in enumerate(spec.files):
         for name, value, known, where in (
-            ("owner", file.owner, seen.users, "/etc/passwd"), ("group", file.group, seen.groups, "/etc/group"),
+            ("owner", file.owner, observed.users, "/etc/passwd"), ("group", file.group, observed.groups, "/etc/group"),
         ):  # fmt: skip
             if number_of(value, known) is None:
-                error = ContentError if seen.exists else OptionError
+                error = ContentError if observed.exists else OptionError
                 raise error(f"files[{number}].{name}", value, f"a number, or a name in the sandbox's own {where}")
 
 
@@ -183,13 +183,13 @@ def number_of(value: str, known: Mapping[str, str]) -> int | None:
     return number if number <= _LARGEST_ID else None
 
 
-def _check_method(spec: ContentSpec, seen: Observed) -> None:
-    if seen.exists and seen.stored.method != spec.method:
+def _check_method(spec: ContentSpec, observed: Observed) -> None:
+    if observed.exists and observed.stored.method != spec.method:
         raise OptionError(
-            "method", spec.method, f"{seen.stored.method}, the method of the existing content of {spec.name}",
+            "method", spec.method, f"{observed.stored.method}, the method of the existing content of {spec.name}",
             "Remove the content, or clone it into another sandbox.",
         )  # fmt: skip
-    BACKENDS[spec.method].check(spec, seen.stored, seen.needed)
+    BACKENDS[spec.method].check(spec, observed.stored, observed.needed)
 
 
 def _check_source(source: Source) -> None:
@@ -205,55 +205,56 @@ def _check_source(source: Source) -> None:
         )
 
 
-def _check_ours(spec: ContentSpec, seen: Observed) -> None:
+def _check_ours(spec: ContentSpec, observed: Observed) -> None:
     name, root = spec.name, spec.paths.root
-    if seen.stored.unit_text is not None and not image.is_ours(seen.stored.unit_text):
+    if observed.stored.unit_text is not None and not image.is_ours(observed.stored.unit_text):
         raise ConflictError(f"path: {spec.paths.mount_path} was not created by this collection. Choose another name, or remove it.")
-    if seen.manifest is not None and seen.manifest["path"] != root:
+    if observed.manifest is not None and observed.manifest["path"] != root:
         raise ConflictError(
-            f"path: the content of {name} is in {seen.manifest['path']}, not in {root}. Name that path, or remove the content there first."
+            f"path: the content of {name} is in {observed.manifest['path']}, not in {root}. "
+            "Name that path, or remove the content there first."
         )
-    if seen.exists and seen.manifest is None:
+    if observed.exists and observed.manifest is None:
         raise ConflictError(f"path: {root} exists, but this collection did not create it. Choose another name or path, or move it away.")
 
 
-def plan_content(spec: ContentSpec, state: str, seen: Observed, foreign_mode: str, update: str = "report") -> Plan:
+def plan_content(spec: ContentSpec, state: str, observed: Observed, foreign_mode: str, update: str = "report") -> Plan:
     """The steps that make a content tree what ``spec`` and ``state`` say."""
     if state == "absent":
-        return _plan_absent(spec, seen)
+        return _plan_absent(spec, observed)
     plan = Plan()
     name, record = spec.name, manifest(spec)
-    gone = no_longer_declared(spec, seen.manifest)
+    gone = no_longer_declared(spec, observed.manifest)
     backend = BACKENDS[spec.method]
-    if seen.exists:  # before anything is done in it
-        plan.add(*backend.plan_available(spec, seen.stored))
-    if gone and seen.exists:
+    if observed.exists:  # before anything is done in it
+        plan.add(*backend.plan_available(spec, observed.stored))
+    if gone and observed.exists:
         plan.add(RemoveFiles(name, spec.paths.root, gone))
-    if seen.manifest != record:
+    if observed.manifest != record:
         text = json.dumps(record, sort_keys=True) + "\n"
-        plan.add(WriteFile(name, "the record of the content", spec.paths.manifest, text, 0o600, seen.manifest, record))
-    if not seen.exists:
-        plan.add(_build(spec, seen), *backend.plan_available(spec, Stored(spec.method)))
+        plan.add(WriteFile(name, "the record of the content", spec.paths.manifest, text, 0o600, observed.manifest, record))
+    if not observed.exists:
+        plan.add(_build(spec, observed), *backend.plan_available(spec, Stored(spec.method)))
         return plan
-    if seen.stored.readable:  # else what is in it shows when it is mounted
-        if seen.accounts:  # whose files may be
-            plan.add(AddAccounts(name, spec, seen.accounts))
-        _plan_inside(plan, spec, seen, gone)
-        _plan_labels(plan, spec, seen, foreign_mode)
-        _plan_update(plan, spec, seen.outdated, update)
+    if observed.stored.readable:  # else what is in it shows when it is mounted
+        if observed.accounts:  # whose files may be
+            plan.add(AddAccounts(name, spec, observed.accounts))
+        _plan_inside(plan, spec, observed, gone)
+        _plan_labels(plan, spec, observed, foreign_mode)
+        _plan_update(plan, spec, observed.outdated, update)
     return plan
 
 
-def _plan_inside(plan: Plan, spec: ContentSpec, seen: Observed, gone: Sequence[str]) -> None:
+def _plan_inside(plan: Plan, spec: ContentSpec, observed: Observed, gone: Sequence[str]) -> None:
     """What of the host and of the play is missing in content that is there."""
     # what was a file of the play and is a private path too is the host's again
-    missing = sorted({*seen.missing, *gone} & {*seen.missing, *spec.private})
-    plan.add(*(CopyPath(spec.name, spec, path, list(seen.left_out)) for path in missing))
-    files = changed_files(spec, seen)
+    missing = sorted({*observed.missing, *gone} & {*observed.missing, *spec.private})
+    plan.add(*(CopyPath(spec.name, spec, path, list(observed.left_out)) for path in missing))
+    files = changed_files(spec, observed)
     if files:
-        before = {file.path: seen.files[file.path].content for file in files if file.path in seen.files}
+        before = {file.path: observed.files[file.path].content for file in files if file.path in observed.files}
         plan.add(WriteFiles(spec.name, spec, files, before))
-    plan.add(*(MakePlace(spec.name, spec, path) for path in seen.unmounted))
+    plan.add(*(MakePlace(spec.name, spec, path) for path in observed.unmounted))
 
 
 def plan_rules(add: Mapping[str, str], remove: Mapping[str, str]) -> Plan:
@@ -263,23 +264,23 @@ def plan_rules(add: Mapping[str, str], remove: Mapping[str, str]) -> Plan:
     return Plan([ChangeRules(min([*add.values(), *remove.values()]), sorted(add), sorted(remove))])
 
 
-def changed_files(spec: ContentSpec, seen: Observed) -> list[FileEntry]:
+def changed_files(spec: ContentSpec, observed: Observed) -> list[FileEntry]:
     """The declared files that are not there as declared."""
 
     def wanted(file: FileEntry) -> Written:
-        return Written(file.content, file.mode, number_of(file.owner, seen.users) or 0, number_of(file.group, seen.groups) or 0)
+        return Written(file.content, file.mode, number_of(file.owner, observed.users) or 0, number_of(file.group, observed.groups) or 0)
 
-    return [file for file in spec.files if seen.files.get(file.path) != wanted(file)]
+    return [file for file in spec.files if observed.files.get(file.path) != wanted(file)]
 
 
-def _build(spec: ContentSpec, seen: Observed) -> BuildContent:
+def _build(spec: ContentSpec, observed: Observed) -> BuildContent:
     after = {
         "path": spec.paths.root, "level": str(spec.level), "file_type": spec.file_type, "private": list(spec.private),
         **({"files": {file.path: file.content for file in spec.files}} if spec.files else {}),
         **BACKENDS[spec.method].described(spec),
-        **({"clone_of": spec.clone_of} if seen.source else {}),
+        **({"clone_of": spec.clone_of} if observed.source else {}),
     }  # fmt: skip
-    return BuildContent(spec.name, spec, seen.source, list(seen.left_out), seen.half_made, after)
+    return BuildContent(spec.name, spec, observed.source, list(observed.left_out), observed.half_made, after)
 
 
 def _plan_update(plan: Plan, spec: ContentSpec, outdated: Sequence[Outdated], update: str) -> None:
@@ -299,20 +300,20 @@ def reported(outdated: Sequence[Outdated], accounts: Accounts, update: str) -> l
     return [{"path": f"/{printable(entry.path)}", "state": entry.state} for entry in left] + conflicts
 
 
-def _plan_labels(plan: Plan, spec: ContentSpec, seen: Observed, foreign_mode: str) -> None:
-    strangers = set(_strangers(spec, seen.mislabelled, seen.owners, seen.top_context))
-    wrong = [entry for entry in seen.mislabelled if foreign_mode == "fix" or entry not in strangers]
+def _plan_labels(plan: Plan, spec: ContentSpec, observed: Observed, foreign_mode: str) -> None:
+    strangers = set(_strangers(spec, observed.mislabelled, observed.owners, observed.top_context))
+    wrong = [entry for entry in observed.mislabelled if foreign_mode == "fix" or entry not in strangers]
     if wrong:
         plan.add(Relabel(spec.name, spec, wrong))
 
 
-def _plan_absent(spec: ContentSpec, seen: Observed) -> Plan:
-    _check_ours(spec, seen)
-    if seen.running:
+def _plan_absent(spec: ContentSpec, observed: Observed) -> Plan:
+    _check_ours(spec, observed)
+    if observed.running:
         raise ConflictError(f"name: {spec.name} is running. Stop it before its content is removed.")
-    plan = Plan(BACKENDS[seen.stored.method].plan_absent(spec, seen.stored))
-    if seen.exists or seen.half_made:
+    plan = Plan(BACKENDS[observed.stored.method].plan_absent(spec, observed.stored))
+    if observed.exists or observed.half_made:
         plan.add(RemoveContent(spec.name, spec))
-    if seen.manifest is not None:
-        plan.add(ForgetContent(spec.name, spec, seen.manifest))
+    if observed.manifest is not None:
+        plan.add(ForgetContent(spec.name, spec, observed.manifest))
     return plan

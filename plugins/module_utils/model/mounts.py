@@ -171,7 +171,7 @@ def _check_one(mount: Mount, option: str, base: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class ObservedMount:
     """One mount as its host has it: what its source is, and what stands at its place inside."""
 
     # "directory", "file", "image", or what else it is; "" if there is nothing
@@ -203,53 +203,53 @@ def conflict(mount: Mount, others: Iterable[ServiceSpec]) -> str:
     return ""
 
 
-def point_kind(seen: Seen) -> str:
+def point_kind(actual: ObservedMount) -> str:
     """What stands at the place inside: a file for a file."""
-    return "file" if seen.source == "file" else "directory"
+    return "file" if actual.source == "file" else "directory"
 
 
-def check(spec: ServiceSpec, seen: Mapping[str, Seen], predicted: bool) -> None:
+def check(spec: ServiceSpec, observed: Mapping[str, ObservedMount], predicted: bool) -> None:
     """Refuse what could not be mounted, or not be used."""
     for mount in spec.mounts:
-        one = seen[mount.target]
+        actual = observed[mount.target]
         if mount.type != "ram":
-            _check_source(mount, one)
+            _check_source(mount, actual)
         if mount.type == "bind":
-            _check_label(spec, mount, one)
-        elif one.denied:
-            advice = f"Its label {one.context} denies {one.denied}. Allow it with chcon -t mount_loopback_t."
+            _check_label(spec, mount, actual)
+        elif actual.denied:
+            advice = f"Its label {actual.context} denies {actual.denied}. Allow it with chcon -t mount_loopback_t."
             raise OptionError(name_of(mount, "source"), mount.source, "an image that mount may use", advice)
-        if not predicted and one.point not in ("", point_kind(one) if mount.type == "bind" else "directory"):
-            kind = point_kind(one) if mount.type == "bind" else "directory"
-            raise OptionError(name_of(mount, "target"), mount.target, f"a {kind} inside or nothing, not a {one.point}")
+        if not predicted and actual.point not in ("", point_kind(actual) if mount.type == "bind" else "directory"):
+            kind = point_kind(actual) if mount.type == "bind" else "directory"
+            raise OptionError(name_of(mount, "target"), mount.target, f"a {kind} inside or nothing, not a {actual.point}")
 
 
-def _check_source(mount: Mount, seen: Seen) -> None:
+def _check_source(mount: Mount, actual: ObservedMount) -> None:
     source, name = mount.source, name_of(mount, "source")
-    if not seen.source:
+    if not actual.source:
         raise OptionError(name, source, "a path that exists on the host")
-    if seen.real != source:
-        raise OptionError(name, source, "a path without symbolic links", f"Its real path is {seen.real}.")
-    if mount.type == "image" and seen.source != "image":
+    if actual.real != source:
+        raise OptionError(name, source, "a path without symbolic links", f"Its real path is {actual.real}.")
+    if mount.type == "image" and actual.source != "image":
         raise OptionError(name, source, "a file that is a raw ext4 file system, as mkfs.ext4 makes it")
-    if mount.type == "bind" and seen.source not in ("directory", "file", "image"):
-        raise OptionError(name, source, f"a directory or a file, not a {seen.source}")
-    if seen.conflict:
-        raise OptionError.said(name, source, seen.conflict)
+    if mount.type == "bind" and actual.source not in ("directory", "file", "image"):
+        raise OptionError(name, source, f"a directory or a file, not a {actual.source}")
+    if actual.conflict:
+        raise OptionError.said(name, source, actual.conflict)
 
 
-def _check_label(spec: ServiceSpec, mount: Mount, seen: Seen) -> None:
+def _check_label(spec: ServiceSpec, mount: Mount, actual: ObservedMount) -> None:
     if mount.relabel:
-        if seen.source != "directory":
+        if actual.source != "directory":
             raise OptionError.said(name_of(mount, "relabel"), True, "only valid when source is a directory. Relabel a file with chcon.")
         return
-    if seen.denied:
+    if actual.denied:
         wanted = Context.object(spec.file_type, spec.level)
         raise OptionError(
             name_of(mount, "source"),
             mount.source,
             "a source that the sandbox may use",
-            f"Its label {seen.context} denies {seen.denied}. Set relabel: true to give everything in it the label of the sandbox "
+            f"Its label {actual.context} denies {actual.denied}. Set relabel: true to give everything in it the label of the sandbox "
             f"({wanted}), which takes it from others.",
         )
 

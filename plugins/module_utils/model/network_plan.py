@@ -14,27 +14,27 @@ from .spec import ServiceSpec
 from .steps import ClosePorts, LoadFilter, NameOnHost, PublishPorts, ReleaseAddresses, RemoveFile, ReserveAddresses, WriteFile
 
 
-def plan_network(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
+def plan_network(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host) -> None:
     """What libvirt's networks and the host know of its addresses."""
     name, addresses = spec.name, host.addresses(spec.name)
-    wanted, there = entries(spec, addresses, host.networks), entries_of(name, [spec, seen.spec], host.networks)
-    _plan_released(plan, name, [entry for entry in there if entry not in wanted])
-    new = [entry for entry in wanted if entry not in there]
+    wanted, known = entries(spec, addresses, host.networks), entries_of(name, [spec, observed.spec], host.networks)
+    _plan_released(plan, name, [entry for entry in known if entry not in wanted])
+    new = [entry for entry in wanted if entry not in known]
     if new:
         plan.add(ReserveAddresses(name, new))
     _plan_named(plan, name, host.called(name), host)
 
 
-def plan_network_gone(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
+def plan_network_gone(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host) -> None:
     """Of a sandbox that goes nothing is left in the networks and on the host."""
-    _plan_released(plan, spec.name, entries_of(spec.name, [spec, seen.spec], host.networks))
+    _plan_released(plan, spec.name, entries_of(spec.name, [spec, observed.spec], host.networks))
     _plan_named(plan, spec.name, (), host)
     _plan_filter_gone(plan, spec.name, _filtered(spec, host))
-    if seen.filter_text is not None:
-        plan.add(RemoveFile(spec.name, "the filter", spec.paths.filter, seen.filter_text))
+    if observed.filter_text is not None:
+        plan.add(RemoveFile(spec.name, "the filter", spec.paths.filter, observed.filter_text))
 
 
-def plan_filter(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host, live: bool, deferred: bool) -> None:
+def plan_filter(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host, live: bool, deferred: bool) -> None:
     """What its interfaces may send, in the file that its next start loads; ``live``: and of those that it runs with.
 
     The file comes last, for what it says counts as loaded. ``deferred``: those that it runs with are others.
@@ -44,12 +44,12 @@ def plan_filter(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host, live:
     if not deferred:
         _plan_filter_gone(plan, name, [device for device in _filtered(spec, host) if device not in kept])
     before = [device for device in kept if device in host.filtered]
-    if live and wanted and not (wanted == seen.filter_text and before == kept):
+    if live and wanted and not (wanted == observed.filter_text and before == kept):
         plan.add(LoadFilter(name, wanted, before, kept))
-    if wanted and wanted != seen.filter_text:
-        plan.add(WriteFile(name, "the filter", path, wanted, 0o600, seen.filter_text))
-    elif not wanted and seen.filter_text is not None:
-        plan.add(RemoveFile(name, "the filter", path, seen.filter_text))
+    if wanted and wanted != observed.filter_text:
+        plan.add(WriteFile(name, "the filter", path, wanted, 0o600, observed.filter_text))
+    elif not wanted and observed.filter_text is not None:
+        plan.add(RemoveFile(name, "the filter", path, observed.filter_text))
 
 
 def _filtered(spec: ServiceSpec, host: Host) -> list[str]:
@@ -75,30 +75,30 @@ def _plan_named(plan: Plan, name: str, addresses: Sequence[str], host: Host) -> 
         plan.add(NameOnHost(name, before, list(addresses)))
 
 
-def plan_ports(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> bool:
+def plan_ports(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host) -> bool:
     """The units of the published ports; whether systemd must read them."""
     name, wanted = spec.name, ports.units(spec, host.addresses(spec.name))
-    touched = ports.touched(seen.ports, wanted)
-    gone = [one for one in sorted(seen.ports) if one not in wanted]
-    plan_ports_gone(plan, name, seen, [one for one in sorted(seen.ports) if one in touched], gone)
-    changed = {one: text for one, text in wanted.items() if seen.ports.get(one) != text}
-    for one, text in changed.items():
-        plan.add(WriteFile(name, one, f"{layout.UNITS}/{one}", text, before=seen.ports.get(one)))
+    touched = ports.touched(observed.ports, wanted)
+    gone = [unit for unit in sorted(observed.ports) if unit not in wanted]
+    plan_ports_gone(plan, name, observed, [unit for unit in sorted(observed.ports) if unit in touched], gone)
+    changed = {unit: text for unit, text in wanted.items() if observed.ports.get(unit) != text}
+    for unit, text in changed.items():
+        plan.add(WriteFile(name, unit, f"{layout.UNITS}/{unit}", text, before=observed.ports.get(unit)))
     return bool(changed or gone)
 
 
-def plan_ports_gone(plan: Plan, name: str, seen: Observed, closed: Sequence[str], gone: Sequence[str]) -> None:
+def plan_ports_gone(plan: Plan, name: str, observed: Observed, closed: Sequence[str], gone: Sequence[str]) -> None:
     """Close ports, of which some go altogether."""
     if closed:
         plan.add(ClosePorts(name, list(closed)))
-    for one in gone:
-        plan.add(RemoveFile(name, one, f"{layout.UNITS}/{one}", seen.ports[one]))
+    for unit in gone:
+        plan.add(RemoveFile(name, unit, f"{layout.UNITS}/{unit}", observed.ports[unit]))
 
 
-def plan_ports_up(plan: Plan, spec: ServiceSpec, seen: Observed, host: Host) -> None:
+def plan_ports_up(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host) -> None:
     """Published with every start of the sandbox from now on, and now if it runs."""
     wanted = ports.units(spec, host.addresses(spec.name))
-    touched = ports.touched(seen.ports, wanted)
-    new = sorted(one for one in wanted if one.endswith(".socket") and (one in touched or one not in seen.ports_up))
+    touched = ports.touched(observed.ports, wanted)
+    new = sorted(unit for unit in wanted if unit.endswith(".socket") and (unit in touched or unit not in observed.ports_up))
     if new:
         plan.add(PublishPorts(spec.name, new, spec.paths.unit))

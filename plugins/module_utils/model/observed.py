@@ -35,7 +35,7 @@ class Observed:
     # of the slice of a sandbox that runs: file of the kernel -> value
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # of what is mounted, by target
-    mounts: Mapping[str, mounts.Seen] = dataclasses.field(default_factory=dict)
+    mounts: Mapping[str, mounts.ObservedMount] = dataclasses.field(default_factory=dict)
     # of a sandbox that runs a command: whether it is there, and the users and groups inside, name -> number
     program: bool = True
     users: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -58,7 +58,7 @@ class Observed:
 
     def without_content(self) -> Observed:
         """The same without what root inside may have put in the way."""
-        points = {target: dataclasses.replace(one, point="") for target, one in self.mounts.items()}
+        points = {target: dataclasses.replace(mount, point="") for target, mount in self.mounts.items()}
         return dataclasses.replace(self, missing_programs={}, own_units=None, mounts=points, program=True)
 
     def systemd(self, host: Host) -> HostSystemd:
@@ -67,7 +67,7 @@ class Observed:
 
     def with_announced(self, host: Host) -> Observed:
         """The same with the host administrator's units, which another task may only have announced to copy."""
-        units = {name: one for name, one in host.systemd.units.items() if unit_file.is_administrators(one)}
+        units = {name: unit for name, unit in host.systemd.units.items() if unit_file.is_administrators(unit)}
         return dataclasses.replace(self, own_units={**units, **(self.own_units or {})})
 
     @property
