@@ -41,16 +41,16 @@ def discover(
     files_of_play = dict(declared)
     given = _given(units, files_of_play)
     # a packaged unit that a file of the play overrides keeps its package
-    found = unit_file.brought([*units, *(one for unit in given.values() for one in unit_file.needed(unit))], systemd.units().find)
+    host_units = unit_file.brought([*units, *(name for unit in given.values() for name in unit_file.needed(unit))], systemd.units().find)
     for name in units:
-        if name not in {*found, *given, *own}:
+        if name not in {*host_units, *given, *own}:
             raise OptionError("units", name, unit_file.WHERE, unit_file.INSTALL)
     database = packages.manager()
-    files = database.files(_ours(database, found, units))
-    named = [path for unit in [*found.values(), *given.values()] for path in unit_fit.paths(unit)]
+    files = database.files(_ours(database, host_units, units))
+    named = [path for unit in [*host_units.values(), *given.values()] for path in unit_fit.paths(unit)]
     paths = [path for path in private_paths.candidates([*files, *named]) if os.path.lexists(path)]
-    whole = _directories(database, paths, found) | set(_state([*found.values(), *given.values()]))
-    administrators = _administrators(found.values(), files_of_play)
+    whole = _directories(database, paths, host_units) | set(_state([*host_units.values(), *given.values()]))
+    administrators = _administrators(host_units.values(), files_of_play)
     singles = [path for path in paths if not _is_directory(path)] + administrators
     top = [path for path in private_paths.topmost(singles, whole) if path not in private and not private_paths.below(path, private)]
     entries = [_entry(path, files, {*private, *administrators}) for path in top]
@@ -76,23 +76,23 @@ def _administrators(units: Iterable[unit_file.UnitFile], declared: Collection[st
     return [path for path in dict.fromkeys(paths) if path not in declared and os.path.lexists(path)]
 
 
-def _ours(database: packages.Packages, found: Mapping[str, unit_file.UnitFile], declared: Collection[str]) -> list[str]:
+def _ours(database: packages.Packages, host_units: Mapping[str, unit_file.UnitFile], declared: Collection[str]) -> list[str]:
     """The packages of the units; of one that the units only need, not if every host has it."""
     installed = database.installed()
-    owners = database.owners([unit.path for unit in found.values()])
+    owners = database.owners([unit.path for unit in host_units.values()])
     names = {
         name
-        for unit in found.values()
+        for unit in host_units.values()
         for name in owners.get(unit.path, ())
         if unit.name in declared or (name in installed and not installed[name].base)
     }
     return private_paths.of_one_source(names, installed)
 
 
-def _directories(database: packages.Packages, paths: Iterable[str], found: Mapping[str, unit_file.UnitFile]) -> set[str]:
+def _directories(database: packages.Packages, paths: Iterable[str], host_units: Mapping[str, unit_file.UnitFile]) -> set[str]:
     directories = [path for path in paths if _is_directory(path)]
     installed = database.installed()
-    ours = _ours(database, found, list(found))
+    ours = _ours(database, host_units, list(host_units))
     return set(private_paths.own_directories(directories, database.owners(directories), ours, installed))
 
 

@@ -168,8 +168,8 @@ class Run:
         """Why the command need not run; empty if it must. Finds out about directory and user before anything runs."""
         options = self.options
         arguments = (options.chdir, options.creates, options.removes, options.user)
-        found = self._inside(["/bin/sh", "-c", LOOK, "sh", *arguments], b"", LOOK_SECONDS, LOOK_BYTES)
-        verdict, _newline, entry = found.output.decode(errors="replace").partition("\n")
+        outcome = self._inside(["/bin/sh", "-c", LOOK, "sh", *arguments], b"", LOOK_SECONDS, LOOK_BYTES)
+        verdict, _newline, entry = outcome.output.decode(errors="replace").partition("\n")
         if verdict == "chdir":
             raise StepError(self.name, "chdir", f"directory {options.chdir} does not exist inside, or cannot be entered")
         if verdict == "creates":

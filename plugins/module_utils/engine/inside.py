@@ -31,7 +31,7 @@ def observe(root: str, spec: ServiceSpec, facts: Host) -> dict[str, Any]:
     try:
         own = unit_file.brought(spec.units, _at_most(facts.systemd.known.inside(OwnUnits(top))))
         units = facts.systemd.with_own(own)
-        programs = {one.name: unit_fit.programs(one)[:_MOST] for one in units.brought_by(spec.units)}
+        programs = {brought.name: unit_fit.programs(brought)[:_MOST] for brought in units.brought_by(spec.units)}
         return {
             "own_units": own,
             "missing_programs": {name: path for name, paths in programs.items() for path in paths if not has_program(top, path, spec)},
@@ -107,11 +107,11 @@ def _at_most(find: Callable[[str], UnitFile | None]) -> Callable[[str], UnitFile
 
 def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     """What stands where the spec determines the files inside, and what an earlier spec left there."""
-    there = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
-    there |= {path for path in tree.names(top, f"{_UNITS}/multi-user.target.wants") if _OURS.match(path)}
-    there |= {f"{path}/{layout.DROP_IN}" for path in tree.names(top, _UNITS) if path.endswith(".d")} | {unit.SYSUSERS}
-    found = {path: value(top, path) for path in sorted({*wanted, *there})}
-    return {path: seen for path, seen in found.items() if seen is not None}
+    existing = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
+    existing |= {path for path in tree.names(top, f"{_UNITS}/multi-user.target.wants") if _OURS.match(path)}
+    existing |= {f"{path}/{layout.DROP_IN}" for path in tree.names(top, _UNITS) if path.endswith(".d")} | {unit.SYSUSERS}
+    entries = {path: value(top, path) for path in sorted({*wanted, *existing})}
+    return {path: entry for path, entry in entries.items() if entry is not None}
 
 
 def value(top: tree.Top, path: str) -> tuple[str, str] | None:

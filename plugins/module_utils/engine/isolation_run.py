@@ -61,18 +61,20 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     policy = _of_the_kernel() if path is None else _of_a_file(path)
     own = _own() if asked.sandboxes is None else Declared({})
     subjects = _subjects(own.specs.values() if asked.sandboxes is None else asked.sandboxes)
-    names = listed.chosen(asked.name, [one.name for one in subjects], "this host" if asked.sandboxes is None else "the play")
-    chosen = [one for one in subjects if one.name in names]
-    for one in chosen:
-        _require_known(one, policy)
-    pairs = [(one, other) for one in subjects for other in subjects if one is not other and (one in chosen or other in chosen)]
-    leaks = [leak for one, other in pairs for leak in isolation.between(one, other, policy.granted)]
-    leaks += [leak for one in chosen for leak in isolation.against_host(one, policy.granted, policy.knows)]
+    names = listed.chosen(asked.name, [subject.name for subject in subjects], "this host" if asked.sandboxes is None else "the play")
+    chosen = [subject for subject in subjects if subject.name in names]
+    for subject in chosen:
+        _require_known(subject, policy)
+    pairs = [
+        (subject, other) for subject in subjects for other in subjects if subject is not other and (subject in chosen or other in chosen)
+    ]
+    leaks = [leak for subject, other in pairs for leak in isolation.between(subject, other, policy.granted)]
+    leaks += [leak for subject in chosen for leak in isolation.against_host(subject, policy.granted, policy.knows)]
     leaks = _with_booleans(leaks, subjects, path or policy_rules.LOADED)
     kernel = _of_this_kernel(chosen) if path is None else {"mode": "enforcing", "permissive": []}
     return {
         "changed": False,
-        "sandboxes": {one.name: _shown(one, policy) for one in chosen},
+        "sandboxes": {subject.name: _shown(subject, policy) for subject in chosen},
         # what is only recorded keeps nobody out, and of a sandbox whose spec cannot be read nothing is known
         "separate": not (leaks or kernel["permissive"] or own.damaged) and kernel["mode"] == "enforcing",
         "warnings": own.warnings(),
@@ -109,9 +111,9 @@ def _subjects(specs: Collection[ServiceSpec | Separation]) -> list[Subject]:
 
 def _with_booleans(leaks: Sequence[Leak], subjects: Sequence[Subject], path: str) -> list[Leak]:
     """Those that types grant, and these only while a boolean is as it is, say so."""
-    sources = {one.name: one.process_type for one in subjects}
+    sources = {subject.name: subject.process_type for subject in subjects}
     grants = {leak: leak.grants(sources[leak.source]) for leak in leaks if leak.of_types}
-    conditions = policy_rules.conditions(path, {grant for found in grants.values() for grant in found}) if grants else {}
+    conditions = policy_rules.conditions(path, {grant for of_leak in grants.values() for grant in of_leak}) if grants else {}
     return [leak.while_booleans([conditions.get(grant, "") for grant in grants.get(leak, ())]) for leak in leaks]
 
 
@@ -133,21 +135,21 @@ def _shown(subject: Subject, policy: Policy) -> dict[str, Any]:
 
 def _of_this_kernel(chosen: Sequence[Subject]) -> dict[str, Any]:
     """What only the kernel that runs can say."""
-    asked = [(one, selinux.decide(one.label("process"), one.label("content"), "file", "read")) for one in chosen]
+    asked = [(subject, selinux.decide(subject.label("process"), subject.label("content"), "file", "read")) for subject in chosen]
     return {
         "mode": selinux.mode(),
-        "permissive": [one.name for one, answer in asked if answer["permissive"]],
+        "permissive": [subject.name for subject, answer in asked if answer["permissive"]],
         "host_processes": _host_processes(chosen),
     }
 
 
 def _host_processes(chosen: Sequence[Subject]) -> dict[str, dict[str, list[str]]]:
     """What each kind of the host's processes may do with each sandbox's content."""
-    types = {one.process_type for one in chosen}
-    found: dict[str, dict[str, list[str]]] = {}
+    types = {subject.process_type for subject in chosen}
+    by_context: dict[str, dict[str, list[str]]] = {}
     for context in sorted(processes.contexts()):
         if context.split(":")[2] not in types:
-            may = {one.name: isolation.content_for(context, one, selinux.granted) for one in chosen}
+            may = {subject.name: isolation.content_for(context, subject, selinux.granted) for subject in chosen}
             if any(may.values()):
-                found[context] = {name: granted for name, granted in may.items() if granted}
-    return found
+                by_context[context] = {name: granted for name, granted in may.items() if granted}
+    return by_context

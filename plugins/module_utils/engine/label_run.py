@@ -79,7 +79,9 @@ def run_label(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]
         "diff": diff(decided.steps),
         # A spec or domain that still has the old level is what the next task of the play is about to mend.
         "warnings": [
-            str(found) for found in conflicts(wanted, _beside_leftovers(decided.in_use)) if not found.other.belongs_to(found.owner)
+            str(conflict)
+            for conflict in conflicts(wanted, _beside_leftovers(decided.in_use))
+            if not conflict.other.belongs_to(conflict.owner)
         ],
     }
     if parameters.get("name") in wanted:
@@ -124,14 +126,14 @@ def info(options: InfoOptions, in_use: list[InUse], here: Collection[str], host:
         "levels": _texts(owners),
         "conflicts": [
             {
-                "owner": found.owner,
-                "level": str(found.level),
-                "kind": found.other.kind,
-                "holder": found.other.holder,
-                "other_level": str(found.other.level),
-                "message": str(found),
+                "owner": conflict.owner,
+                "level": str(conflict.level),
+                "kind": conflict.other.kind,
+                "holder": conflict.other.holder,
+                "other_level": str(conflict.other.level),
+                "message": str(conflict),
             }
-            for found in conflicts(ours, _beside_leftovers(in_use))
+            for conflict in conflicts(ours, _beside_leftovers(in_use))
         ],
         "quarantine": [
             {
@@ -158,10 +160,10 @@ def _texts(levels: Mapping[str, Level | None]) -> dict[str, str]:
 
 def actions(steps: Iterable[LevelStep]) -> dict[str, list[str]]:
     """What is done for each owner."""
-    found: dict[str, list[str]] = {}
+    by_owner: dict[str, list[str]] = {}
     for step in steps:
-        found.setdefault(step.owner, []).append(step.action)
-    return found
+        by_owner.setdefault(step.owner, []).append(step.action)
+    return by_owner
 
 
 def diff(steps: Iterable[LevelStep]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def leftovers(levels: Iterable[Level], tops: Iterable[str]) -> list[InUse]:
             search.unseen(f"{top}.img", "an image that is not mounted")
         elif search.sought and _is_directory(top):
             search.tree(top)
-    return search.found
+    return search.in_use
 
 
 def _is_directory(path: str) -> bool:
@@ -39,7 +39,7 @@ def _is_directory(path: str) -> bool:
 class _Search:
     def __init__(self, levels: Iterable[Level]) -> None:
         self.sought = set(levels)
-        self.found: list[InUse] = []
+        self.in_use: list[InUse] = []
         self.known: dict[bytes, frozenset[Level]] = {}
 
     def tree(self, top: str) -> None:
@@ -91,7 +91,7 @@ class _Search:
 
     def _take(self, level: Level, holder: str) -> None:
         self.sought.discard(level)
-        self.found.append(InUse(level, "file", holder))
+        self.in_use.append(InUse(level, "file", holder))
 
 
 def _raw(target: int | str) -> bytes:
@@ -106,7 +106,7 @@ def _raw(target: int | str) -> bytes:
 
 def _levels(raw: bytes) -> frozenset[Level]:
     try:
-        found = LevelRange.of_context(os.fsdecode(raw.rstrip(b"\0")))
+        level_range = LevelRange.of_context(os.fsdecode(raw.rstrip(b"\0")))
     except LevelError:
         return frozenset()
-    return frozenset((found.low, found.high))
+    return frozenset((level_range.low, level_range.high))

@@ -40,9 +40,11 @@ def items(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     if parameters.get("level") is not None:
         raise OptionError("level", parameters["level"], "no level beside sandboxes", "Set it in each of them.")
     for_all = {key: value for key, value in parameters.items() if key not in ("name", "sandboxes")}
-    found = [{**for_all, **{key: value for key, value in item.items() if value is not None}} for item in parameters.get("sandboxes") or ()]
-    check_once(item["name"] for item in found)
-    return found
+    sandboxes = [
+        {**for_all, **{key: value for key, value in item.items() if value is not None}} for item in parameters.get("sandboxes") or ()
+    ]
+    check_once(item["name"] for item in sandboxes)
+    return sandboxes
 
 
 def about(name: str, parameters: Mapping[str, Any], function: Callable[..., T], *arguments: Any) -> T:
@@ -62,11 +64,11 @@ def not_yet(reason: object) -> str:
 
 def check_once(names: Iterable[str]) -> None:
     """Raise ``OptionError`` where one of a run's sandboxes is named twice."""
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in earlier:
             raise OptionError.said("sandboxes", name, f"sandbox {name} is listed more than once. List each sandbox once.")
-        seen.add(name)
+        earlier.add(name)
 
 
 def chosen(name: str | None, known: Collection[str], place: str = "this host") -> list[str]:

@@ -81,15 +81,15 @@ def sandboxes(specs: Sequence[ServiceSpec], host: SandboxHost, look: Look) -> tu
     published = Published(port_units, states)
     # what is declared now, and what this run makes of it
     everyone = {**host.declared.specs, **{spec.name: spec for spec in specs}}
-    found, failures = {}, []
+    observed, failures = {}, []
     for spec in specs:
         try:
-            found[spec.name] = _sandbox(spec, host, look, published, everyone.values())
+            observed[spec.name] = _sandbox(spec, host, look, published, everyone.values())
         except (SandboxError, OSError) as error:
             failures.append(StepError(spec.name, "observe", str(error)))
         except Exception as error:  # whatever it is, the other sandboxes go on
             failures.append(StepError(spec.name, "observe", unexpected(error)))
-    return found, failures
+    return observed, failures
 
 
 def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, units: Published, everyone: Iterable[ServiceSpec]) -> Observed:
@@ -120,12 +120,12 @@ def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, units: Published,
 
 def _content(root: str, spec: ServiceSpec, facts: Host | None, everyone: Iterable[ServiceSpec]) -> dict[str, Any]:
     """What the content says; where root inside has made it unreadable, that is for him to bear, and for no other sandbox."""
-    there = os.path.isdir(root)
+    exists = os.path.isdir(root)
     try:
         return {
-            **(inside.observe(root, spec, facts) if facts and there else {}),
+            **(inside.observe(root, spec, facts) if facts and exists else {}),
             "mounts": mounts.observe(spec, root, everyone),
-            **(command(root, spec) if spec.command and there else {}),
+            **(command(root, spec) if spec.command and exists else {}),
         }
     except tree.TreeError as error:
         return {"unreadable": str(error)}

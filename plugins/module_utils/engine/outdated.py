@@ -44,10 +44,10 @@ def _kept(path: str, not_the_hosts: Collection[str]) -> bool:
 def host_files(private: Iterable[str], not_the_hosts: Collection[str] = ()) -> dict[str, str]:
     """The signature of each file and link below these paths, by its path in the tree."""
     elsewhere = tuple(followed())
-    found: dict[str, str] = {}
+    signatures: dict[str, str] = {}
     for source in sources(private):
-        found.update(_signatures(source, elsewhere))
-    return {path: signature for path, signature in found.items() if _kept(path, not_the_hosts)}
+        signatures.update(_signatures(source, elsewhere))
+    return {path: signature for path, signature in signatures.items() if _kept(path, not_the_hosts)}
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def _signatures(source: str, elsewhere: tuple[str, ...]) -> dict[str, str]:
     paths = [source]
     if os.path.isdir(source) and not os.path.islink(source):
         paths = [os.path.join(directory, name) for directory, names, files in os.walk(source) for name in [*names, *files]]
-    signed = {path: _of_host(path) for path in paths if not any(path == one or path.startswith(one + "/") for one in elsewhere)}
+    signed = {path: _of_host(path) for path in paths if not any(path == other or path.startswith(other + "/") for other in elsewhere)}
     return {path.lstrip("/"): signature for path, signature in signed.items() if signature is not None}
 
 
@@ -138,7 +138,7 @@ def observe(root: str, private: Iterable[str], known: Copied, not_the_hosts: Col
     top = tree.open_top(root)
     try:
         then = {path: signature for path, signature in known.files.items() if _kept(path, not_the_hosts)}
-        files = compare(then, host_files(_there(top, private), not_the_hosts), lambda path: _of_tree(top, path))
+        files = compare(then, host_files(_existing(top, private), not_the_hosts), lambda path: _of_tree(top, path))
         inside = [_text(top, path) for path in _ACCOUNTS]
         accounts = new_accounts(known, (_read("/etc/passwd"), _read("/etc/group")), (inside[0], inside[1]))
         return files, accounts
@@ -146,7 +146,7 @@ def observe(root: str, private: Iterable[str], known: Copied, not_the_hosts: Col
         os.close(top)
 
 
-def _there(top: tree.Top, private: Iterable[str]) -> Iterator[str]:
+def _existing(top: tree.Top, private: Iterable[str]) -> Iterator[str]:
     """What the tree is still to get is missing, and no file of it outdated."""
     return (path for path in private if tree.exists(top, path.lstrip("/")))
 

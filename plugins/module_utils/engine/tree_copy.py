@@ -67,8 +67,8 @@ def copy_into(
     to be left out.
     """
     with opened(top) as tree, tree.parent(relpath) as (dir_fd, name):
-        there = tree.status(relpath)
-        if there is not None and (not replace or stat.S_ISDIR(there.st_mode)):
+        status = tree.status(relpath)
+        if status is not None and (not replace or stat.S_ISDIR(status.st_mode)):
             raise ConflictError(f"{printable(tree.full(relpath))}: exists already. Remove it first.")
         if f"{tree.path}/".startswith(f"{source.rstrip('/')}/"):
             raise TreeError(source, f"contains the tree {printable(tree.path)}", "Copy only what is beside the tree.")

@@ -190,11 +190,11 @@ def _refuse_protected_inode(path: str, visited: list[Identity]) -> None:
 
 
 def _identities(paths: tuple[str, ...]) -> set[Identity]:
-    found = set()
+    identities = set()
     for path in paths:
         with contextlib.suppress(OSError):
-            found.add(identity(os.stat(path)))
-    return found
+            identities.add(identity(os.stat(path)))
+    return identities
 
 
 class Tree:

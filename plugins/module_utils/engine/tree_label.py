@@ -297,12 +297,12 @@ class _Labelling:
         expected = self.constant or self.function(relpath, stat.S_IFMT(mode))
         if actual == expected:
             return
-        found = Mislabelled(relpath, actual, expected, kind_of(mode))
-        if self.wanted is not None and not self.wanted(found):
+        mislabelled = Mislabelled(relpath, actual, expected, kind_of(mode))
+        if self.wanted is not None and not self.wanted(mislabelled):
             return
         if self.write:
             set_label(target, expected, full, relpath)
-        self.report.mislabelled.append(found)
+        self.report.mislabelled.append(mislabelled)
 
     # Multiply-linked entries, and those just made: labelled once all their links are known to be in the tree.
 
@@ -316,8 +316,8 @@ class _Labelling:
             places = self._places({inode for _device, inode in self.deferred})
             for inode in list(self.deferred):
                 # A filesystem whose directories tell other numbers than its inodes has no places to show.
-                found = places.get(inode[1]) or {(inode, ""): self.deferred[inode]}
-                if self._settled(inode, found, since_ns):
+                candidates = places.get(inode[1]) or {(inode, ""): self.deferred[inode]}
+                if self._settled(inode, candidates, since_ns):
                     del self.deferred[inode]
         self.report.unsettled.extend(self.deferred.values())
 

@@ -51,11 +51,11 @@ def remove_tree(path: str) -> bool:
 def clean_leftovers(top: Top, paths: Iterable[str] | None = None) -> list[str]:
     """Remove what interrupted runs left, at the paths that a report names, or wherever it is in the tree."""
     with opened(top) as tree:
-        found = list(_leftovers(tree) if paths is None else paths)
-        for relpath in found:
+        leftovers = list(_leftovers(tree) if paths is None else paths)
+        for relpath in leftovers:
             if not relpath.rpartition("/")[2].startswith(LEFTOVER):
                 raise TreeError(tree.full(relpath), "is not the leftover of an interrupted run", "It was not removed.")
-        return [relpath for relpath in found if remove(tree.fd, relpath)]
+        return [relpath for relpath in leftovers if remove(tree.fd, relpath)]
 
 
 def _leftovers(tree: Tree) -> Iterator[str]:

@@ -59,8 +59,8 @@ class Wait:
     def __init__(self, spec: ServiceSpec, resolved: Resolved, listening: Sequence[int]) -> None:
         self.spec = spec
         self._sockets = [unit for unit in ports.units(spec, resolved) if unit.endswith(".socket")]
-        self._addresses = [text for one in resolved for text in one]
-        self._unknown = sum(not one for one in resolved)
+        self._addresses = [text for addresses in resolved for text in addresses]
+        self._unknown = sum(not addresses for addresses in resolved)
         self.up = False
         self.missing = ""
         # the states of the units inside, as they were last seen
@@ -87,12 +87,12 @@ class Wait:
             self.up = True
             return None
         states = self._states() if unit["ActiveState"] == "active" else {self.spec.paths.unit: unit["ActiveState"]}
-        down = {one: state for one, state in states.items() if state not in processes.UP}
-        self.missing = ", ".join(f"{one} is {state}" for one, state in down.items()) or self._not_yet() or self._brief()
+        down = {unit_name: state for unit_name, state in states.items() if state not in processes.UP}
+        self.missing = ", ".join(f"{unit_name} is {state}" for unit_name, state in down.items()) or self._not_yet() or self._brief()
         self.up = not self.missing
         if self.up:
             return self._unpublished()
-        return self._failure([one for one, state in down.items() if state in ("failed", "inactive")])
+        return self._failure([unit_name for unit_name, state in down.items() if state in ("failed", "inactive")])
 
     def _brief(self) -> str:
         """Why a command that has only just begun does not count as up: it may end at once."""
@@ -122,12 +122,12 @@ class Wait:
     def _not_yet(self) -> str:
         name = self.spec.name
         try:
-            there = processes.addresses(name, self._addresses) if self._addresses or self._unknown else []
+            current = processes.addresses(name, self._addresses) if self._addresses or self._unknown else []
         except SandboxError as error:
             return str(error)
-        missing = [text for text in self._addresses if text not in there]
+        missing = [text for text in self._addresses if text not in current]
         # DHCP gives what is not known before, and nothing of IPv6
-        given = [text for text in there if text not in self._addresses and ":" not in text]
+        given = [text for text in current if text not in self._addresses and ":" not in text]
         if missing or len(given) < self._unknown:
             return f"it has no address yet{' (' + ', '.join(missing) + ')' if missing else ''}"
         closed = processes.not_listening(name, self._ports)
