@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import apply, content_run
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.content_run import ContentRun, Run, Wanted
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.content_run import ContentRun, Run
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.declared import Declared
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.discover import NOTHING
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.host import SandboxHost
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.levels import Levels
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.tree import TreeError
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.wanted import Wanted
 from ansible_collections.virt.sandbox.plugins.module_utils.model.backend import Stored
 from ansible_collections.virt.sandbox.plugins.module_utils.model.content_plan import Observed, manifest
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError

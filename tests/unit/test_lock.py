@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import host
-from ansible_collections.virt.sandbox.plugins.module_utils.engine.service_run import ServiceRun, Wanted
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.service_run import ServiceRun
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.wanted import Wanted
 from ansible_collections.virt.sandbox.plugins.module_utils.host import declarations, lock
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Observed

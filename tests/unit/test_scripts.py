@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.wanted import Wanted
 from ansible_collections.virt.sandbox.plugins.module_utils.model import command, layout, network_filter, scripts
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
@@ -104,7 +105,7 @@ def test_an_outdated_host_is_refused_before_anything_changes(
     monkeypatch.setattr(service_run.sockets, "listening", list)
     monkeypatch.setattr(service_run, "apply", lambda *_: pytest.fail("it changes something"))
     known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
-    wanted = [service_run.Wanted(spec, ServiceRequest())]
+    wanted = [Wanted(spec, ServiceRequest())]
     run = service_run.ServiceRun(known, wanted, {"name": "web"}, service_run.Run(), check_mode)
     lacking = f"web: {layout.HELPER} is of version 1, expected 2. {AGAIN}"
     if check_mode:

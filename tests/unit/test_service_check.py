@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import service_run
+from ansible_collections.virt.sandbox.plugins.module_utils.engine.wanted import Wanted
 from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, OptionError, StepError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
@@ -41,7 +42,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
     def run(spec: ServiceSpec, seen: Observed, facts: Host, predicted: bool = False) -> service_run.ServiceRun:
         monkeypatch.setattr(service_run.observe, "facts", lambda *_ignored: facts)
         host: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
-        wanted = [service_run.Wanted(spec, ServiceRequest())]
+        wanted = [Wanted(spec, ServiceRequest())]
         result = service_run.ServiceRun(host, wanted, {"name": None}, service_run.Run(), predicted)
         result.observed = {spec.name: seen}
         result._check()
@@ -74,7 +75,7 @@ def test_what_another_run_has_changed_is_not_even_stopped(
     monkeypatch.setattr(service_run.observe, "facts", lambda *_ignored: host)
     monkeypatch.setattr(service_run.declarations, "changed", lambda *_ignored: "web was changed by another run since this one began.")
     known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
-    wanted = [service_run.Wanted(spec, ServiceRequest(state="stopped", declaration="mine"))]
+    wanted = [Wanted(spec, ServiceRequest(state="stopped", declaration="mine"))]
     run = service_run.ServiceRun(known, wanted, {"name": None}, service_run.Run(), False)
     run.observed = {"web": declared(spec)}
     run._check()
@@ -92,7 +93,7 @@ def test_one_that_cannot_be_looked_at_is_no_stranger_on_its_own_ports(
     monkeypatch.setattr(service_run.observe, "sandboxes", lambda *_ignored: ({"db": declared(other)}, [lost]))
     monkeypatch.setattr(service_run.sockets, "listening", lambda: [("0.0.0.0", 8080)])
     known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
-    wanted = [service_run.Wanted(spec, ServiceRequest()) for spec in (published, other)]
+    wanted = [Wanted(spec, ServiceRequest()) for spec in (published, other)]
     run = service_run.ServiceRun(known, wanted, {"name": None}, service_run.Run(), True)
     run._observe()
     assert run.failures == [lost]

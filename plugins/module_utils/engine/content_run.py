@@ -19,11 +19,12 @@ from ..model.outdated import UPDATE
 from ..model.plan import Plan
 from ..model.spec import PROCESS_TYPE, Common, ContentRequest, ContentSpec, Identity, content_spec
 from ..model.values import printable
-from . import content, inside, levels, listed
+from . import content, inside, listed
 from .apply import apply, report_failures, require_root, unexpected
 from .discover import NOTHING, Discovered, discover
 from .hands import ContentHands
 from .host import SandboxHost, opened
+from .wanted import Wanted, with_levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +62,7 @@ class Run(Common):
     )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """Content as it is to be, and what this run does with it."""
-
-    spec: ContentSpec
-    request: ContentRequest
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @property
-    def present(self) -> bool:
-        return self.request.state != "absent"
+SandboxContent = Wanted[ContentSpec, ContentRequest]
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -83,19 +71,13 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     settings = build(Run, parameters)
     wanted = [_wanted(item, parameters) for item in listed.items(parameters)]
     with opened(settings.registry, locked=not check_mode) as host:
-        present = [sandbox.spec for sandbox in wanted if sandbox.present]
-        if present:
-            filled = levels.filled(present, host.levels, settings.registry, host.declared.specs, check_mode)
-            named = {spec.name: spec for spec in filled}
-            wanted = [dataclasses.replace(sandbox, spec=named.get(sandbox.name, sandbox.spec)) for sandbox in wanted]
-            for spec in filled:
-                selinux.require(PROCESS_TYPE, spec.file_type, spec.level, enforcing=settings.require_enforcing)
+        wanted = with_levels(wanted, host, settings, check_mode, lambda _spec: PROCESS_TYPE)
         result = ContentRun(host, wanted, parameters, settings, check_mode).carried_out()
         result["warnings"] = host.warnings() + result["warnings"]
         return result
 
 
-def _wanted(item: Mapping[str, Any], parameters: Mapping[str, Any]) -> Wanted:
+def _wanted(item: Mapping[str, Any], parameters: Mapping[str, Any]) -> SandboxContent:
     request = listed.about(item["name"], parameters, build, ContentRequest, item)
     if request.state == "absent":  # of what goes only its name and place are of account
         identity = listed.about(item["name"], parameters, build, Identity, {**item, "level": None})
@@ -106,7 +88,9 @@ def _wanted(item: Mapping[str, Any], parameters: Mapping[str, Any]) -> Wanted:
 class ContentRun:
     """A run over the content of sandboxes of one host: observed, checked, planned, carried out, reported."""
 
-    def __init__(self, host: SandboxHost, wanted: Sequence[Wanted], parameters: Mapping[str, Any], settings: Run, check_mode: bool) -> None:
+    def __init__(
+        self, host: SandboxHost, wanted: Sequence[SandboxContent], parameters: Mapping[str, Any], settings: Run, check_mode: bool
+    ) -> None:
         self.host, self.wanted, self.parameters, self.settings, self.check_mode = host, wanted, parameters, settings, check_mode
         self.owners = self._owners()
         self.not_yet: list[str] = []  # what a run that is only predicted cannot know
@@ -145,7 +129,7 @@ class ContentRun:
                 specs.append(dataclasses.replace(sandbox, spec=spec))
         self.wanted = specs
 
-    def _observe_one(self, sandbox: Wanted) -> ContentSpec:
+    def _observe_one(self, sandbox: SandboxContent) -> ContentSpec:
         """Look at it; returns its spec with the private paths that its units add."""
         # In check mode a task before this one has not stopped what is to be absent, and would have.
         runs = sandbox.name in self.host.running and not (self.check_mode and not sandbox.present)

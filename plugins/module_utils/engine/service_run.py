@@ -16,11 +16,12 @@ from ..model.options import build, option
 from ..model.plan import Plan
 from ..model.service_plan import check, check_ours, plan_service, plan_stop
 from ..model.spec import UP, Common, Identity, ServiceRequest, ServiceSpec, service_spec
-from . import levels, listed, observe
+from . import listed, observe
 from .apply import apply, report_failures, require_root
 from .hands import ServiceHands
 from .host import SandboxHost, opened
 from .wait import Wait, down, wait_until_up
+from .wanted import Wanted, with_levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,20 +37,7 @@ class Run(Common):
     )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Wanted:
-    """A sandbox as it is to be, and what this run does with it."""
-
-    spec: ServiceSpec
-    request: ServiceRequest
-
-    @property
-    def name(self) -> str:
-        return self.spec.name
-
-    @property
-    def present(self) -> bool:
-        return self.request.state != "absent"
+Sandbox = Wanted[ServiceSpec, ServiceRequest]
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -59,18 +47,13 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     items = listed.items(parameters)
     with opened(settings.registry, locked=not check_mode) as host:
         wanted = [_wanted(item, parameters, host) for item in items]
-        specs = [sandbox.spec for sandbox in wanted if sandbox.present]
-        present = levels.filled(specs, host.levels, settings.registry, host.declared.specs, check_mode) if specs else []
-        filled = {spec.name: spec for spec in present}
-        wanted = [dataclasses.replace(sandbox, spec=filled.get(sandbox.name, sandbox.spec)) for sandbox in wanted]
-        for spec in present:
-            selinux.require(spec.process_type, spec.file_type, spec.level, enforcing=settings.require_enforcing)
+        wanted = with_levels(wanted, host, settings, check_mode, lambda spec: spec.process_type)
         result = ServiceRun(host, wanted, parameters, settings, check_mode).carried_out()
         result["warnings"] = host.warnings() + result["warnings"]
         return result
 
 
-def _wanted(item: Mapping[str, Any], parameters: Mapping[str, Any], host: SandboxHost) -> Wanted:
+def _wanted(item: Mapping[str, Any], parameters: Mapping[str, Any], host: SandboxHost) -> Sandbox:
     request = listed.about(item["name"], parameters, build, ServiceRequest, item)
     if request.state == "absent":  # of what goes only its name and place are of account
         identity = listed.about(item["name"], parameters, build, Identity, {**item, "level": None})
@@ -87,7 +70,9 @@ def _generation(name: str, request: ServiceRequest, host: SandboxHost) -> int:
 class ServiceRun:
     """A run over sandboxes of one host: observed, checked, planned, carried out, waited for, verified."""
 
-    def __init__(self, host: SandboxHost, wanted: Sequence[Wanted], parameters: Mapping[str, Any], settings: Run, check_mode: bool) -> None:
+    def __init__(
+        self, host: SandboxHost, wanted: Sequence[Sandbox], parameters: Mapping[str, Any], settings: Run, check_mode: bool
+    ) -> None:
         self.host, self.wanted, self.settings, self.check_mode = host, wanted, settings, check_mode
         self.parameters = parameters
         self.present = [sandbox.spec for sandbox in wanted if sandbox.present]
