@@ -35,7 +35,8 @@ ALL_ON_HOSTS = (*TESTS_ON_HOSTS[:-1], (*TESTS_ON_HOSTS[-1], "molecule-one"))
 ONLY = {"check": CHECK, "hosts": TESTS_ON_HOSTS}
 AFTERWARDS = ("lab-down",)
 LIMIT = 80 * 60.0
-PLAIN = {"VSBX_PLAIN": "true", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
+# the hosts that the stage "lab-tests" starts without anything of the collection, nor what it needs
+PLAIN = {"VSBX_PLAIN": "debian12", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
 
 
 @dataclasses.dataclass
@@ -154,7 +155,7 @@ class Runner:
         self.beside_each_other([functools.partial(self.lane, stages) for stages in lanes])
 
     def lab_and_hosts(self) -> None:
-        if self.run("lab").status:
+        if self.run("lab-tests").status:
             self.results += [Result(stage, status=1, failed=1, note="not run: no hosts") for lane in ALL_ON_HOSTS for stage in lane]
         else:
             self.lanes(ALL_ON_HOSTS)

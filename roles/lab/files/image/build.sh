@@ -4,11 +4,12 @@
 # for what is installed on it later (repository/). Run it in a mount namespace of its own: a killed build then leaves
 # no mount behind.
 #
-# usage: build.sh SUITE TARGET DISK_SIZE REPOSITORY_URL UPDATES_URL KEYS_DIRECTORY PLAIN_PACKAGES REPOSITORY_PACKAGES
-# The package lists are separated by spaces. KEYS_DIRECTORY holds authorized_keys and the hosts' ssh key.
+# usage: build.sh SUITE TARGET DISK_SIZE REPOSITORY_URL UPDATES_URL KEYS_DIRECTORY PLAIN_PACKAGES REPOSITORY_PACKAGES STOCK_PACKAGES STOCK_UNITS
+# The lists are separated by spaces; the last two are empty for an image that is plain. KEYS_DIRECTORY holds authorized_keys and the hosts' ssh key.
 set -euo pipefail
 
 suite=$1 target=$2 disk_size=$3 repository_url=$4 updates_url=$5 keys=$6 plain_packages=$7 repository_packages=$8
+stock_packages=$9 stock_units=${10}
 here=$(dirname "$(readlink -f "$0")")
 cache=$(dirname "$target")
 mkdir -p "$cache"
@@ -37,6 +38,7 @@ say() { echo "$(date +%T) $*"; }
 # install their certificates.
 say "installing Debian $suite"
 export LAB_HERE=$here LAB_KEYS=$keys LAB_REPOSITORY=$work/done/repository LAB_REPOSITORY_PACKAGES=$repository_packages
+export LAB_STOCK_PACKAGES=$stock_packages LAB_STOCK_UNITS=$stock_units
 mmdebstrap --mode=root --variant=minbase --components=main --format=directory \
   --include="${plain_packages// /,}" \
   --dpkgopt=force-unsafe-io \
@@ -46,6 +48,7 @@ mmdebstrap --mode=root --variant=minbase --components=main --format=directory \
   --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/ca-certificates*' \
   --customize-hook="$here/collect.sh" \
+  --customize-hook="$here/stock.sh" \
   --customize-hook="$here/customize.sh" \
   "$suite" "$root"
 
