@@ -201,7 +201,7 @@ def test_addresses_that_cannot_be_read_are_an_error(asked: list[Sequence[str]], 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root, and ip")
 def test_addresses_are_read_in_the_network_of_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "ip link set lo up && ip address add 10.9.9.9/24 dev lo && ip address add fd00::9/64 dev lo && echo up && exec sleep 30"
+    script = "ip link set lo up && ip address add 10.9.9.9/24 dev lo && ip address add fd00::9/64 dev lo nodad && echo up && exec sleep 30"
     with subprocess.Popen(["unshare", "--net", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as inside:
         assert inside.stdout
         up = inside.stdout.readline() == b"up\n"

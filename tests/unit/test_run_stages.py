@@ -44,8 +44,8 @@ CASES = [
     Case("a failed stage that has no tests", "lint: ; @exit 1", "0 passed, 1 failed"),
     Case("a crash after its tests passed", f"threats: ; {reports(4, status=3)}", "4 passed, 1 failed"),
     Case("each host's tests are summed", f"hosts-debian12: ; {reports(3)}\nhosts-debian13: ; {reports(4)}", "7 passed, 0 failed"),
-    Case("no hosts to test on", f"lab: ; @exit 2\nhosts-debian13: ; {reports(9)}", "0 passed, 4 failed"),
-    Case("what goes on running holds nothing up", "lab: ; @sleep 5 & echo started", "0 passed, 0 failed"),
+    Case("no hosts to test on", f"lab-tests: ; @exit 2\nhosts-debian13: ; {reports(9)}", "0 passed, 4 failed"),
+    Case("what goes on running holds nothing up", "lab-tests: ; @sleep 5 & echo started", "0 passed, 0 failed"),
 ]
 
 
@@ -111,7 +111,7 @@ def test_hosts_are_tested_as_soon_as_the_lab_runs_each_at_its_own_pace(
     monkeypatch.setattr(sys, "argv", ["run_stages", "--logs", str(tmp_path / "logs")])
     assert run_stages.main() == 0
     log = (tmp_path / "log").read_text().splitlines()
-    assert log.index("lab began") < log.index("hosts-debian13 began") < log.index("molecule-one began")
+    assert log.index("lab-tests began") < log.index("hosts-debian13 began") < log.index("molecule-one began")
     assert log[-3:] == ["hosts-debian12 ended", "sanity ended", "lab-down began"]
 
 
