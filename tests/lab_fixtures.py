@@ -207,10 +207,15 @@ def sandboxes_gone(names: Sequence[str], before: str = "") -> list[Task]:
 
 
 def _by_hand(names: Sequence[str]) -> str:
-    lines = ["setenforce 1"]
-    for name in map(shlex.quote, names):
-        lines.append(
-            f"systemctl stop {name}_sandbox.service 2>/dev/null; virsh -q -c lxc:///system destroy {name} 2>/dev/null"
-            f"; test -e /var/lib/virt-sandbox/content/{name}.json || rm -rf /var/lib/libvirt/filesystems/{name}"
-        )
-    return "\n".join([*lines, "true"])
+    """Stops them behind the collection's back, in a few calls for all, and removes trees that are not known to it."""
+    units = " ".join(f"{shlex.quote(name)}_sandbox.service" for name in names)
+    return f"""
+    setenforce 1
+    systemctl stop {units} 2>/dev/null
+    running=$(virsh -q -c lxc:///system list --name)
+    for name in {shlex.join(names)}; do
+        case " $(echo $running) " in *" $name "*) virsh -q -c lxc:///system destroy "$name" ;; esac
+        test -e "/var/lib/virt-sandbox/content/$name.json" || rm -rf "/var/lib/libvirt/filesystems/$name"
+    done
+    true
+    """
