@@ -84,7 +84,8 @@ options:
         type: str
         default: ''
       mode:
-        description: The permissions, as M(ansible.builtin.copy) takes them.
+        description: 'The permissions, as M(ansible.builtin.copy) takes them. Quote a number, such as V(''0644''): YAML reads
+          V(644) as a decimal.'
         type: raw
         default: '0644'
       owner:

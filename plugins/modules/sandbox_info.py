@@ -108,8 +108,8 @@ sandboxes:
       sample: [{"pid": 4711, "command": "apache2", "files": ["/usr/sbin/apache2"]}]
     resources:
       description:
-        - What it uses and has used since it was started, as the cgroup of its slice counts it. What the host's kernel does not
-          count is left out.
+        - What it uses and has used, as the cgroup of its slice counts it. The slice stays over a restart of the sandbox, and its
+          figures go on. What the host's kernel does not count is left out.
         - C(read_bytes) and the like are of all disks together. C(out_of_memory_kills) and C(tasks_refused) count out-of-memory kills
           and refused forks.
       type: dict

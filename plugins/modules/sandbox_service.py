@@ -203,7 +203,8 @@ options:
       - Defaults to the kernel's default, V(100), which every other sandbox and service of the host has too.
     type: int
   tasks_max:
-    description: Maximum number of processes and threads. Defaults to the C(DefaultTasksMax) of the host's systemd.
+    description: Maximum number of processes and threads. Without it, only the limit of the scope applies that libvirt and
+      systemd-machined make, 16384 on Debian, and root inside can raise that.
     type: int
   io:
     description:
@@ -532,7 +533,7 @@ EXAMPLES = r"""
     name: worker
     command: [/usr/bin/python3, -m, http.server, --directory, /srv/pages, "8000"]
     user: www-data
-    environment:
+    env:
       PYTHONUNBUFFERED: "1"
     cpus: 0.1
     io:

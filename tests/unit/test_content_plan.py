@@ -166,7 +166,7 @@ def test_declared_files_are_written_where_they_differ(
     assert names(plan) == expected
     for step in plan:
         assert done(plan) == [("write_files", spec, list(spec.files))]
-        assert step.change()[1] == {FILE["path"]: "a\n"}
+        assert step.change()[1] == {FILE["path"]: "a\n", f"{FILE['path']} (mode, owner, group)": "0644 0 0"}
 
 
 USERS, GROUPS = {"root": "0", "www": "33"}, {"root": "0", "adm": "4"}
@@ -210,6 +210,24 @@ def test_owners_that_the_sandbox_has_not_are_refused(
         check(spec, seen, "report")
     assert str(caught.value) == (f"files[1].{option}: {value!r} is invalid: expected a number, or a name in the sandbox's own {where}.")
     assert isinstance(caught.value, ContentError) is exists
+
+
+def test_an_owner_may_come_with_a_package_that_is_only_announced(content: MakeContent, built: Built) -> None:
+    spec = content(files=[{**FILE, "owner": "memcache"}])
+    seen = built(stored=Stored(exists=False), manifest=None, users=USERS, groups=GROUPS)
+    with pytest.raises(OptionError, match="memcache"):
+        check(spec, seen, "report")
+    check(spec, seen, "report", to_come=True)
+
+
+def test_a_file_of_which_only_the_mode_changes_shows_what_changes(content: MakeContent, built: Built) -> None:
+    spec = content(files=[{**FILE, "mode": "0600"}])
+    before, after = only(
+        plan_content(spec, "present", built(manifest=manifest(spec), files={FILE["path"]: WRITTEN}), "report"), WriteFiles
+    ).change()
+    assert before[FILE["path"]] == after[FILE["path"]]
+    changed = {key: (before[key], after[key]) for key in after if before[key] != after[key]}
+    assert changed == {f"{FILE['path']} (mode, owner, group)": ("0644 0 0", "0600 0 0")}
 
 
 def test_accounts_are_added_before_files_that_may_be_theirs_are_written(content: MakeContent, built: Built) -> None:

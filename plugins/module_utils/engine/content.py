@@ -12,8 +12,8 @@ from typing import Any, Callable
 
 from ..host import ssh, systemd
 from ..model import layout
-from ..model.content_plan import Observed, Written, foreign, level_of, no_longer_declared, number_of
-from ..model.content_steps import Labelled, Source
+from ..model.content_plan import Observed, foreign, level_of, no_longer_declared, number_of
+from ..model.content_steps import Labelled, Source, Written
 from ..model.errors import OptionError, SandboxError
 from ..model.mcs import Level
 from ..model.outdated import Accounts

@@ -165,17 +165,27 @@ class ContentRun:
             self.not_yet.append(str(error))
             return NOTHING
 
+    def _note_owners(self, spec: ContentSpec, observed: Observed) -> None:
+        """Owners of declared files that no account of the host has, unless a package brings it before the real run."""
+        try:
+            content_plan.check_owners(spec, observed)
+        except OptionError as error:
+            self.not_yet.append(f"{spec.name}: {error}")
+
     def _plan(self) -> Plan:
         """The steps; what root inside has made of a sandbox's content keeps that one from getting any."""
         plan = self._plan_rules()
         for sandbox in self.wanted:
             observed = self.observed[sandbox.name]
             if sandbox.present:
-                if observed.unknown and _to_come(sandbox.spec, self.check_mode):
+                to_come = _to_come(sandbox.spec, self.check_mode)
+                if to_come:
+                    self._note_owners(sandbox.spec, observed)
+                if observed.unknown and to_come:
                     self.not_yet.append(f"{sandbox.name}: private: {', '.join(observed.unknown)} does not exist on the host.")
                     observed = self.observed[sandbox.name] = dataclasses.replace(observed, unknown=())
                 try:
-                    listed.about(sandbox.name, self.parameters, content_plan.check, sandbox.spec, observed, self.settings.foreign)
+                    listed.about(sandbox.name, self.parameters, content_plan.check, sandbox.spec, observed, self.settings.foreign, to_come)
                 except ContentError as error:
                     self.failures.append(StepError(sandbox.name, "check", str(error)))
                     continue

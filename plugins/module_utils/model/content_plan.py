@@ -26,6 +26,7 @@ from .content_steps import (
     Source,
     TakeNewer,
     WriteFiles,
+    Written,
 )
 from .context import Context
 from .errors import ConflictError, ContentError, OptionError
@@ -40,16 +41,6 @@ from .values import printable
 _LARGEST_ID = (1 << 32) - 2
 
 FOREIGN = ("report", "fix", "fail", "keep")
-
-
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """A file inside as it is: its text, its mode in four digits, and the numbers of its owner and group."""
-
-    content: str
-    mode: str
-    uid: int
-    gid: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +126,8 @@ def level_of(context: str | None) -> Level | None:
         return None
 
 
-def check(spec: ContentSpec, observed: Observed, foreign_mode: str) -> None:
-    """Refuse, before anything changes, what is not ours or cannot be made."""
+def check(spec: ContentSpec, observed: Observed, foreign_mode: str, to_come: bool = False) -> None:
+    """Refuse, before anything changes, what is not ours or cannot be made; ``to_come``: the accounts of the host may grow before."""
     root = spec.paths.root
     _check_ours(spec, observed)
     if observed.source and not observed.exists:
@@ -149,7 +140,8 @@ def check(spec: ContentSpec, observed: Observed, foreign_mode: str) -> None:
         number = [file.path for file in spec.files].index(observed.directories[0])
         error = ContentError if observed.exists else OptionError
         raise error(f"files[{number}].path", observed.directories[0], "a path that is not a directory inside the sandbox")
-    _check_owners(spec, observed)
+    if not to_come:
+        check_owners(spec, observed)
     relabelled = observed.top_context not in (None, str(Context.object(layout.ROOT_TYPE, spec.level)))
     former = _former(spec, observed.owners, observed.top_context)
     if observed.exists and relabelled and observed.running and former:
@@ -164,7 +156,7 @@ def check(spec: ContentSpec, observed: Observed, foreign_mode: str) -> None:
         )
 
 
-def _check_owners(spec: ContentSpec, observed: Observed) -> None:
+def check_owners(spec: ContentSpec, observed: Observed) -> None:
     """Owners and groups of declared files that the sandbox does not have."""
     for number, file in enumerate(spec.files):
         for name, value, known, where in (
@@ -252,8 +244,8 @@ def _plan_inside(plan: Plan, spec: ContentSpec, observed: Observed, gone: Sequen
     plan.add(*(CopyPath(spec.name, spec, path, list(observed.left_out)) for path in missing))
     files = changed_files(spec, observed)
     if files:
-        before = {file.path: observed.files[file.path].content for file in files if file.path in observed.files}
-        plan.add(WriteFiles(spec.name, spec, files, before))
+        before = {file.path: observed.files[file.path] for file in files if file.path in observed.files}
+        plan.add(WriteFiles(spec.name, spec, files, before, {file.path: _as_declared(file, observed) for file in files}))
     plan.add(*(MakePlace(spec.name, spec, path) for path in observed.unmounted))
 
 
@@ -266,11 +258,11 @@ def plan_rules(add: Mapping[str, str], remove: Mapping[str, str]) -> Plan:
 
 def changed_files(spec: ContentSpec, observed: Observed) -> list[FileEntry]:
     """The declared files that are not there as declared."""
+    return [file for file in spec.files if observed.files.get(file.path) != _as_declared(file, observed)]
 
-    def wanted(file: FileEntry) -> Written:
-        return Written(file.content, file.mode, number_of(file.owner, observed.users) or 0, number_of(file.group, observed.groups) or 0)
 
-    return [file for file in spec.files if observed.files.get(file.path) != wanted(file)]
+def _as_declared(file: FileEntry, observed: Observed) -> Written:
+    return Written(file.content, file.mode, number_of(file.owner, observed.users) or 0, number_of(file.group, observed.groups) or 0)
 
 
 def _build(spec: ContentSpec, observed: Observed) -> BuildContent:

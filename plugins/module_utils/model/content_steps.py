@@ -135,6 +135,22 @@ class CopyPath(Step):
 
 
 @dataclasses.dataclass(frozen=True)
+class Written:
+    """A file inside as it is: its text, its mode in four digits, and the numbers of its owner and group."""
+
+    content: str
+    mode: str
+    uid: int
+    gid: int
+
+
+def _texts(files: Mapping[str, Written]) -> dict[str, str]:
+    """Files as a difference shows them, with what their text does not say."""
+    texts = {path: file.content for path, file in files.items()}
+    return {**texts, **{f"{path} (mode, owner, group)": f"{file.mode} {file.uid} {file.gid}" for path, file in files.items()}}
+
+
+@dataclasses.dataclass(frozen=True)
 class WriteFiles(Step):
     """The files that a play declares."""
 
@@ -142,10 +158,11 @@ class WriteFiles(Step):
 
     spec: ContentSpec
     files: Sequence[FileEntry]
-    before: Mapping[str, str]
+    before: Mapping[str, Written]
+    after: Mapping[str, Written]
 
     def change(self) -> tuple[Any, Any]:
-        return dict(self.before), {file.path: file.content for file in self.files}
+        return _texts(self.before), _texts(self.after)
 
     def apply(self, hands: Hands) -> None:
         hands.write_files(self.spec, self.files)

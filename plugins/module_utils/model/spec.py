@@ -158,7 +158,10 @@ class FileEntry:
         help="The absolute path inside, below C(/etc), C(/var), C(/home), C(/root) or C(/srv).",
     )  # fmt: skip
     content: str = option("", help="The text of the file.")
-    mode: str = option("0644", type="raw", normal=file_mode, help="The permissions, as M(ansible.builtin.copy) takes them.")
+    mode: str = option(
+        "0644", type="raw", normal=file_mode,
+        help="The permissions, as M(ansible.builtin.copy) takes them. Quote a number, such as V('0644'): YAML reads V(644) as a decimal.",
+    )  # fmt: skip
     owner: str = option("root", normal=identity, help="The owner, by the name or number that the sandbox has in its C(/etc/passwd).")
     group: str = option("root", normal=identity, help="The group, by the name or number that the sandbox has in its C(/etc/group).")
 
@@ -349,7 +352,8 @@ class ServiceSpec(Identity):
     tasks_max: int | None = option(
         type="int", normal=whole("a number of tasks", 1, 1 << 22), effect="live",
         help="""
-            Maximum number of processes and threads. Defaults to the C(DefaultTasksMax) of the host's systemd.
+            Maximum number of processes and threads. Without it, only the limit of the scope applies that libvirt and
+            systemd-machined make, 16384 on Debian, and root inside can raise that.
             """,
     )  # fmt: skip
     io: Io = option(
