@@ -41,7 +41,10 @@ def test_a_change_needs_a_restart(service: MakeSpec) -> None:
     assert started_with(service(hostname="a.b")) != started_with(service())
 
 
-@pytest.mark.parametrize("value", ["", "-a", "a-", "a..b", "a.b.", "A.b", "a b", "a;b", "a\n", "x" * 64, ".".join(["a" * 30] * 3)])
+@pytest.mark.parametrize(
+    "value",
+    ["", "-a", "a-", "a..b", "a.b.", "A.b", "a b", "a;b", "a\n", "x" * 64, "localhost", "localhost.example.com", ".".join(["a" * 30] * 3)],
+)
 def test_a_bad_name_is_refused(service: MakeSpec, value: str) -> None:
     with pytest.raises(OptionError, match=r"hostname: .* expected a host name of at most 64 characters"):
         service(hostname=value)

@@ -821,6 +821,8 @@ def host(tmp_path: Path) -> Path:
     file("var/lib/incus/storage-pools/default/containers/box/backup.yaml", incus)
     file("etc/libvirt-sandbox/services/declared.sandbox", json.dumps({"format": 1, "sandbox": {"level": "s0:c20,c21"}}))
     file("var/lib/virt-sandbox/content/elsewhere.json", json.dumps({"path": "/srv/elsewhere"}))
+    # it names no level, so it keeps nobody from having one
+    file("var/lib/virt-sandbox/content/elsewhere.copied.json", "[1, 2")
     for name in ("var/lib/libvirt/filesystems/web-1", "var/lib/libvirt/filesystems/.new-one.new", "srv/elsewhere"):
         (root / name).mkdir(parents=True)
     return root

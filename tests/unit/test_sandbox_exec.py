@@ -13,6 +13,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import exec_run
 from ansible_collections.virt.sandbox.plugins.module_utils.host import enter
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import StepError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build
 
 CONTEXT = "unconfined_u:unconfined_r:virt_sandbox_t:s0:c1,c2"
@@ -186,6 +187,15 @@ def test_a_user(here: Here, user: User) -> None:
     assert run.variables == user.variables
 
 
+@pytest.mark.parametrize("number", ["4294967295", "99999999999", "root", "-1"])
+@pytest.mark.parametrize("entry", ["mallory:x:{}:1000::/:/bin/sh", "mallory:x:1000:{}::/:/bin/sh"])
+def test_a_number_from_inside_with_which_the_command_would_stay_root_is_none(here: Here, number: str, entry: str) -> None:
+    here.users["mallory"] = entry.format(number)
+    run = exec_run.Run(build(exec_run.Asked, {"name": "container1", "argv": ["id", "-u"], "user": "mallory"}))
+    with pytest.raises(StepError, match="user mallory does not exist inside"):
+        run.look()
+
+
 class Bad(NamedTuple):
     parameters: dict[str, Any]
     step: str
@@ -199,7 +209,11 @@ class Bad(NamedTuple):
         Bad({"argv": []}, "options", "argv: expected at least the name"),
         Bad({"cmd": " "}, "options", "cmd: ' ' is invalid: expected a command"),
         Bad({"chdir": "srv"}, "options", "chdir: 'srv' is invalid: expected an absolute path"),
-        Bad({"user": "-f"}, "options", "user: '-f' is invalid: expected the name or the number"),
+        Bad({"user": "-f"}, "options", "user: '-f' is invalid: expected the name of a user inside the sandbox, or a number"),
+        Bad(
+            {"user": "4294967295"}, "options", "user: '4294967295' is invalid: expected the name of a user inside the sandbox, or a number"
+        ),
+        Bad({"argv": ["a\0b"]}, "options", "words without a NUL character"),
         Bad({"user": "a\nb"}, "options", "user: "),
         Bad({"timeout": 0}, "options", "timeout: 0.0 is invalid: expected a number of seconds above 0"),
         Bad({"max_output": "much"}, "options", "max_output: 'much' is invalid: expected a size"),

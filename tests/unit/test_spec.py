@@ -375,7 +375,7 @@ def test_content_may_be_found_from_units(content: MakeContent) -> None:
 
 
 DROP_IN = "/etc/systemd/system/a.service.d/50-sandbox.conf"
-NAMED = "the name or the number of a user or group"
+NAMED = "the name of a user or group, or a number from 0 to 4294967294"
 WRITTEN_BY_IT = "a path that sandbox_service does not write itself"
 FOLLOWED = f"a path outside {', '.join(layout.FOLLOWED)}, which the sandbox has from its host"
 
@@ -390,6 +390,9 @@ def test_files_are_named_once_and_lie_in_private_places(content: MakeContent) ->
         ([{"content": "x"}], "files[0].path: required"),
         ([{"path": "/etc/a", "owner": "-a"}], f"files[0].owner: '-a' is invalid: expected {NAMED}"),
         ([{"path": "/etc/a", "group": "a:b"}], f"files[0].group: 'a:b' is invalid: expected {NAMED}"),
+        ([{"path": "/etc/a", "owner": "4294967295"}], f"files[0].owner: '4294967295' is invalid: expected {NAMED}"),
+        ([{"path": "/etc/a", "group": "99999999999999"}], f"files[0].group: '99999999999999' is invalid: expected {NAMED}"),
+        ([{"path": "/etc/a/b"}, {"path": "/etc/a"}], "files[0].path: /etc/a/b is below /etc/a, which is declared as a file too"),
         ([{"path": "/etc/hosts"}], f"files[0].path: '/etc/hosts' is invalid: expected {WRITTEN_BY_IT}"),
         ([{"path": DROP_IN}], f"files[0].path: {DROP_IN!r} is invalid: expected {WRITTEN_BY_IT}"),
         ([{"path": "/etc/ssl/certs/a.pem"}], f"files[0].path: '/etc/ssl/certs/a.pem' is invalid: expected {FOLLOWED}"),

@@ -12,13 +12,14 @@ from typing import Any, Callable
 
 from ..host import ssh, systemd
 from ..model import layout
-from ..model.content_plan import Observed, foreign, level_of, no_longer_declared, number_of
+from ..model.content_plan import Observed, foreign, level_of, no_longer_declared
 from ..model.content_steps import Labelled, Source, Written
 from ..model.errors import OptionError, SandboxError
 from ..model.mcs import Level
 from ..model.outdated import Accounts
 from ..model.private_paths import below
 from ..model.spec import ContentSpec, FileEntry
+from ..model.values import number_of
 from . import outdated, stores, tree
 from .discover import NOTHING, Discovered
 from .files import write_file

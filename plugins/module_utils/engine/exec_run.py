@@ -16,7 +16,7 @@ from ..host import enter
 from ..model.errors import OptionError, StepError
 from ..model.options import argument_spec, build, option
 from ..model.spec import name as sandbox_name
-from ..model.values import size
+from ..model.values import LARGEST_ID, number_of, size
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?\Z", re.ASCII)
 
@@ -24,31 +24,33 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?\Z", re.ASCII)
 def _words(value: list[str]) -> list[str]:
     if not value or not value[0]:
         raise ValueError("at least the name of a program")
+    if any("\0" in word for word in value):
+        raise ValueError("words without a NUL character, as no program can be given one")
     return value
 
 
 def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("a command")
+    if not value.strip() or "\0" in value:
+        raise ValueError("a command, without NUL characters")
     return value
 
 
 def _environment(value: Mapping[Any, Any]) -> dict[str, str]:
     for name, content in value.items():
-        if not str(name) or "=" in str(name) or isinstance(content, (dict, list)) or content is None:
-            raise ValueError("names without '=' and texts as their values")
+        if not str(name) or "=" in str(name) or "\0" in f"{name}{content}" or isinstance(content, (dict, list)) or content is None:
+            raise ValueError("names without '=' and texts as their values, without NUL characters")
     return {str(name): str(content) for name, content in value.items()}
 
 
 def _directory(value: str) -> str:
-    if not value.startswith("/"):
+    if not value.startswith("/") or "\0" in value:
         raise ValueError("an absolute path inside the sandbox")
     return value
 
 
 def _user(value: str) -> str:
-    if not _USER.match(value):
-        raise ValueError("the name or the number of a user inside the sandbox")
+    if not _USER.match(value) or (value.isdigit() and number_of(value, {}) is None):
+        raise ValueError(f"the name of a user inside the sandbox, or a number from 0 to {LARGEST_ID}")
     return value
 
 
@@ -183,7 +185,8 @@ class Run:
         user, directory = self.options.user, self.options.chdir
         if user not in ("root", "0"):
             fields = entry.split(":")
-            if len(fields) == 7 and fields[2].isdigit() and fields[3].isdigit():
+            # root inside writes them
+            if len(fields) == 7 and all(field.isdigit() and number_of(field, {}) is not None for field in fields[2:4]):
                 name, uid, gid, home, groups = fields[0], fields[2], fields[3], fields[5], "--init-groups"
             elif user.isdigit():
                 name, uid, gid, home, groups = user, user, user, "/", "--clear-groups"

@@ -222,7 +222,8 @@ def _specs(directory: str) -> Iterator[InUse]:
 
 def _documents(directory: str, suffix: str) -> Iterator[tuple[str, dict[str, object]]]:
     for name in _names(directory):
-        if not name.endswith(suffix) or name.startswith("."):
+        # beside the record of a content is the list of what was copied into it, which names no level
+        if not name.endswith(suffix) or name.startswith(".") or name.endswith(".copied.json"):
             continue
         path = f"{directory}/{name}"
         try:
@@ -230,8 +231,10 @@ def _documents(directory: str, suffix: str) -> Iterator[tuple[str, dict[str, obj
                 document = json.load(file)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
-            raise SandboxError(f"{path}: cannot be read ({error}). Repair or remove it, and run as root.") from error
+        except (ValueError, RecursionError) as error:
+            raise SandboxError(f"{path}: cannot be read ({error}). Restore it from a backup, or remove it.") from error
+        except OSError as error:
+            raise SandboxError(f"{path}: cannot be read ({error.strerror}). Run as root, and check what it is.") from error
         if isinstance(document, dict):
             yield name[: -len(suffix)], document
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import layout
 from .errors import OptionError
-from .values import plain_path
+from .values import LARGEST_ID, number_of, plain_path
 
 if TYPE_CHECKING:
     from .spec import ServiceSpec
@@ -34,8 +34,8 @@ def words(value: list[str]) -> list[str]:
 
 
 def identity(value: str) -> str:
-    if not _IDENTITY.match(value):
-        raise ValueError("the name or the number of a user or group")
+    if not _IDENTITY.match(value) or (value.isdigit() and number_of(value, {}) is None):
+        raise ValueError(f"the name of a user or group, or a number from 0 to {LARGEST_ID}")
     return value
 
 
@@ -67,7 +67,7 @@ def check_inside(spec: ServiceSpec, users: Mapping[str, str], groups: Mapping[st
     """Refuse a user or group that the sandbox does not have; by name -> number, of its own /etc."""
     for name, known, file in (("user", users, "/etc/passwd"), ("group", groups, "/etc/group")):
         value = getattr(spec, name)
-        if value is not None and not value.isdigit() and value not in known:
+        if value is not None and number_of(value, known) is None:
             raise OptionError(name, value, f"a number, or a name in the sandbox's own {file}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,10 +34,9 @@ from .outdated import BOTH, Accounts, Outdated
 from .plan import Plan
 from .spec import ContentSpec, FileEntry
 from .steps import WriteFile
-from .values import printable
+from .values import number_of, printable
 
 # above that is -1, which means no change
-_LARGEST_ID = (1 << 32) - 2
 
 FOREIGN = ("report", "fix", "fail", "keep")
 
@@ -165,14 +163,6 @@ def check_owners(spec: ContentSpec, observed: Observed) -> None:
             if number_of(value, known) is None:
                 error = ContentError if observed.exists else OptionError
                 raise error(f"files[{number}].{name}", value, f"a number, or a name in the sandbox's own {where}")
-
-
-def number_of(value: str, known: Mapping[str, str]) -> int | None:
-    """The number of a user or group, which is given by number or name."""
-    text = "0" if value == "root" else value if value.isdigit() else known.get(value, "")
-    # what known has is written by root inside
-    number = int(text) if re.fullmatch("[0-9]{1,10}", text) else _LARGEST_ID + 1
-    return number if number <= _LARGEST_ID else None
 
 
 def _check_method(spec: ContentSpec, observed: Observed) -> None:

@@ -48,8 +48,8 @@ def name(value: str) -> str:
 
 
 def _hostname(value: str) -> str:
-    if len(value) > 64 or not all(_LABEL.match(label) for label in value.split(".")):
-        raise ValueError("a host name of at most 64 characters, such as mail.example.com")
+    if len(value) > 64 or not all(_LABEL.match(label) for label in value.split(".")) or value.split(".")[0] == "localhost":
+        raise ValueError("a host name of at most 64 characters, such as mail.example.com, other than localhost")
     return value
 
 
@@ -497,6 +497,9 @@ def content_spec(parameters: Mapping[str, Any]) -> ContentSpec:
     for number, path in enumerate(paths):
         if path in paths[:number]:
             raise OptionError.said(f"files[{number}].path", path, f"{path} is listed more than once. List each file once.")
+        above = [other for other in paths if path.startswith(f"{other}/")]
+        if above:
+            raise OptionError.said(f"files[{number}].path", path, f"{path} is below {above[0]}, which is declared as a file too.")
     return dataclasses.replace(spec, units=_instances(spec.units, spec.name))
 
 
@@ -532,7 +535,7 @@ def load(text: str, where: str) -> ServiceSpec:
             raise OptionError(where, version, f"a spec of format 1 or {FORMAT}", "A newer release of the collection wrote it.")
         defaults = int(document["defaults"])
         return dataclasses.replace(build(ServiceSpec, document["sandbox"], generation=defaults), defaults=defaults)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OptionError(where, text[:40], f"a spec as sandbox_service writes it ({error})") from error
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 # systemd and the kernel read these in a path as something else
 READ_OTHERWISE = re.compile(r"[\s\"'$%\\]")
@@ -20,6 +20,17 @@ def printable(text: str) -> str:
         if text.isprintable()
         else "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
     )
+
+
+# the next one means to the kernel "as it is", so a command would keep being root
+LARGEST_ID = (1 << 32) - 2
+
+
+def number_of(value: str, known: Mapping[str, str]) -> int | None:
+    """The number of a user or group, which is given by number or name; ``known`` is written by root inside."""
+    text = "0" if value == "root" else value if value.isdigit() else known.get(value, "")
+    number = int(text) if re.fullmatch("[0-9]{1,10}", text) else LARGEST_ID + 1
+    return number if number <= LARGEST_ID else None
 
 
 def absolute(value: str) -> str:
