@@ -41,7 +41,7 @@ lab-down: setup ## stop the disposable hosts
 test: setup ## everything: lint, sanity, unit, threats, and the tests on the lab's hosts
 	@python tests/tools/run_stages.py --logs $(STATE)/logs $(if $(CI),,--keep-lab)
 
-check: setup ## what a change needs before it is handed in: lint, sanity and unit, in under three minutes, with no lab
+check: setup ## what a change needs before it is handed in: lint, sanity and unit, in three to four minutes, with no lab
 	@python tests/tools/run_stages.py --logs $(STATE)/logs --only check
 
 lint: setup ## ruff, mypy, ansible-lint (production)
