@@ -16,13 +16,7 @@ import yaml
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import content_run, exec_run, info_run, isolation_run, service_run
 from ansible_collections.virt.sandbox.plugins.module_utils.model.level_request import InfoOptions, OwnerOptions, RegistryOptions
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import Option, option, options
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import (
-    STATES,
-    ContentRequest,
-    ContentSpec,
-    ServiceRequest,
-    ServiceSpec,
-)
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ContentRequest, ContentSpec, ServiceRequest, ServiceSpec
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -53,22 +47,16 @@ ROLES: dict[str, set[str]] = {
     "postgresql": {*_COMMAND, "discover"},
     "dovecot": {*_COMMAND, "discover"},
 }
+# in place of what the module says of this state: it leaves content and level
+ABSENT = (
+    "V(absent) removes the sandbox, B(with its content) and its level. The role's variable that ends in C(_keep_content) keeps "
+    "content and level."
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class RoleOptions:
     """What a sandbox of a role has in place of the options of the modules, or in addition."""
-
-    state: str | None = option(
-        choices=STATES,
-        help="""
-            V(started) starts the sandbox, and restarts it where a change needs a restart. V(present) leaves it running or stopped as
-            it is. V(stopped) stops it. V(restarted) always restarts it. V(reloaded) reloads the units inside.
-
-            V(absent) removes the sandbox, B(with its content) and its level. The role's variable that ends in C(_keep_content) keeps
-            content and level.
-            """,
-    )
 
     level: str | None = option(help="The MCS level of the sandbox, such as V(s0:c1,c2). Defaults to a free level, which the sandbox keeps.")
     discover: bool | None = option(
@@ -159,7 +147,10 @@ def _all(classes: Iterable[type[Any]]) -> Iterator[Option]:
 def role_options(role: str, cache: dict[Any, Any]) -> dict[str, Any]:
     """The options that a sandbox of a role has from the modules."""
     known = {one.name: one for one in _all((ContentSpec, ContentRequest, ServiceSpec, ServiceRequest, RoleOptions))}
-    return {name: _of_role(entry(one, "options", cache)) for name, one in known.items() if name not in {*ROLES[role], "declaration"}}
+    documented = {name: _of_role(entry(one, "options", cache)) for name, one in known.items() if name not in {*ROLES[role], "declaration"}}
+    state = documented["state"]
+    state["description"] = [ABSENT if text.startswith("V(absent)") else text for text in state["description"]]
+    return documented
 
 
 def _of_role(documented: dict[str, Any]) -> dict[str, Any]:
