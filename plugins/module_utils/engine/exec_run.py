@@ -16,7 +16,7 @@ from ..host import enter
 from ..model.errors import OptionError, StepError
 from ..model.options import argument_spec, build, option
 from ..model.spec import name as sandbox_name
-from ..model.values import LARGEST_ID, number_of, size
+from ..model.values import LARGEST_ID, account_number, size
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?\Z", re.ASCII)
 
@@ -49,7 +49,7 @@ def _directory(value: str) -> str:
 
 
 def _user(value: str) -> str:
-    if not _USER.match(value) or (value.isdigit() and number_of(value, {}) is None):
+    if not _USER.match(value) or (value.isdigit() and account_number(value) is None):
         raise ValueError(f"the name of a user inside the sandbox, or a number from 0 to {LARGEST_ID}")
     return value
 
@@ -186,7 +186,7 @@ class Run:
         if user not in ("root", "0"):
             fields = entry.split(":")
             # root inside writes them
-            if len(fields) == 7 and all(field.isdigit() and number_of(field, {}) is not None for field in fields[2:4]):
+            if len(fields) == 7 and all(account_number(field) is not None for field in fields[2:4]):
                 name, uid, gid, home, groups = fields[0], fields[2], fields[3], fields[5], "--init-groups"
             elif user.isdigit():
                 name, uid, gid, home, groups = user, user, user, "/", "--clear-groups"

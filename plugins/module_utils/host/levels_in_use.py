@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Callable
 
 from ..model.errors import SandboxError
-from ..model.layout import CONTENT, FILESYSTEMS, SPECS
+from ..model.layout import CONTENT, COPIED_SUFFIX, FILESYSTEMS, SPECS
 from ..model.mcs import POLICY_RANGE, InUse, Level, LevelError, LevelRange
 from ..model.values import printable
 from . import libvirt
@@ -223,7 +223,7 @@ def _specs(directory: str) -> Iterator[InUse]:
 def _documents(directory: str, suffix: str) -> Iterator[tuple[str, dict[str, object]]]:
     for name in _names(directory):
         # beside the record of a content is the list of what was copied into it, which names no level
-        if not name.endswith(suffix) or name.startswith(".") or name.endswith(".copied.json"):
+        if not name.endswith(suffix) or name.startswith(".") or name.endswith(COPIED_SUFFIX):
             continue
         path = f"{directory}/{name}"
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import layout
 from .errors import OptionError
-from .values import LARGEST_ID, number_of, plain_path
+from .values import LARGEST_ID, account_number, number_of, plain_path
 
 if TYPE_CHECKING:
     from .spec import ServiceSpec
@@ -34,7 +34,7 @@ def words(value: list[str]) -> list[str]:
 
 
 def identity(value: str) -> str:
-    if not _IDENTITY.match(value) or (value.isdigit() and number_of(value, {}) is None):
+    if not _IDENTITY.match(value) or (value.isdigit() and account_number(value) is None):
         raise ValueError(f"the name of a user or group, or a number from 0 to {LARGEST_ID}")
     return value
 

@@ -17,6 +17,8 @@ MARK = "# Made by virt.sandbox; changes are overwritten."
 SPECS = "/etc/libvirt-sandbox/services"
 UNITS = "/etc/systemd/system"
 CONTENT = "/var/lib/virt-sandbox/content"
+# beside the record of a content: what was copied into it from the host
+COPIED_SUFFIX = ".copied.json"
 FILESYSTEMS = "/var/lib/libvirt/filesystems"
 RUN = "/run/virt-sandbox"
 JOURNALS = "/var/log/journal"
@@ -129,7 +131,7 @@ class Layout:
     @property
     def copied(self) -> str:
         """What the files of its /etc were when they were copied from the host."""
-        return f"{CONTENT}/{self.name}.copied.json"
+        return f"{CONTENT}/{self.name}{COPIED_SUFFIX}"
 
     @property
     def spec(self) -> str:

@@ -26,11 +26,15 @@ def printable(text: str) -> str:
 LARGEST_ID = (1 << 32) - 2
 
 
-def number_of(value: str, known: Mapping[str, str]) -> int | None:
-    """The number of a user or group, which is given by number or name; ``known`` is written by root inside."""
-    text = "0" if value == "root" else value if value.isdigit() else known.get(value, "")
+def account_number(text: str) -> int | None:
+    """The number of a user or group that a text is; nothing for any other text, which root inside may have written."""
     number = int(text) if re.fullmatch("[0-9]{1,10}", text) else LARGEST_ID + 1
     return number if number <= LARGEST_ID else None
+
+
+def number_of(value: str, known: Mapping[str, str]) -> int | None:
+    """The number of a user or group, which is given by number or name; ``known``: numbers by name."""
+    return account_number("0" if value == "root" else value if value.isdigit() else known.get(value, ""))
 
 
 def absolute(value: str) -> str:
