@@ -111,6 +111,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNo
 from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.display import Display
+from ansible_collections.virt.sandbox.plugins.module_utils.model.values import printable
 
 display = Display()
 
@@ -223,7 +224,7 @@ class Connection(ConnectionBase):
             reason = f"{refused[0]}. Set ansible_sandbox_sudo to a command that becomes root on the host."
         else:
             return
-        raise AnsibleConnectionFailure(f"sandbox {self._name()} on {self._address()} cannot be entered: {reason}")
+        raise AnsibleConnectionFailure(f"sandbox {self._name()} on {self._address()} cannot be entered: {printable(reason)}")
 
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file into the sandbox."""
@@ -261,7 +262,7 @@ class Connection(ConnectionBase):
         code, output, errors = way.exec_command(self._wrapped(command), in_data=data or None, sudoable=False)
         self._check(code, b"", errors)
         if code != 0:
-            reason = errors.decode(errors="replace").strip()
+            reason = printable(errors[:REASON].decode(errors="replace").strip())
             raise AnsibleError(f"sandbox {self._name()}: {what} failed: {reason or code}")
         return bytes(output)
 

@@ -17,6 +17,7 @@ from ..model.errors import OptionError, StepError
 from ..model.options import argument_spec, build, option
 from ..model.spec import name as sandbox_name
 from ..model.values import LARGEST_ID, account_number, size
+from .module import fail, succeed
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?\Z", re.ASCII)
 
@@ -244,14 +245,14 @@ def _skip(module: AnsibleModule, run: Run) -> None:
         except StepError as error:
             if not module.check_mode:
                 raise
-            module.exit_json(changed=False, skipped=True, cmd=run.given, rc=0, msg=f"Not known in check mode: {error}")
+            succeed(module, {"changed": False, "skipped": True, "cmd": run.given, "rc": 0, "msg": f"Not known in check mode: {error}"})
     quiet = {"cmd": run.given, "rc": 0, "stdout": "", "stderr": "", "truncated": False}
     if because:
-        module.exit_json(changed=False, msg=f"The command was not run, since {because} in {run.name}", **quiet)
+        succeed(module, {"changed": False, "msg": f"The command was not run, since {because} in {run.name}", **quiet})
     if module.check_mode and conditional:
-        module.exit_json(changed=True, msg="The command would have been run", **quiet)
+        succeed(module, {"changed": True, "msg": "The command would have been run", **quiet})
     if module.check_mode:
-        module.exit_json(changed=False, skipped=True, msg="The command would have been run", **quiet)
+        succeed(module, {"changed": False, "skipped": True, "msg": "The command would have been run", **quiet})
 
 
 def run_module() -> None:
@@ -271,16 +272,16 @@ def run_module() -> None:
         _skip(module, run)
         result.update(run.go(), changed=True)
     except OptionError as error:
-        module.fail_json(msg=str(error), sandbox=name, step="options", reason=str(error), **result)
+        fail(module, str(error), {"sandbox": name, "step": "options", "reason": str(error), **result})
     except enter.EndedError as error:
         too_much = isinstance(error, enter.EnterOverflow)
         reason = f"{error}{'. Raise max_output to let it write more.' if too_much else ''}"
         written = {"stdout": _readable(error.output), "stderr": _readable(error.errors), "truncated": too_much, "rc": 137}
         result.update(written, changed=True)
-        module.fail_json(msg=f"{name}: run: {reason}", sandbox=name, step="run", reason=reason, **result)
+        fail(module, f"{name}: run: {reason}", {"sandbox": name, "step": "run", "reason": reason, **result})
     except StepError as error:
-        module.fail_json(msg=str(error), sandbox=error.sandbox, step=error.step, reason=error.reason, **result)
+        fail(module, str(error), {"sandbox": error.sandbox, "step": error.step, "reason": error.reason, **result})
     if result["rc"] != 0:
         reason = f"the command ended with code {result['rc']}"
-        module.fail_json(msg=f"{name}: run: {reason}", sandbox=name, step="run", reason=reason, **result)
-    module.exit_json(**result)
+        fail(module, f"{name}: run: {reason}", {"sandbox": name, "step": "run", "reason": reason, **result})
+    succeed(module, result)

@@ -634,7 +634,9 @@ def main(arguments: Sequence[str]) -> int:
             signal.signal(number, _end)
         return run(name, command, stdin=_input(), sinks=(sys.stdout.buffer, sys.stderr.buffer)).code
     except (EnterError, OSError) as error:
-        sys.stderr.write(f"virt-sandbox: {error}\n")
+        # much of it may be of the sandbox's making
+        said = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in str(error))
+        sys.stderr.write(f"virt-sandbox: {said}\n")
         return CANNOT_ENTER
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

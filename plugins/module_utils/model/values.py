@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 # systemd and the kernel read these in a path as something else
 READ_OTHERWISE = re.compile(r"[\s\"'$%\\]")
@@ -35,6 +36,22 @@ def account_number(text: str) -> int | None:
 def number_of(value: str, known: Mapping[str, str]) -> int | None:
     """The number of a user or group, which is given by number or name; ``known``: numbers by name."""
     return account_number("0" if value == "root" else value if value.isdigit() else known.get(value, ""))
+
+
+# what moves a terminal's cursor or turns the direction of writing, and what no JSON can hold; a line's end is "\n", or "\r\n"
+_COMMANDING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]|\r(?!\n)")
+
+
+def inert(value: Any) -> Any:
+    """What a module returns, fit for a terminal: in every text and every key, at any depth, control characters are escaped.
+
+    Newlines and tabs stay, for a text may have many lines. A text that is to be one line is made so by ``printable``.
+    """
+    if isinstance(value, str):
+        return _COMMANDING.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode("ascii"), value)
+    if isinstance(value, Mapping):
+        return {inert(key): inert(entry) for key, entry in value.items()}
+    return [inert(entry) for entry in value] if isinstance(value, (list, tuple, set, frozenset)) else value
 
 
 def absolute(value: str) -> str:
