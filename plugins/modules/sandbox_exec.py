@@ -79,7 +79,7 @@ options:
   timeout:
     description:
       - Seconds after which the command is killed, and the module fails.
-      - Without it, the module waits as long as the command runs.
+      - Without it, the module waits as long as the command runs, which root inside the sandbox can make any time.
     type: float
   max_output:
     description:

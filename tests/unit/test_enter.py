@@ -32,6 +32,7 @@ class Nowhere:
         self.closed = False
         self.refuses = False
         self.frozen = False
+        self.thawed = 0
 
     def label(self, path: str, file_type: str) -> None:
         self.labelled.append((path, file_type))
@@ -41,6 +42,9 @@ class Nowhere:
             time.sleep(1)
         if self.refuses:
             raise OSError(1, "Operation not permitted", "setns")
+
+    def thaw(self) -> None:
+        self.thawed += 1
 
     def close(self) -> None:
         self.closed = True
@@ -185,7 +189,7 @@ def test_what_is_frozen_after_it_was_entered_holds_nobody_up(nowhere: Nowhere) -
 def test_what_is_frozen_on_its_way_in_holds_nobody_up(nowhere: Nowhere, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "setsid", lambda: time.sleep(30))
     began = time.monotonic()
-    with pytest.raises(enter.EnterError, match="container1 cannot be entered: it does not answer"):
+    with pytest.raises(enter.EnterStopped, match=r"container1 cannot be entered: it does not answer within 0\.3 seconds"):
         shell("true", timeout=0.3)
     assert time.monotonic() - began < 10
 
@@ -224,7 +228,7 @@ def test_what_cannot_be_entered_is_no_failure_of_the_command(nowhere: Nowhere) -
 
 def test_a_frozen_sandbox_holds_nobody_up(nowhere: Nowhere) -> None:
     nowhere.frozen = True
-    with pytest.raises(enter.EnterError, match="container1 cannot be entered: it does not answer"):
+    with pytest.raises(enter.EnterStopped, match=r"container1 cannot be entered: it does not answer within 0\.3 seconds"):
         shell("true", timeout=0.3)
 
 

@@ -7,7 +7,7 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import module
@@ -30,7 +30,7 @@ class Ended(Exception):
 
 class FakeModule:
     check_mode = False
-    params: dict[str, Any] = {}
+    params: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **_keywords: Any) -> None:
         self.warnings: list[str] = []

@@ -52,7 +52,7 @@ def test_a_script_passes_shellcheck(path: str) -> None:
         (layout.HELPER, f'dd if="$run{command.OUTPUT}"'),
         (layout.HELPER, f'dd if="$run{command.EXIT}"'),
         (layout.HELPER, f'flock --close "{layout.RUN}/.start"'),
-        (layout.HELPER, f'exec {layout.COMMAND} exec "$name" -- '),
+        (layout.HELPER, f'exec timeout -k 10 120 {layout.COMMAND} exec "$name" -- '),
         (layout.INIT, f"exec </dev/null >{command.OUTPUT} 2>&1"),
         (layout.INIT, f'echo "$code" >{command.EXIT}'),
     ],
@@ -77,17 +77,18 @@ def test_the_version_of_a_text(text: str | None, version: int | None) -> None:
 UNITS: dict[str, Any] = {}
 COMMAND = {"units": [], "command": ["/usr/bin/sleep", "1"], "network": []}
 AGAIN = "Run the role virt.sandbox.host."
+HELPER = scripts.EXPECTED[layout.HELPER]
 
 
 @pytest.mark.parametrize(
     ("options", "installed", "message"),
     [
-        (UNITS, {layout.HELPER: 2}, ""),
-        (UNITS, {layout.HELPER: 3}, ""),
-        (UNITS, {}, f"web: {layout.HELPER} is missing, expected version 2. {AGAIN}"),
-        (UNITS, {layout.HELPER: 1, layout.INIT: 1}, f"web: {layout.HELPER} is of version 1, expected 2. {AGAIN}"),
-        (COMMAND, {layout.HELPER: 2, layout.INIT: 1}, ""),
-        (COMMAND, {layout.HELPER: 2, layout.INIT: None}, f"web: {layout.INIT} is missing, expected version 1. {AGAIN}"),
+        (UNITS, {layout.HELPER: HELPER}, ""),
+        (UNITS, {layout.HELPER: HELPER + 1}, ""),
+        (UNITS, {}, f"web: {layout.HELPER} is missing, expected version {HELPER}. {AGAIN}"),
+        (UNITS, {layout.HELPER: 1, layout.INIT: 1}, f"web: {layout.HELPER} is of version 1, expected {HELPER}. {AGAIN}"),
+        (COMMAND, {layout.HELPER: HELPER, layout.INIT: 1}, ""),
+        (COMMAND, {layout.HELPER: HELPER, layout.INIT: None}, f"web: {layout.INIT} is missing, expected version 1. {AGAIN}"),
     ],
 )
 def test_what_a_host_lacks(service: MakeSpec, options: dict[str, Any], installed: dict[str, int | None], message: str) -> None:
@@ -107,7 +108,7 @@ def test_an_outdated_host_is_refused_before_anything_changes(
     known: Any = SimpleNamespace(declared=SimpleNamespace(specs={}))
     wanted = [Wanted(spec, ServiceRequest())]
     run = service_run.ServiceRun(known, wanted, {"name": "web"}, service_run.Run(), check_mode)
-    lacking = f"web: {layout.HELPER} is of version 1, expected 2. {AGAIN}"
+    lacking = f"web: {layout.HELPER} is of version 1, expected {HELPER}. {AGAIN}"
     if check_mode:
         assert [warning.partition("missing: ")[2] for warning in run.carried_out()["warnings"]] == [lacking]
     else:

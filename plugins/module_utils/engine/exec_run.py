@@ -111,7 +111,7 @@ class Asked:
         type="float", normal=_seconds, help="""
             Seconds after which the command is killed, and the module fails.
 
-            Without it, the module waits as long as the command runs.
+            Without it, the module waits as long as the command runs, which root inside the sandbox can make any time.
             """,
     )  # fmt: skip
     max_output: int = option(

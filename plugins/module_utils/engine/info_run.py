@@ -12,7 +12,7 @@ from ..host import audit, cgroup, policy_rules, processes
 from ..host.policy_file import PolicyFile
 from ..model import denial
 from ..model.addresses import resolve
-from ..model.errors import SandboxError
+from ..model.errors import SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.options import build, older_defaults, option, plain
 from ..model.service_plan import plan_service
@@ -60,7 +60,12 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
         specs = {name: every[name] for name in listed.chosen(asked.name, every)}
         facts = _with_addresses(observe.facts(specs.values(), host), every)
         observations, failures = observe.sandboxes(list(specs.values()), host, observe.Look(facts))
-        shown = {name: _shown(specs[name], observed, facts) for name, observed in observations.items()}
+        shown = {}
+        for name, observed in observations.items():
+            try:
+                shown[name] = _shown(specs[name], observed, facts)
+            except SandboxError as error:  # what root inside does to be in the way shows in his sandbox alone
+                failures.append(StepError(name, "look", str(error)))
         denied, left_out = _denials(every, specs, asked)
         for name, sandbox in shown.items():
             sandbox["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]

@@ -43,8 +43,15 @@ ENVIRONMENT = {
 ESCAPE = b"\x1d"  # ^]
 END_OF_FILE = b"\x04"  # ^D
 BLOCK = 65536
+# bytes for a terminal inside that are kept while nobody there reads
+WAITING = 1 << 20
 # seconds between two looks at whether a command has read all of its input
 HOLD = 0.05
+# seconds that entering may take, and the end of what was killed: root inside can freeze, stop and starve both
+ENTERING = 30
+ENDING = 5
+# seconds between two tries to thaw what root inside freezes
+THAWING = 0.5
 DESCRIPTORS = 4096
 CANNOT_ENTER = 125
 PR_CAPBSET_DROP = 24
@@ -82,6 +89,14 @@ class EnterOverflow(EndedError):
 
     def __init__(self, most: int, output: bytes, errors: bytes) -> None:
         super().__init__(f"the command wrote more than {most} bytes and was killed", output, errors)
+
+
+class EnterStopped(EnterError):
+    """The sandbox does not let in whoever enters."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        causes = "Its processes may be frozen or stopped, or have no memory or processor time left"
+        super().__init__(f"sandbox {name} cannot be entered: it does not answer within {seconds:g} seconds. {causes}.")
 
 
 class Outcome(NamedTuple):
@@ -196,6 +211,16 @@ class Entry:
         self._drop(self._capabilities)
         os.chdir("/")
 
+    def thaw(self) -> None:
+        """Undo what root inside has frozen of the way to the first process. Slices are the host's, and what it freezes stays so."""
+        place, parts = CGROUPS, self._cgroup.split("/")
+        for part in parts:
+            place = os.path.join(place, part)
+            if part and not part.endswith(".slice"):
+                with contextlib.suppress(OSError), open(os.fsencode(f"{place}/cgroup.freeze"), "r+b", buffering=0) as file:
+                    if file.read() != b"0\n":
+                        file.write(b"0")
+
     def close(self) -> None:
         """Forget the namespaces."""
         while self._namespaces:
@@ -258,8 +283,31 @@ class Process(NamedTuple):
     def end(self) -> None:
         """Kill the command, and what waits for it: a sandbox may freeze its cgroup, in which both are."""
         self.kill(signal.SIGKILL)
-        os.kill(self.waiter, signal.SIGKILL)
-        self.wait()
+        _end(self.waiter)
+
+    def hung_up(self) -> int:
+        """The code of a command whose terminal is gone; it is killed if it does not heed that."""
+        if not _ended(self.waiter):
+            self.end()
+            return 128 + signal.SIGKILL
+        return self.wait()
+
+
+def _end(pid: int) -> None:
+    """Kill a child of ours; one that cannot end now, because it waits for a disk that root inside has throttled, is left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    if _ended(pid):
+        os.waitpid(pid, 0)
+
+
+def _ended(pid: int) -> bool:
+    """Whether a child of ours ends soon."""
+    ended = os.pidfd_open(pid)
+    try:
+        return bool(select.select([ended], [], [], ENDING)[0])
+    finally:
+        os.close(ended)
 
 
 def _start(
@@ -268,9 +316,9 @@ def _start(
     environment: dict[str, str],
     streams: tuple[int, int, int],
     terminal: bool = False,
-    timeout: float | None = None,
+    timeout: float = ENTERING,
 ) -> Process:
-    """Start a command inside, in a session of its own."""
+    """Start a command inside, in a session of its own, within ``timeout`` seconds."""
     # looked up before: nothing may be imported once the files are the sandbox's
     folders = [""] if "/" in command[0] else [folder + "/" for folder in environment["PATH"].split(":")]
     programs = [folder + command[0] for folder in folders]
@@ -279,30 +327,32 @@ def _start(
     if waiter == 0:
         _enter(entry, lambda: _become(programs, command, environment, terminal, report), streams, report)
     os.close(report)
-    lines, whole = _reported(reading, timeout)
+    lines, whole = _reported(entry, reading, timeout)
     started = [int(line) for line in lines if line.isdigit()]
     problems = [line for line in lines if not line.isdigit()]
-    reason = " ".join(problems) or "it does not answer"
-    if not whole:  # a sandbox may freeze its cgroup, and with it whoever enters
-        for pid in (*started, waiter):
+    if not whole or problems or not started:
+        for pid in () if whole else started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        started = []
-    if problems or not started:
-        os.waitpid(waiter, 0)
+        _end(waiter)
+    if not whole:
+        raise EnterStopped(entry.name, timeout)
     if not started:
-        raise EnterError(f"sandbox {entry.name} cannot be entered: {reason}")
+        raise EnterError(f"sandbox {entry.name} cannot be entered: {' '.join(problems) or 'the process that entered was killed'}")
     if problems:
-        raise StartError(f"{command[0]} cannot be run inside {entry.name}: {reason}")
+        raise StartError(f"{command[0]} cannot be run inside {entry.name}: {' '.join(problems)}")
     return Process(waiter, started[0])
 
 
-def _reported(reading: int, timeout: float | None) -> tuple[list[str], bool]:
+def _reported(entry: Entry, reading: int, timeout: float) -> tuple[list[str], bool]:
     """The lines that come until the command has taken its place, and whether it has in time."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     said = b""
     with open(reading, "rb", buffering=0) as file:
-        while select.select([file], [], [], None if deadline is None else max(0, deadline - time.monotonic()))[0]:
+        while time.monotonic() < deadline:
+            entry.thaw()
+            if not select.select([file], [], [], max(0, min(THAWING, deadline - time.monotonic())))[0]:
+                continue
             block = file.read(BLOCK)
             if not block:
                 return said.decode(errors="replace").splitlines(), True
@@ -409,13 +459,13 @@ def run(
             os.set_blocking(given.writer.fileno(), False)
         ends = (given.reader if isinstance(given, _Pipe) else given, outputs[0].writer, outputs[1].writer)
         streams = (ends[0].fileno(), ends[1].fileno(), ends[2].fileno())
-        process = _start(entry, command, dict(ENVIRONMENT, **(environment or {})), streams, timeout=timeout)
+        process = _start(entry, command, dict(ENVIRONMENT, **(environment or {})), streams, timeout=min(ENTERING, timeout or ENTERING))
         for end in ends:
             end.close()
         writer, source = (given.writer, stdin) if isinstance(given, _Pipe) else (None, None)
         relay = _Relay(writer, source, [outputs[0].reader, outputs[1].reader], sinks, most)
         try:
-            in_time = relay.until_end_of(process.waiter, timeout)
+            in_time = relay.until_end_of(process.waiter, entry.thaw, timeout)
         except BaseException:
             process.end()
             raise
@@ -444,8 +494,8 @@ class _Relay:
         if source:
             self._watch_input()
 
-    def until_end_of(self, pid: int, timeout: float | None = None) -> bool:
-        """Whether the process ended in time; what it wrote until then has arrived."""
+    def until_end_of(self, pid: int, meanwhile: Callable[[], None], timeout: float | None = None) -> bool:
+        """Whether the process ended in time; what it wrote until then has arrived. ``meanwhile`` is called now and then."""
         deadline = None if timeout is None else time.monotonic() + timeout
         ended = os.pidfd_open(pid)
         self._selector.register(ended, selectors.EVENT_READ)
@@ -457,7 +507,9 @@ class _Relay:
                 if self._held and not _unread(self._writer.fileno()):
                     self._held = False
                     self._writer.close()
-                ready = [key for key, _events in self._selector.select(min(left or HOLD, HOLD) if self._held else left)]
+                meanwhile()
+                pause = HOLD if self._held else THAWING
+                ready = [key for key, _events in self._selector.select(pause if left is None else min(left, pause))]
                 if any(key.fd == ended for key in ready):
                     self._take_the_rest()
                     return True
@@ -539,7 +591,7 @@ def connect(name: str, command: Sequence[str]) -> int:
         left = _relay_terminal(master)
     finally:
         os.close(master)  # hangs up whatever still runs there
-    return 0 if left else process.wait()
+    return 0 if left else process.hung_up()
 
 
 def _relay_terminal(master: int) -> bool:
@@ -550,17 +602,22 @@ def _relay_terminal(master: int) -> bool:
         tty.setraw(keyboard, termios.TCSADRAIN)  # what was typed ahead is not thrown away
         _copy_window(keyboard, master)
         signal.signal(signal.SIGWINCH, lambda *_ignored: _copy_window(keyboard, master))
-    sources = [keyboard, master]
+    os.set_blocking(master, False)  # nobody inside need read what is typed, and ^] must work all the same
+    sources, pending = [keyboard, master], b""
     try:
         while master in sources:
-            for source in select.select(sources, [], [])[0]:
+            awaited = [source for source in sources if source == master or len(pending) < WAITING]
+            readable, writable, _exceptional = select.select(awaited, [master] if pending else [], [])
+            if writable:
+                pending = pending[_write(master, pending) :]
+            for source in readable:
                 data = _read(source)
                 if source == keyboard and ESCAPE in data:
                     return True
                 if not data:
                     sources.remove(source)
                 if source == keyboard:
-                    _write_all(master, data or END_OF_FILE)
+                    pending += data or END_OF_FILE
                 else:
                     _write_all(sys.stdout.fileno(), data)
         return False
@@ -580,6 +637,16 @@ def _read(source: int) -> bytes:
         return os.read(source, BLOCK)
     except OSError:  # a terminal whose last process ended
         return b""
+
+
+def _write(target: int, data: bytes) -> int:
+    """How many of the bytes a terminal has taken; all where its last process has ended."""
+    try:
+        return os.write(target, data)
+    except BlockingIOError:
+        return 0
+    except OSError:
+        return len(data)
 
 
 def _write_all(target: int, data: bytes) -> None:
@@ -613,7 +680,7 @@ def _input() -> Any:
     return sys.stdin.buffer.read() if empty or (stat.S_ISREG(status.st_mode) and status.st_size <= BLOCK) else sys.stdin.buffer
 
 
-def _end(number: int, _frame: Any) -> NoReturn:
+def _told_to_end(number: int, _frame: Any) -> NoReturn:
     raise SystemExit(128 + number)
 
 
@@ -631,7 +698,7 @@ def main(arguments: Sequence[str]) -> int:
         if verb == "connect":
             return connect(name, command or ["/bin/sh", "-l"])
         for number in PASSED_ON:
-            signal.signal(number, _end)
+            signal.signal(number, _told_to_end)
         return run(name, command, stdin=_input(), sinks=(sys.stdout.buffer, sys.stderr.buffer)).code
     except (EnterError, OSError) as error:
         # much of it may be of the sandbox's making

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ from .command import lines
 # bytes and seconds that a question asked inside may be answered with: it is root inside who answers
 _MOST = 1 << 20
 _SECONDS = 30
+# when a sandbox let a question without an answer, by its name
+_silent: dict[str, float] = {}
+# seconds that a look at the files of its processes may take, of which root inside makes as many as he may have
+_LOOKING = 30
 # characters of an answer that a message has
 _SHOWN = 1000
 # the states of a unit inside that was started with success
@@ -64,9 +69,12 @@ def stale(cgroup: str) -> list[dict[str, Any]]:
     """The processes that still run what the host's /usr has replaced since, with those files.
 
     A package manager replaces a file by renaming another over it, so that the old one has no name any more.
+    Raises ``SandboxError`` where the processes have more files than can be looked at within half a minute.
     """
-    processes = []
+    processes, deadline = [], time.monotonic() + _LOOKING
     for pid in sorted(_pids(cgroup)):
+        if time.monotonic() > deadline:
+            raise SandboxError(f"the files of its processes cannot be looked at within {_LOOKING} seconds, because they are so many")
         with contextlib.suppress(OSError):
             files = _replaced(pid) if _inside_pid(pid) else []
             if files:
@@ -104,10 +112,17 @@ def _command(pid: int) -> str:
 
 
 def inside(name: str, command: Sequence[str], timeout: float = _SECONDS) -> tuple[int, str, str]:
-    """Run a command inside: its code, output and errors."""
+    """Run a command inside: its code, output and errors.
+
+    A sandbox that has just let a question without an answer is not asked for as long as that took: it would hold up those of others.
+    """
+    if name in _silent and time.monotonic() - _silent[name] < _SECONDS:
+        raise SandboxError(f"{name}: {' '.join(command)}: not asked, because the sandbox has not answered before")
     try:
         done = enter.run(name, command, timeout=timeout, most=_MOST)
     except (enter.EnterError, OSError) as error:
+        if isinstance(error, (enter.EnterTimeout, enter.EnterStopped)):
+            _silent[name] = time.monotonic()
         raise SandboxError(f"{name}: {' '.join(command)}: {error}") from error
     return done.code, done.output.decode("utf-8", "replace"), _shown(done.errors.decode("utf-8", "replace"))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from . import layout
 from .spec import ServiceSpec
 
-EXPECTED = {layout.HELPER: 2, layout.INIT: 1}
+EXPECTED = {layout.HELPER: 3, layout.INIT: 1}
 
 _VERSION = re.compile(r"^# VERSION=([0-9]{1,9})$", re.MULTILINE)
 
