@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Shows, as a line of JSON, what the kernel counts in the slice of a sandbox. Run on the host.
 set -u
-cd "/sys/fs/cgroup/machine.slice/machine-$1.slice" || exit
+cd "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-$1.slice" || exit
 # kernels before 6.11 count where the task was, and not where its limit is
 refused() { find . -name pids.events -exec cat {} + | awk '$1 == "max" { sum += $2 } END { print sum + 0 }'; }
 figure() { awk -v key="$2" '$1 == key { print $2 }' "$1"; }

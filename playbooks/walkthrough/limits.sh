@@ -3,8 +3,8 @@
 # Uses as much as it gets inside the sandbox "limited", and shows what that was, what the kernel counted in the sandbox's
 # slice, and how the host and the neighbour container1 fared meanwhile. One line each: a name and a figure. Run on the host.
 set -u
-cgroup=/sys/fs/cgroup/machine.slice/machine-limited.slice
-neighbour=/sys/fs/cgroup/machine.slice/machine-container1.slice
+cgroup=/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-limited.slice
+neighbour=/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-container1.slice
 seconds=10 # that the loop lasts: longer than what is measured beside it
 
 limited() { timeout 120 virt-sandbox exec limited -- "$@"; }

@@ -106,16 +106,25 @@ sandboxes:
       type: list
       elements: dict
       sample: [{"pid": 4711, "command": "apache2", "files": ["/usr/sbin/apache2"]}]
+    limits:
+      description:
+        - What it may use, defaults included; of a sandbox that runs, what the kernel has of its slice. Null is no limit. All sandboxes
+          together may use what RV(host) says.
+        - The kernel ends processes above C(memory_bytes), and slows the sandbox down above C(memory_high_bytes). C(tmpfs_bytes) are
+          for the files in C(/run), C(/tmp) and C(/dev/shm) together.
+      type: dict
+      sample: {"memory_bytes": null, "memory_high_bytes": 4147548160, "tasks": 9419, "cpu_weight": 100, "cpus": null,
+               "tmpfs_bytes": 829509632}
     resources:
       description:
         - What it uses and has used, as the cgroup of its slice counts it. The slice stays over a restart of the sandbox, and its
           figures go on. What the host's kernel does not count is left out.
         - C(read_bytes) and the like are of all disks together. C(out_of_memory_kills) and C(tasks_refused) count out-of-memory kills
-          and refused forks.
+          and refused forks. C(tmpfs_bytes) are files in C(/run), C(/tmp) and C(/dev/shm), a part of its memory.
       type: dict
       sample: {"memory_bytes": 41234432, "memory_peak_bytes": 52428800, "out_of_memory_kills": 0, "tasks": 11, "tasks_refused": 0,
                "cpu_seconds": 1.25, "cpu_throttled_seconds": 0.0, "read_bytes": 0, "written_bytes": 8192, "read_operations": 0,
-               "write_operations": 2}
+               "write_operations": 2, "tmpfs_bytes": 131072}
     denials:
       description:
         - What SELinux denied to its processes, from the host's audit log. The same denial is there once, with its last time and how often
@@ -178,6 +187,25 @@ sandboxes:
       type: list
       elements: str
       sample: ["write the unit"]
+host:
+  description: The host's memory and the most processes and threads that its kernel runs, and what all sandboxes together may use and use.
+  type: dict
+  returned: always
+  contains:
+    memory_bytes:
+      description: The host's memory.
+      type: int
+      sample: 8295141376
+    tasks:
+      description: The most processes and threads that the host's kernel runs.
+      type: int
+      sample: 62797
+    sandboxes:
+      description:
+        - The limits and the use of all sandboxes together, in the form of RV(sandboxes.limits) and RV(sandboxes.resources). Role
+          P(virt.sandbox.host#role) sets the limits. Both are empty before the first sandbox has been started.
+        - Sandboxes that were made by release 0.1.0 are not among them until O(virt.sandbox.sandbox_service#module:upgrade_defaults).
+      type: dict
 """
 
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run

@@ -192,7 +192,22 @@ options:
             description: The address of the host on which the port is published. Defaults to all addresses.
             type: str
   memory:
-    description: Maximum memory of the sandbox, such as V(512M). Defaults to no limit.
+    description:
+      - Maximum memory of the sandbox, such as V(512M), without swap. Above it the kernel ends processes inside.
+      - V(unlimited) is no limit at all, of this kind or that of O(memory_high). By default there is only O(memory_high),
+        because a hard limit ends databases.
+    type: str
+  memory_high:
+    description:
+      - 'The memory above which the kernel slows the sandbox down and takes memory back from it, but ends nothing: a size,
+        or a percentage of the host''s memory, such as V(50%).'
+      - Defaults to V(50%), and to V(unlimited) where O(memory) is set.
+    type: str
+  tmpfs:
+    description:
+      - 'Maximum size of the files in C(/run), C(/tmp) and C(/dev/shm) together, which are kept in memory and count as the
+        sandbox''s: a size, or a percentage of the host''s memory.'
+      - Defaults to V(10%).
     type: str
   cpus:
     description: Maximum processor time, in processors, such as V(0.5). Defaults to no limit.
@@ -203,9 +218,13 @@ options:
       - Defaults to the kernel's default, V(100), which every other sandbox and service of the host has too.
     type: int
   tasks_max:
-    description: Maximum number of processes and threads. Without it, only the limit of the scope applies that libvirt and
-      systemd-machined make, 16384 on Debian, and root inside can raise that.
-    type: int
+    description:
+      - 'Maximum number of processes and threads: a number, or a percentage of what the host''s kernel allows in all (C(kernel.threads-max)
+        or C(kernel.pid_max), whichever is lower).'
+      - Defaults to V(15%), as C(DefaultTasksMax=) of systemd. V(unlimited) leaves only what all sandboxes of the host may
+        have together, and the limit of the scope that libvirt and systemd-machined make, 16384 on Debian, which root inside
+        can raise.
+    type: str
   io:
     description:
       - Limits of what is read from and written to disks. Defaults to no limits.
@@ -434,6 +453,12 @@ options:
       memory:
         description: See O(memory).
         type: str
+      memory_high:
+        description: See O(memory_high).
+        type: str
+      tmpfs:
+        description: See O(tmpfs).
+        type: str
       cpus:
         description: See O(cpus).
         type: float
@@ -442,7 +467,7 @@ options:
         type: int
       tasks_max:
         description: See O(tasks_max).
-        type: int
+        type: str
       io:
         description: See O(io).
         type: dict

@@ -64,7 +64,7 @@ class Piece:
     shows: bool = True
 
 
-SLICE = "'machine-it\\x2dfault.slice'"
+SLICE = "'machine-virt_sandbox-it\\x2dfault.slice'"
 UNIT_PATH, SLICE_PATH = f"/etc/systemd/system/{UNIT}", f"/etc/systemd/system/{SLICE}"
 PIECES = (
     Piece("the unit is deleted", f"rm {UNIT_PATH}", ("write the unit", "reload systemd")),
@@ -75,7 +75,7 @@ PIECES = (
     ),
     Piece("the unit is edited", f"echo '# mine' >>{UNIT_PATH}", ("write the unit", "reload systemd")),
     Piece("the slice is deleted", f"rm {SLICE_PATH}", ("write the slice", "reload systemd")),
-    Piece("a limit is set by hand", f"echo 1G >/sys/fs/cgroup/machine.slice/{SLICE}/memory.max", ("apply the limits",)),
+    Piece("a limit is set by hand", f"echo 1G >/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/{SLICE}/memory.max", ("apply the limits",)),
     Piece("the unit is disabled", f"systemctl disable {UNIT}", ("enable the unit",)),
     Piece("the domain is undefined", f"{VIRSH} undefine {NAME}", ("define the sandbox",)),
     Piece("a file inside is deleted", f"rm {TREES}/{NAME}/etc/systemd/system/default.target", ("write the files inside",)),
@@ -152,8 +152,8 @@ def by_hand() -> Iterator[Task]:
     run = f"/run/virt-sandbox/{NAME}"
     places = " ".join(f"{run}/{place}" for place in ("run/lock", "run-lock", "tmp", "dev-shm"))
     mounts = f"mkdir -p {places}; chcon -R system_u:object_r:virt_sandbox_file_t:{LEVEL} {run}"
-    inside = f"virt-sandbox exec {NAME} -- sh -c 'for f in /sys/fs/cgroup/machine.slice/*fault.slice/*/cgroup.procs; do : >>$f; done'"
-    scope = "/sys/fs/cgroup/machine.slice/machine-*fault.slice/*.scope"
+    inside = f"virt-sandbox exec {NAME} -- sh -c 'for f in /sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/*fault.slice/*/cgroup.procs; do : >>$f; done'"
+    scope = "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-*fault.slice/*.scope"
     yield shell_task("by hand: stop", f"systemctl stop {UNIT} {SLICE}")
     yield shell_task("by hand: start", f"{VIRSH} start {NAME}")
     yield shell_task("by hand: start with mounts", f"{mounts}; {VIRSH} start {NAME}; sleep 3; {VIRSH} domstate {NAME}")

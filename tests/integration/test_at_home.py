@@ -67,7 +67,7 @@ systemctl is-active {UNIT}; systemctl is-active {ASLEEP}_sandbox.service
 curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://127.0.0.1:18086/; echo
 journalctl --no-pager --output=cat -b -1 -u {UNIT} | tail -n 5 | grep -c 'Stopped {UNIT}'
 journalctl --directory=/var/lib/libvirt/filesystems/{NAME}/var/log/journal --no-pager --output=cat | grep -c 'Stopped apache2.service'
-stat -c %C /sys/fs/cgroup/machine.slice/machine-it\\\\x2dhome.slice; getenforce
+stat -c %C /sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-it\\\\x2dhome.slice; getenforce
 ps -o label= -p $(pgrep -o -P $(cat /run/libvirt/lxc/{NAME}.pid))
 """
 BESIDE = "/srv/it-beside"

@@ -21,7 +21,7 @@ PRIVATE = ["/etc/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/ap
 DHCP: list[dict[str, Any]] = [{"type": "dhcp"}]
 STATIC: list[dict[str, Any]] = [{"type": "static", "addresses": [f"{ADDRESS}/24"], "gateway": "192.168.122.1"}]
 TREE = f"/var/lib/libvirt/filesystems/{NAME}"
-CGROUP = "/sys/fs/cgroup/machine.slice/machine-it\\\\x2dsvc.slice"
+CGROUP = "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-it\\\\x2dsvc.slice"
 MB = 1024 * 1024
 
 # the unit's main process as the sandbox counts, when it began, the limit, addresses, labels of processes
@@ -56,7 +56,7 @@ STAGES = (
         True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/24", "http": "200"},
     ),
     Stage(
-        "remove limits", {"units": UNITS, "network": STATIC},
+        "remove limits", {"units": UNITS, "network": STATIC, "tasks_max": "unlimited"},
         ("write the slice", "reload systemd", "apply the limits", "write the spec"),
         False, {**NO_LIMIT, "tasks": "max", "addresses": f"{ADDRESS}/24"},
     ),

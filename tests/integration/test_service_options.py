@@ -15,7 +15,7 @@ from ansible_collections.virt.sandbox.tests.cycle import CONTENT, EXEC, INFO, LA
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, sandboxes_gone, shell_task
 
 NAME, LEVEL = "it-opt", "s0:c923,c924"
-CGROUP = "/sys/fs/cgroup/machine.slice/machine-it\\\\x2dopt.slice"
+CGROUP = "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-it\\\\x2dopt.slice"
 UNIT = f"{NAME}_sandbox.service"
 PAGES, IMAGE = "/srv/it-opt-pages", "/srv/it-opt.img"
 MB = 1024 * 1024

@@ -23,7 +23,7 @@ from typing import Any, Callable
 LIBC = ctypes.CDLL(None, use_errno=True)
 GIVEN: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 CGROUPS = "/sys/fs/cgroup"
-MACHINES = CGROUPS + "/machine.slice"
+MACHINES = CGROUPS + "/machine.slice/machine-virt_sandbox.slice"
 # of x86_64
 INIT_MODULE, SYSLOG, ADD_KEY, KEYCTL = 175, 103, 248, 250
 SHMGET, SEMGET, MSGGET, PIDFD_OPEN, IPC_CREAT = 29, 64, 68, 434, 0o1000
@@ -110,7 +110,7 @@ def own_scope() -> str:
 
 
 def slice_of(name: str) -> str:
-    return f"{MACHINES}/machine-" + name.replace("-", "\\x2d") + ".slice"
+    return f"{MACHINES}/machine-virt_sandbox-" + name.replace("-", "\\x2d") + ".slice"
 
 
 for key in ("cgroup.kill", "cgroup.procs", "cgroup.freeze", "cgroup.subtree_control", "memory.max", "memory.high", "pids.max", "cpu.max"):

@@ -151,7 +151,7 @@ CAPABILITIES = ("make the host's", "load a kernel module", "swap", "set the cloc
 HARMFUL = ("unmount", "mount a", "make the mount of", "set the clock")
 # denied by SELinux alone
 SELINUX = tuple(one for one in EXPECTED if not one.startswith((*ELSEWHERE, *READ_ONLY_MOUNTS, *CAPABILITIES, *HARMFUL)))
-MADE_MEANWHILE = "rmdir /sys/fs/cgroup/vsbx /sys/fs/cgroup/machine.slice/machine-it*/vsbx 2>/dev/null; true"
+MADE_MEANWHILE = "rmdir /sys/fs/cgroup/vsbx /sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-it*/vsbx 2>/dev/null; true"
 # on the host, where nothing of the above stands in the way
 CONTROLS = (
     *(f"write {key} of the {whose} slice" for key in ("cgroup.kill", "cgroup.procs", "memory.max") for whose in ("own", "other")),
@@ -463,7 +463,7 @@ EXPLAINED = (
     ("vsbx-other-directory", "dir", B, f"the level of {B}; the sandbox is at {LEVELS[A]}"),
     ("vsbx-at-s0", "dir", "host", "no categories, so it is nobody's"),
     ("memory.max", "file", A, "a sandbox's limits are set from the host alone"),
-    ("machine-it\\x2db.slice", "dir", B, f"it belongs to {B} at {LEVELS[B]}"),
+    ("machine-virt_sandbox-it\\x2db.slice", "dir", B, f"it belongs to {B} at {LEVELS[B]}"),
     ("vsbx-own", "file", A, "no sandbox changes labels"),
     ("core_pattern", "file", "host", "the kernel's, and not the sandbox's to use so"),
     ("", "filesystem", "host", "no sandbox mounts anything itself"),

@@ -99,7 +99,7 @@ def entry(known: Option, nested: str, cache: dict[Any, Any]) -> dict[str, Any]:
         result["required"] = True
     if known.choices:
         result["choices"] = list(known.choices)
-    if known.default is not None and not known.required:
+    if known.default is not None and not known.required and not known.earlier:
         result["default"] = known.default
     if known.of:
         if known.of not in cache:

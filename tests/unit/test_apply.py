@@ -163,7 +163,7 @@ def service_hands(calls: Calls) -> hands.ServiceHands:
 
 WRITES = [
     ("write_inside",),
-    ("write_file", "/etc/systemd/system/machine-web.slice"),
+    ("write_file", "/etc/systemd/system/machine-virt_sandbox-web.slice"),
     ("write_file", "/etc/systemd/system/web_sandbox.service"),
 ]
 FILTER = "/etc/libvirt-sandbox/services/web.nft"
@@ -207,9 +207,9 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
         ("stop", [UNIT]),
         ("reset_failed", [UNIT]),
         ("unlink", "/etc/systemd/system/web_sandbox.service"),
-        ("stop", ["machine-web.slice"]),
-        ("reset_failed", ["machine-web.slice"]),
-        ("unlink", "/etc/systemd/system/machine-web.slice"),
+        ("stop", ["machine-virt_sandbox-web.slice"]),
+        ("reset_failed", ["machine-virt_sandbox-web.slice"]),
+        ("unlink", "/etc/systemd/system/machine-virt_sandbox-web.slice"),
         ("unlink", "/etc/libvirt-sandbox/services/web.sandbox"),
         ("daemon_reload",),
     ]

@@ -79,7 +79,9 @@ declarations = st.fixed_dictionaries(
         "network": st.lists(networks, max_size=2),
         "memory": texts("[1-9][0-9]{0,4}[KMGT]?"),
         "cpus": st.floats(),
-        "tasks_max": st.integers(),
+        "tasks_max": st.integers() | st.sampled_from(["unlimited", "7%", "101%"]),
+        "memory_high": texts("[1-9][0-9]{0,4}[KMGT]?") | st.sampled_from(["unlimited", "7%"]),
+        "tmpfs": texts("[1-9][0-9]{0,4}[KMGT]?") | st.sampled_from(["7%"]),
         "cpu_weight": st.integers(),
         "io": st.fixed_dictionaries({}, optional={"weight": st.integers(1, 20000), "devices": st.lists(io_devices, max_size=2)}),
         "autostart": st.booleans(),
@@ -146,7 +148,7 @@ WantedBy
 SLICE = {"# Made by virt.sandbox; changes are overwritten.", "[Unit]", "Description", "", "[Slice]"}
 LIMITS = {
     "IOAccounting": "yes", "MemoryMax": r"[0-9]+", "MemorySwapMax": "0", "CPUQuota": r"[0-9]+(\.[0-9]{1,2})?%", "CPUWeight": r"[0-9]+",
-    "TasksMax": r"[0-9]+", "IOWeight": r"[0-9]+", "IOReadBandwidthMax": r"/[^\s\"'%\\]* [0-9]+", "IOWriteIOPSMax": r"/[^\s\"'%\\]* [0-9]+",
+    "TasksMax": r"[0-9]+%?", "MemoryHigh": r"[0-9]+%?", "IOWeight": r"[0-9]+", "IOReadBandwidthMax": r"/[^\s\"'%\\]* [0-9]+", "IOWriteIOPSMax": r"/[^\s\"'%\\]* [0-9]+",
 }  # fmt: skip
 NETWORK = {
     "Name",
@@ -219,9 +221,9 @@ def check_slice(spec: ServiceSpec, host: Host) -> None:
     limits = [line.split("=", 1) for line in text.partition("[Slice]\n")[2].splitlines()]
     assert set(directives(text)) - SLICE == {name for name, _value in limits}
     assert all(re.fullmatch(LIMITS[name], value) for name, value in limits)
-    known = [spec.memory, spec.memory, spec.cpus, spec.cpu_weight, spec.tasks_max, spec.io.weight]
+    known = [spec.memory, spec.memory, spec.memory_high, spec.cpus, spec.cpu_weight, spec.tasks_max, spec.io.weight]
     known += [value for device in spec.io.devices for key, value in vars(device).items() if key != "device"]
-    assert len(limits) == 1 + sum(value is not None for value in known)
+    assert len(limits) == 1 + sum(value not in (None, "unlimited") for value in known)
 
 
 def check_inside(spec: ServiceSpec, host: Host) -> None:
@@ -268,6 +270,9 @@ PLACES: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "file_type": ("my_t", lambda text: {"file_type": text}),
     "process_type": ("my_t", lambda text: {"process_type": text}),
     "memory": ("512M", lambda text: {"memory": text}),
+    "memory_high": ("50%", lambda text: {"memory_high": text}),
+    "tmpfs": ("10%", lambda text: {"tmpfs": text}),
+    "tasks_max": ("15%", lambda text: {"tasks_max": text}),
     "device": ("/dev/vda", lambda text: {"io": {"devices": [{"device": text, "read_bandwidth": "1M"}]}}),
     "bandwidth": ("1M", lambda text: {"io": {"devices": [{"device": "/dev/vda", "read_bandwidth": text}]}}),
     "source of a mount": ("/data", lambda text: {"mounts": [{"source": text, "target": "/srv/x"}]}),

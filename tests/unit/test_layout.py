@@ -28,13 +28,21 @@ def test_the_paths_of_a_sandbox() -> None:
         "spec": "/etc/libvirt-sandbox/services/my-web.sandbox",
         "unit": "my-web_sandbox.service",
         "unit_path": "/etc/systemd/system/my-web_sandbox.service",
-        "slice": r"machine-my\x2dweb.slice",
-        "slice_path": r"/etc/systemd/system/machine-my\x2dweb.slice",
-        "cgroup": r"/sys/fs/cgroup/machine.slice/machine-my\x2dweb.slice",
+        "slice": r"machine-virt_sandbox-my\x2dweb.slice",
+        "slice_path": r"/etc/systemd/system/machine-virt_sandbox-my\x2dweb.slice",
+        "slice_apart": r"machine-my\x2dweb.slice",
+        "cgroup": r"/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-my\x2dweb.slice",
         "run": "/run/virt-sandbox/my-web",
         "code": "/run/virt-sandbox/my-web.code",
         "filter": "/etc/libvirt-sandbox/services/my-web.nft",
     }
+
+
+def test_the_first_generation_has_its_slices_beside_that_of_all() -> None:
+    paths = layout.Layout("my-web", "/srv/boxes", apart=True)
+    assert paths.cgroup == r"/sys/fs/cgroup/machine.slice/machine-my\x2dweb.slice"
+    # and none of them is that of all
+    assert layout.SANDBOXES not in {layout.Layout(name, "/srv", apart=True).slice for name in ("virt-sandbox", "sandbox", "virtsandbox")}
 
 
 @pytest.mark.parametrize(("target", "name"), [("/run", "run"), ("/run/lock", "run-lock"), ("/tmp", "tmp"), ("/dev/shm", "dev-shm")])

@@ -55,7 +55,7 @@ def test_a_label_that_is_none_of_ours_is_none(xml: str, label: str) -> None:
         pytest.param("s0:c1,c2<", "s0<", "context", id="level"),
         pytest.param('relabel="no"', 'relabel="yes"', "deviations", id="relabel"),
         pytest.param("<uuid>", "<uuid>0", "deviations", id="UUID"),
-        pytest.param("/machine/web<", "/machine<", "slice", id="partition"),
+        pytest.param("/machine/virt_sandbox/web<", "/machine<", "slice", id="partition"),
         pytest.param("<privnet />", "", "deviations", id="network of its own"),
         pytest.param('<target dir="/usr" /><readonly />', '<target dir="/usr" />', "binds", id="read-only"),
         pytest.param('<source dir="/usr" />', '<source dir="/" />', "binds", id="source of a mount"),

@@ -19,7 +19,7 @@ from .conftest import Declared, MakeSpec
 
 DEVICES = {"/dev/vda": "254:0", "/srv": "254:0", "/dev/vdb": "254:16", "/run": ""}
 NONE = {
-    "memory.max": "max", "memory.swap.max": "max", "cpu.max": "max 100000", "cpu.weight": "100", "pids.max": "max", "io.max": "",
+    "memory.max": "max", "memory.high": "max", "memory.swap.max": "max", "cpu.max": "max 100000", "cpu.weight": "100", "pids.max": "max", "io.max": "",
     "io.weight": "default 100",
 }  # fmt: skip
 
@@ -28,6 +28,9 @@ def io(*devices: dict[str, Any]) -> dict[str, Any]:
     return {"io": {"devices": list(devices)}}
 
 
+# a default, an odd size of which systemd takes a share
+HOST = limits.HostSize(15_671, (2_054_321_987 // 4096) * 4096)
+NO_LIMIT = {"memory": "unlimited", "tasks_max": "unlimited"}
 VDA = {"device": "/dev/vda", "read_bandwidth": "1M", "write_operations": 9}
 VDB = {"device": "/dev/vdb", "write_bandwidth": "4K", "read_operations": 8}
 LINE_A, LINE_B = "254:0 rbps=1048576 wbps=max riops=max wiops=9", "254:16 rbps=max wbps=4096 riops=8 wiops=max"
@@ -36,7 +39,11 @@ LINE_A, LINE_B = "254:0 rbps=1048576 wbps=max riops=max wiops=9", "254:16 rbps=m
 @pytest.mark.parametrize(
     ("options", "files"),
     [
-        ({}, {}),
+        (NO_LIMIT, {}),
+        ({}, {"memory.high": str(250_771 * 4096), "pids.max": "2350"}),
+        ({**NO_LIMIT, "tasks_max": "20%"}, {"pids.max": "3134"}),
+        ({**NO_LIMIT, "memory_high": "1G"}, {"memory.high": str(1 << 30)}),
+        ({**NO_LIMIT, "memory": "1G", "memory_high": "25%"}, {"memory.max": str(1 << 30), "memory.swap.max": "0", "memory.high": "513576960"}),
         ({"memory": "20000000"}, {"memory.max": "19996672", "memory.swap.max": "0"}),
         ({"cpus": 0.25}, {"cpu.max": "25000 100000"}),
         ({"cpu_weight": 7}, {"cpu.weight": "7"}),
@@ -46,7 +53,7 @@ LINE_A, LINE_B = "254:0 rbps=1048576 wbps=max riops=max wiops=9", "254:16 rbps=m
     ],
 )
 def test_the_kernel_shows_them_like_this(service: MakeSpec, options: dict[str, Any], files: dict[str, str]) -> None:
-    assert limits.kernel_limits(service(**options), DEVICES) == {**NONE, **files}
+    assert limits.kernel_limits(service(**{**NO_LIMIT, **options}) if options else service(), DEVICES, HOST) == {**NONE, **files}
     assert set(limits.FILES) == set(NONE)
 
 
@@ -68,10 +75,10 @@ def test_a_running_sandbox_gets_them_at_once(service: MakeSpec, host: Host, decl
     before = {**NONE, "pids.max": "99", "io.max": LINE_B}
     del before["io.weight"]  # as on a kernel without weights
     facts = Host(**{**vars(host), "devices": DEVICES})
-    plan = plan_service(service(**io(VDA)), "started", declared(service(), limits=before), facts)
+    plan = plan_service(service(**io(VDA), **NO_LIMIT), "started", declared(service(), limits=before), facts)
     (step,) = [step for step in plan if isinstance(step, ApplyLimits)]
     assert step.change() == ({"pids.max": "99", "io.max": LINE_B}, {"pids.max": "max", "io.max": LINE_A})
-    assert step.cgroup == "/sys/fs/cgroup/machine.slice/machine-web.slice"
+    assert step.cgroup == "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-web.slice"
     assert step.values == {"pids.max": "max", "io.max": f"{LINE_A}\n254:16 rbps=max wbps=max riops=max wiops=max"}
 
 

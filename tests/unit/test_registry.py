@@ -806,6 +806,8 @@ def host(tmp_path: Path) -> Path:
     podman = "/machine.slice/libpod-1.scope"
     process(5, "system_u:system_r:virt_sandbox_t:s0:c5,c6", "apache2", f"{lxc}{podman}{lxc}/x")
     process(6, "system_u:system_r:container_t:s0:c7,c8", "nginx", podman + lxc)
+    today = "/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-db\\x2d1.slice/machine-lxc\\x2d6\\x2ddb\\x2d1.scope"
+    process(9, "system_u:system_r:virt_sandbox_t:s0:c24,c25", "mariadbd", today)
     process(7, "unconfined", "dash")
     (root / "proc/8").mkdir()
     (root / "proc/self").mkdir()
@@ -844,6 +846,7 @@ def test_all_that_carries_a_level_is_observed(host: Path) -> None:
         ("s0:c3,c4", "process", "sh (PID 4)"),
         ("s0:c5,c6", "process", "web-1"),
         ("s0:c7,c8", "process", "nginx (PID 6)"),
+        ("s0:c24,c25", "process", "db-1"),
         ("s0:c11,c12", "container", "abc"),
         ("s0:c13,c14", "container", "pod"),
         ("s0:c15,c16", "container", "def"),

@@ -42,7 +42,7 @@ def test_a_script_passes_shellcheck(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        (layout.HELPER, f"verb=$1 name=$2 slice={layout.CGROUPS}/$3 level=$4 file_type=$5"),
+        (layout.HELPER, f"machine-virt_sandbox-*) slice=$slice/{layout.SANDBOXES}/$3 ;;"),
         (layout.HELPER, f"run={layout.RUN}/$name"),
         (layout.HELPER, f"{network_filter.NFT} -f"),
         (layout.HELPER, f"s/^add chain bridge {network_filter.TABLE} //p"),

@@ -261,7 +261,7 @@ def test_a_unit_on_its_way_is_not_started_again(service: MakeSpec, host: Host, d
 def test_what_is_written_can_be_read_by_those_who_should(service: MakeSpec, host: Host) -> None:
     written = {step.path: step for step in plan_service(service(), "started", Observed(), host) if isinstance(step, WriteFile)}
     assert {path: step.mode for path, step in written.items()} == {
-        "/etc/systemd/system/machine-web.slice": 0o644,
+        "/etc/systemd/system/machine-virt_sandbox-web.slice": 0o644,
         "/etc/systemd/system/web_sandbox.service": 0o644,
         "/etc/libvirt-sandbox/services/web.nft": 0o600,
         "/etc/libvirt-sandbox/services/web.sandbox": 0o600,
@@ -300,7 +300,7 @@ def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: 
     assert [step.path for step in plan if isinstance(step, (RemoveUnit, RemoveFile))] == [
         "/etc/libvirt-sandbox/services/web.nft",
         "/etc/systemd/system/web_sandbox.service",
-        "/etc/systemd/system/machine-web.slice",
+        "/etc/systemd/system/machine-virt_sandbox-web.slice",
         "/etc/libvirt-sandbox/services/web.sandbox",
     ]
 
@@ -313,7 +313,7 @@ def test_removal_unlinks_its_own_files(service: MakeSpec, host: Host, declared: 
     [
         pytest.param({"defined": FOREIGN}, "libvirt has a domain web that this collection did not create", id="domain"),
         pytest.param({"unit_text": FOREIGN_UNIT}, "web_sandbox.service was not created by this collection", id="unit"),
-        pytest.param({"slice_text": FOREIGN_UNIT}, "machine-web.slice was not created by this collection", id="slice"),
+        pytest.param({"slice_text": FOREIGN_UNIT}, "machine-virt_sandbox-web.slice was not created by this collection", id="slice"),
     ],
 )
 def test_what_is_not_ours_is_left_alone(service: MakeSpec, host: Host, changes: dict[str, Any], message: str) -> None:

@@ -57,9 +57,11 @@ def test_what_is_not_declared_goes_back_to_its_default() -> None:
         "process_type": "virt_sandbox_t",
         "network": [],
         "memory": None,
+        "memory_high": "50%",
+        "tmpfs": "10%",
         "cpus": None,
         "cpu_weight": None,
-        "tasks_max": None,
+        "tasks_max": "15%",
         "io": {"weight": None, "devices": []},
         "capabilities": {"keep": None, "drop": []},
         "mounts": [],
@@ -126,6 +128,10 @@ def test_both_modules_know_a_sandbox_by_the_same_options() -> None:
         pytest.param("cpus", 1 / 3, 0.3333, id="as precise as systemd takes it"),
         pytest.param("cpus", 2, 2.0, id="two processors"),
         pytest.param("tasks_max", 100, 100, id="tasks"),
+        pytest.param("tasks_max", "100", 100, id="tasks as text"),
+        pytest.param("tasks_max", "20%", "20%", id="share of the tasks"),
+        pytest.param("tasks_max", "unlimited", "unlimited", id="no limit"),
+        pytest.param("memory_high", "1G", 1 << 30, id="soft limit"),
         pytest.param("cpu_weight", 10000, 10000, id="share of the processors"),
         pytest.param("io", {}, {"weight": None, "devices": []}, id="no limit of input and output"),
         pytest.param(
@@ -161,7 +167,10 @@ BELOW = "a directory below another one, such as /var/lib/libvirt/filesystems, wi
 UNIT = "names of systemd units, such as httpd.service, not "
 SIZE = "a size above 0 such as 512M or 1G (units K, M, G, T of 1024)"
 CPUS = "a number of processors from 0.01 to 10000"
-TASKS = "a number of tasks from 1 to 4194304"
+TASKS = "a number of tasks from 1 to 4194304, a percentage of the host such as 25%, or unlimited"
+MEMORY = f"{SIZE}, or unlimited"
+HIGH = f"{SIZE}, a percentage of the host such as 25%, or unlimited"
+TMPFS = "a size from 4M, such as 256M, or a percentage of the host's memory, such as 10%"
 WEIGHT = "a weight from 1 to 10000"
 A_LEVEL = "s0 alone, or s0 with categories, such as s0:c1,c2 or s0:c1.c3"
 A_TYPE = "an SELinux type, such as virt_sandbox_t"
@@ -231,21 +240,27 @@ A_TYPE = "an SELinux type, such as virt_sandbox_t"
         pytest.param("units", ["$x"], f"{UNIT}'$x.service'", id="unit with a variable"),
         pytest.param("units", ["a.mount"], f"{UNIT}'a.mount'", id="kind of unit that no sandbox runs"),
         pytest.param("units", ["a@/x.service"], f"{UNIT}'a@/x.service'", id="instance with a slash"),
-        pytest.param("memory", "0", SIZE, id="no memory"),
-        pytest.param("memory", "-1M", SIZE, id="less than no memory"),
-        pytest.param("memory", "1.5G", SIZE, id="fraction"),
-        pytest.param("memory", "1P", SIZE, id="unknown unit"),
-        pytest.param("memory", "lots", SIZE, id="a word"),
-        pytest.param("memory", "1M\nTasksMax=1", SIZE, id="memory with a line"),
-        pytest.param("memory", "1048576T", SIZE, id="more than systemd takes"),
-        pytest.param("memory", "9" * 5000, SIZE, id="a number of 5000 digits"),
-        pytest.param("memory", "٣M", SIZE, id="size in another script"),
+        pytest.param("memory", "0", MEMORY, id="no memory"),
+        pytest.param("memory", "-1M", MEMORY, id="less than no memory"),
+        pytest.param("memory", "1.5G", MEMORY, id="fraction"),
+        pytest.param("memory", "1P", MEMORY, id="unknown unit"),
+        pytest.param("memory", "lots", MEMORY, id="a word"),
+        pytest.param("memory", "1M\nTasksMax=1", MEMORY, id="memory with a line"),
+        pytest.param("memory", "1048576T", MEMORY, id="more than systemd takes"),
+        pytest.param("memory", "9" * 5000, MEMORY, id="a number of 5000 digits"),
+        pytest.param("memory", "٣M", MEMORY, id="size in another script"),
         pytest.param("cpus", 0.0, CPUS, id="no processor"),
         pytest.param("cpus", 0.001, CPUS, id="less than the kernel gives"),
         pytest.param("cpus", float("nan"), CPUS, id="not a number"),
         pytest.param("cpus", float("inf"), CPUS, id="infinite"),
         pytest.param("tasks_max", 15, "at least 16, for systemd and its units", id="too few tasks for a systemd"),
         pytest.param("memory", 512, "at least 16M, such as 512M (a number without a unit is bytes)", id="megabytes that are bytes"),
+        pytest.param("memory_high", "101%", HIGH, id="more than all"),
+        pytest.param("memory_high", "0%", HIGH, id="nothing of all"),
+        pytest.param("memory_high", 512, "at least 16M, such as 512M (a number without a unit is bytes)", id="too little to run with"),
+        pytest.param("tmpfs", "unlimited", TMPFS, id="tmpfs without a limit"),
+        pytest.param("tmpfs", "1M", TMPFS, id="too small a tmpfs"),
+        pytest.param("tasks_max", "many", TASKS, id="a word for tasks"),
         pytest.param("tasks_max", 0, TASKS, id="no task"),
         pytest.param("tasks_max", -1, TASKS, id="less than no task"),
         pytest.param("tasks_max", 1 << 23, TASKS, id="more tasks than there are"),
@@ -486,10 +501,11 @@ def test_a_spec_file_keeps_the_generation_of_its_defaults(service: MakeSpec) -> 
 
 
 def test_a_spec_file_of_format_1_is_read_by_todays_names(service: MakeSpec) -> None:
-    wanted = service(
-        cpu_weight=10, env={"A": "1"},
-        network=[{"type": "static", "addresses": ["10.0.0.2/24"], "ports": [{"host_port": 80, "sandbox_port": 8080}]}],
-    )  # fmt: skip
+    options = {
+        "cpu_weight": 10, "memory": "1G", "tasks_max": 50, "tmpfs": "50%", "env": {"A": "1"},
+        "network": [{"type": "static", "addresses": ["10.0.0.2/24"], "ports": [{"host_port": 80, "sandbox_port": 8080}]}],
+    }  # fmt: skip
+    wanted = dataclasses.replace(service(**options), defaults=1)
     old = plain(wanted)
     (port,) = old["network"][0]["ports"]
     port["host"], port["port"] = port.pop("host_port"), port.pop("sandbox_port")
@@ -546,7 +562,9 @@ CHANGES: dict[str, Any] = {
     "units": ["mariadb"],
     "process_type": "other_t",
     "network": [],
-    "memory": "1G",
+    "memory": "unlimited",
+    "memory_high": "1G",
+    "tmpfs": "1G",
     "cpus": 2.0,
     "cpu_weight": 10,
     "tasks_max": 20,
@@ -556,7 +574,7 @@ CHANGES: dict[str, Any] = {
     "mounts": [{"type": "ram", "target": "/srv/x", "size": "1M"}],
     "autostart": False,
 }
-WITHOUT_RESTART = {"memory", "cpus", "cpu_weight", "tasks_max", "io", "autostart"}
+WITHOUT_RESTART = {"memory", "memory_high", "cpus", "cpu_weight", "tasks_max", "io", "autostart"}
 
 
 def needs_restart(before: ServiceSpec, after: ServiceSpec) -> list[str]:
@@ -569,7 +587,8 @@ def needs_restart(before: ServiceSpec, after: ServiceSpec) -> list[str]:
 def test_each_change_is_seen_and_only_some_ask_for_a_restart(service: MakeSpec, option: str) -> None:
     before, after = service(), service(**{option: CHANGES[option]})
     assert dump(before) != dump(after)
-    assert differences(before, after) == [option]
+    # a limit of memory is the only one
+    assert differences(before, after) == ([option, "memory_high"] if option == "memory" else [option])
     assert needs_restart(before, after) == ([] if option in WITHOUT_RESTART else [option])
 
 

@@ -13,7 +13,8 @@ import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.model import layout, network_filter, unit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.addresses import LibvirtNetwork
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host
-from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import older_defaults
+from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec, service_spec
 
 from .conftest import MakeSpec
 
@@ -45,7 +46,7 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
     (line,) = (line for line in unit.host_unit(spec).splitlines() if line.startswith(f"{directive}="))
     verb = {"ExecStartPre": "start", "ExecStart": "watch", "ExecReload": "reload", "ExecStop": "stop", "ExecStopPost": "clean"}
     units = [r"w@a\x2db.service", "x.service"] if directive == "ExecReload" else []
-    given = [f"filter:{spec.paths.filter}", f"root:{spec.paths.root}"] if directive == "ExecStartPre" else []
+    given = [f"filter:{spec.paths.filter}", "tmpfs:10%%", f"root:{spec.paths.root}"] if directive == "ExecStartPre" else []
     arguments = [verb[directive], name, spec.paths.slice, "s0:c1,c2", "virt_sandbox_file_t", *given, *units]
     assert split(line.partition("=")[2].lstrip("-")) == [layout.HELPER, *arguments]
 
@@ -53,7 +54,10 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
 @pytest.mark.parametrize(
     ("limits", "lines"),
     [
-        pytest.param({}, [], id="none"),
+        pytest.param({"memory": "unlimited"}, [], id="none"),
+        pytest.param({"memory_high": "1G"}, ["MemoryHigh=1073741824"], id="soft limit of memory"),
+        pytest.param({"memory": "1G", "memory_high": "20%"}, ["MemoryMax=1073741824", "MemorySwapMax=0", "MemoryHigh=20%"], id="both"),
+        pytest.param({"tasks_max": "20%"}, ["TasksMax=20%"], id="share of the tasks"),
         pytest.param({"memory": "1G"}, ["MemoryMax=1073741824", "MemorySwapMax=0"], id="memory, and no swap beside it"),
         pytest.param({"cpus": 0.5}, ["CPUQuota=50%"], id="half a processor"),
         pytest.param({"cpus": 0.29}, ["CPUQuota=29%"], id="no digit of binary fractions"),
@@ -78,7 +82,21 @@ def test_every_command_gets_its_arguments_whole(service: MakeSpec, name: str, di
     ],
 )
 def test_the_slice_bears_the_limits(service: MakeSpec, limits: dict[str, Any], lines: list[str]) -> None:
-    assert unit.slice_unit(service(**limits)).partition("[Slice]\n")[2].splitlines() == ["IOAccounting=yes", *lines]
+    declared = {"memory_high": "unlimited", "tasks_max": "unlimited", **limits}
+    assert unit.slice_unit(service(**declared)).partition("[Slice]\n")[2].splitlines() == ["IOAccounting=yes", *lines]
+
+
+def test_a_sandbox_of_which_nothing_is_said_has_limits(service: MakeSpec) -> None:
+    def lines(spec: ServiceSpec) -> list[str]:
+        return unit.slice_unit(spec).partition("[Slice]\n")[2].splitlines()[1:]
+
+    assert lines(service()) == ["MemoryHigh=50%", "TasksMax=15%"]
+    # a hard limit is the only one
+    assert lines(service(memory="1G")) == ["MemoryMax=1073741824", "MemorySwapMax=0", "TasksMax=15%"]
+    assert lines(service(memory="unlimited", tasks_max="unlimited")) == []
+    first = service_spec({"name": "web", "units": ["httpd"]}, 1)
+    assert (lines(first), "tmpfs:" in unit.host_unit(first)) == ([], False)
+    assert older_defaults(first, 1) == ["memory_high", "tmpfs", "tasks_max"]
 
 
 def inside(spec: ServiceSpec, host: Host) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..host import audit, cgroup, policy_rules, processes
 from ..host.policy_file import PolicyFile
-from ..model import denial
+from ..model import denial, layout, limits
 from ..model.addresses import resolve
 from ..model.errors import SandboxError, StepError
 from ..model.observed import Host, Observed
@@ -70,7 +70,17 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
         for name, sandbox in shown.items():
             sandbox["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
             sandbox["denials_left_out"] = left_out.get(str(specs[name].level), 0)
-        return {"changed": False, "sandboxes": shown, "warnings": [*_damaged(host), *map(str, failures)]}
+        return {"changed": False, "sandboxes": shown, "host": _host(facts), "warnings": [*_damaged(host), *map(str, failures)]}
+
+
+def _host(facts: Host) -> dict[str, Any]:
+    """What the host has in all, and what its sandboxes may use of that together, and use."""
+    together = layout.cgroup(layout.SANDBOXES)
+    return {
+        "memory_bytes": facts.size.memory,
+        "tasks": facts.size.tasks,
+        "sandboxes": {"limits": limits.shown(cgroup.limits(together, limits.FILES)), "resources": cgroup.usage(together)},
+    }
 
 
 def _damaged(host: SandboxHost) -> list[str]:
@@ -112,21 +122,28 @@ def _with_addresses(facts: Host, specs: Mapping[str, ServiceSpec]) -> Host:
 
 
 def _shown(spec: ServiceSpec, observed: Observed, facts: Host) -> dict[str, Any]:
-    paths = spec.paths
     running = observed.active is not None
+    place = observed.cgroup(spec)
+    bounds = limits.shown(observed.limits or limits.kernel_limits(spec, facts.devices, facts.size))
     return {
         "spec": plain(spec),
-        "older_defaults": older_defaults(spec, spec.defaults),
+        "older_defaults": _older_defaults(spec),
         "state": _STATES.get(observed.unit.get("ActiveState", ""), "stopped"),
         "enabled": observed.enabled,
         "units": _units(spec) if running and spec.units else {},
         "exit_code": _exit_code(spec, observed),
         "addresses": observe.addresses(spec) if running else [],
-        "processes": processes.of_sandbox(paths.cgroup) if running else [],
-        "stale": processes.stale(paths.cgroup) if running else [],
-        "resources": cgroup.usage(paths.cgroup) if running else {},
+        "processes": processes.of_sandbox(place) if running else [],
+        "stale": processes.stale(place) if running else [],
+        "limits": {**bounds, "tmpfs_bytes": limits.tmpfs_bytes(spec, facts.size)},
+        "resources": {**cgroup.usage(place), **cgroup.held(spec.paths.run)} if running else {},
         "drift": _drift(spec, observed, facts),
     }
+
+
+def _older_defaults(spec: ServiceSpec) -> list[str]:
+    """Of memory_high there is a default only where memory is not set."""
+    return [name for name in older_defaults(spec, spec.defaults) if name != "memory_high" or spec.memory is None]
 
 
 def _exit_code(spec: ServiceSpec, observed: Observed) -> int | None:

@@ -35,6 +35,7 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
         keeps_journal=os.path.isdir(layout.JOURNALS),
         devices={path: block.device_number(path) for path in limited},
         io_weights=block.has_weights(),
+        size=cgroup.host_size(),
         bridges=sockets.bridges(),
         filtered=nftables.filtered(),
         named=hosts.of_sandboxes(names),
@@ -99,23 +100,31 @@ def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, units: Published,
         raise SandboxError(f"{reason.rstrip('.')}. Restore {paths.spec} from a backup, or remove it to have it written again.")
     known = host.known.get(name, Known())
     going = name in look.going
+    runs_in = Observed(active=known.running).cgroup(spec)
     return Observed(
         spec_text=systemd.read(paths.spec),
         spec=host.declared.specs.get(name),
         unit_text=systemd.read(paths.unit_path),
         slice_text=systemd.read(paths.slice_path),
+        former_slice=_former_slice(paths),
         filter_text=systemd.read(paths.filter),
         unit=units.states[paths.unit],
         defined=known.defined,
         active=known.running,
         content_context=content_context(paths.root),
-        limits=cgroup.limits(paths.cgroup, limits.FILES) if known.running else {},
-        stale=sorted({path for process in processes.stale(paths.cgroup) for path in process["files"]}) if name in look.stale else (),
+        limits=cgroup.limits(runs_in, limits.FILES) if known.running else {},
+        stale=sorted({path for process in processes.stale(runs_in) for path in process["files"]}) if name in look.stale else (),
         code=systemd.read(paths.code),
         journal=link(paths.journal_link),
         **ports(paths, known.running is not None, units),
         **({} if going else _content(paths.root, spec, look.facts, everyone)),
     )
+
+
+def _former_slice(paths: layout.Layout) -> str | None:
+    """The text of the slice in which a sandbox of the first generation was, if that is ours and not its slice today."""
+    text = None if paths.apart else systemd.read(layout.unit_path(paths.slice_apart))
+    return text if text and text.startswith(layout.MARK) else None
 
 
 def _content(root: str, spec: ServiceSpec, facts: Host | None, everyone: Iterable[ServiceSpec]) -> dict[str, Any]:

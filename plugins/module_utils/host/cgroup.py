@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..model.errors import SandboxError
+from ..model.layout import CGROUPS as ROOT
+from ..model.limits import HostSize
 
 # key -> (file, word in it; the file's one number where there is none)
 _FIGURES = {
@@ -51,6 +53,23 @@ def usage(path: str) -> dict[str, Any]:
     if statistics is not None:
         figures.update({key: _sum(statistics, word) for key, word in _TRAFFIC.items()})
     return figures
+
+
+def held(place: str) -> dict[str, int]:
+    """What a tmpfs holds; nothing where none is mounted."""
+    try:
+        status = os.statvfs(place)
+    except OSError:
+        return {}
+    return {"tmpfs_bytes": (status.f_blocks - status.f_bfree) * status.f_frsize} if os.path.ismount(place) else {}
+
+
+def host_size() -> HostSize:
+    """The host's memory, and the most tasks that its kernel runs."""
+    most = [_number(_read("/proc/sys/kernel", name), "") for name in ("threads-max", "pid_max")]
+    root = _read(ROOT, "pids.max") or "max"
+    tasks = min([number for number in most if number] + ([] if root == "max" else [int(root)]), default=0)
+    return HostSize(tasks, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _refused(path: str) -> int | None:

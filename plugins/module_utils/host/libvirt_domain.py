@@ -15,7 +15,6 @@ from ..model.mcs import LevelError
 NAMESPACE = "https://galaxy.ansible.com/virt/sandbox"
 # libvirt wants a number; the slice is what limits
 _MEMORY_KIB = 1 << 30
-_PARTITION = "/machine/"
 
 
 def to_xml(definition: Definition) -> str:
@@ -28,7 +27,7 @@ def to_xml(definition: Definition) -> str:
     _mark(domain, definition.record or Record())
     _text(domain, "memory", str(_MEMORY_KIB), unit="KiB")
     _text(domain, "vcpu", "1")
-    _text(ElementTree.SubElement(domain, "resource"), "partition", _PARTITION + definition.name)
+    _text(ElementTree.SubElement(domain, "resource"), "partition", _partition(definition.slice))
     _init(ElementTree.SubElement(domain, "os"), definition)
     features = ElementTree.SubElement(domain, "features")
     ElementTree.SubElement(features, "privnet")
@@ -122,6 +121,11 @@ def _init_of(root: ElementTree.Element) -> tuple[str, ...]:
     if (*words[:2], *words[3:4]) == (command.SHELL, "-c", "sh"):
         return (command.SHELL, layout.INIT, *words[4:])
     return words
+
+
+def _partition(slice_name: str) -> str:
+    """The partition of which libvirt makes a unit."""
+    return "/" + slice_name[: -len(".slice")].replace("-", "/").replace("\\x2d", "-")
 
 
 def _slice(partition: str) -> str:

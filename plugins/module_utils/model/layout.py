@@ -25,7 +25,9 @@ JOURNALS = "/var/log/journal"
 HELPER = "/usr/local/libexec/virt-sandbox-unit"
 INIT = "/usr/local/libexec/virt-sandbox-init"
 COMMAND = "/usr/local/sbin/virt-sandbox"
-CGROUPS = "/sys/fs/cgroup/machine.slice"
+CGROUPS = "/sys/fs/cgroup"
+# of the sandboxes alone, with what they may use together; no name of a sandbox has an underscore
+SANDBOXES = "machine-virt_sandbox.slice"
 
 ROOT_TYPE = "virt_sandbox_root_t"
 SLICE_TYPE = "virt_sandbox_slice_t"
@@ -96,6 +98,8 @@ class Layout:
 
     name: str
     base: str
+    apart: bool = False
+    """Whether its slice is beside that of all sandboxes, where the first generation of defaults had it."""
 
     @property
     def root(self) -> str:
@@ -122,7 +126,7 @@ class Layout:
 
     @property
     def mount_path(self) -> str:
-        return f"{UNITS}/{self.mount}"
+        return unit_path(self.mount)
 
     @property
     def manifest(self) -> str:
@@ -148,20 +152,24 @@ class Layout:
 
     @property
     def unit_path(self) -> str:
-        return f"{UNITS}/{self.unit}"
+        return unit_path(self.unit)
 
     @property
     def slice(self) -> str:
-        """The unit that libvirt's partition /machine/NAME becomes: a dash inside a name is escaped."""
+        """The unit that libvirt's partition /machine/virt_sandbox/NAME becomes: a dash inside a name is escaped."""
+        return self.slice_apart if self.apart else f"{SANDBOXES[:-6]}-{escape(self.name)}.slice"
+
+    @property
+    def slice_apart(self) -> str:
         return f"machine-{escape(self.name)}.slice"
 
     @property
     def slice_path(self) -> str:
-        return f"{UNITS}/{self.slice}"
+        return unit_path(self.slice)
 
     @property
     def cgroup(self) -> str:
-        return f"{CGROUPS}/{self.slice}"
+        return cgroup(self.slice)
 
     @property
     def journal(self) -> str:
@@ -218,6 +226,16 @@ def machine_id(name: str) -> str:
 def escape(text: str) -> str:
     """``systemd-escape`` for the characters that a sandbox's name may have."""
     return text.replace("-", "\\x2d")
+
+
+def unit_path(unit: str) -> str:
+    return f"{UNITS}/{unit}"
+
+
+def cgroup(slice_name: str) -> str:
+    """The cgroup of a slice, which is below those that its name begins with."""
+    parts = slice_name[: -len(".slice")].split("-")
+    return "/".join([CGROUPS, *(f"{'-'.join(parts[:number])}.slice" for number in range(1, len(parts) + 1))])
 
 
 def escape_path(path: str) -> str:

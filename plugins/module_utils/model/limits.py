@@ -5,21 +5,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError
 from .options import option
-from .values import plain_path, size, whole
+from .values import UNLIMITED, limit, percentage, plain_path, size, whole
 
 if TYPE_CHECKING:
     from .spec import ServiceSpec
 
+TASKS = limit(whole("a number of tasks", 1, 1 << 22))
 WEIGHT = whole("a weight", 1, 10_000)
 # below these a sandbox does not run, whatever was meant: a systemd with one small unit has some ten tasks and megabytes
 _LEAST_MEMORY = {True: 16 << 20, False: 1 << 20}
 _LEAST_TASKS = 16
+_LEAST_TMPFS = 4 << 20
 _SLOWEST = 4 << 10
 _OPERATIONS = whole("a number of operations per second", 1, 1_000_000_000)
+
+
+def tmpfs(value: str) -> int | str:
+    """A size, or a share; never all that there is."""
+    number = limit(size)(value)
+    if number == UNLIMITED or (isinstance(number, int) and number < _LEAST_TMPFS):
+        raise ValueError("a size from 4M, such as 256M, or a percentage of the host's memory, such as 10%")
+    return number
 
 
 def _bandwidth(value: str) -> int:
@@ -75,18 +85,33 @@ _DEVICE_LIMITS = {
 }
 # the kernel counts memory in pages, systemd processor time in periods of microseconds
 _PAGE, _PERIOD = 4096, 100_000
+_ALL = (1 << 32) - 1
+# file -> what a reader calls the limit in it
+_SHOWN = {"memory.max": "memory_bytes", "memory.high": "memory_high_bytes", "pids.max": "tasks", "cpu.weight": "cpu_weight"}
 # of both weights
 _DEFAULT_WEIGHT = 100
 
-FILES = ("memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max", "io.max", "io.weight")
+FILES = ("memory.max", "memory.high", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max", "io.max", "io.weight")
+
+
+@dataclasses.dataclass(frozen=True)
+class HostSize:
+    """What the host has in all, of which limits may be shares."""
+
+    tasks: int = 0
+    memory: int = 0
 
 
 def check(spec: ServiceSpec) -> None:
     """Enough to run with, and of disks each once."""
     least = _LEAST_MEMORY[bool(spec.units)]
-    if spec.memory is not None and spec.memory < least:
-        raise OptionError("memory", spec.memory, f"at least {least >> 20}M, such as 512M (a number without a unit is bytes)")
-    if spec.units and spec.tasks_max is not None and spec.tasks_max < _LEAST_TASKS:
+    for name in ("memory", "memory_high"):
+        value = getattr(spec, name)
+        if isinstance(value, int) and value < least:
+            raise OptionError(name, value, f"at least {least >> 20}M, such as 512M (a number without a unit is bytes)")
+    if isinstance(spec.memory, int) and isinstance(spec.memory_high, int) and spec.memory_high > spec.memory:
+        raise OptionError("memory_high", spec.memory_high, f"at most memory, which is {spec.memory}")
+    if spec.units and isinstance(spec.tasks_max, int) and spec.tasks_max < _LEAST_TASKS:
         raise OptionError("tasks_max", spec.tasks_max, f"at least {_LEAST_TASKS}, for systemd and its units")
     _check_io(spec.io)
 
@@ -123,14 +148,16 @@ def slice_lines(spec: ServiceSpec) -> list[str]:
     """The limits as directives of the slice, where no process of the sandbox may change them."""
     # without it neither the figures nor the files for a limit that comes later are there
     lines = ["IOAccounting=yes"]
-    if spec.memory is not None:
+    if isinstance(spec.memory, int):
         lines += [f"MemoryMax={spec.memory}", "MemorySwapMax=0"]
+    if spec.memory_high != UNLIMITED:
+        lines.append(f"MemoryHigh={spec.memory_high}")
     if spec.cpus is not None:
         lines.append(f"CPUQuota={round(spec.cpus * 100, 2):.10g}%")
     if spec.cpu_weight is not None:
         lines.append(f"CPUWeight={spec.cpu_weight}")
-    if spec.tasks_max is not None:
-        lines.append(f"TasksMax={int(spec.tasks_max)}")
+    if spec.tasks_max not in (None, UNLIMITED):
+        lines.append(f"TasksMax={spec.tasks_max}")
     if spec.io.weight is not None:
         lines.append(f"IOWeight={spec.io.weight}")
     for device in spec.io.devices:
@@ -142,18 +169,54 @@ def slice_lines(spec: ServiceSpec) -> list[str]:
     return lines
 
 
-def kernel_limits(spec: ServiceSpec, devices: Mapping[str, str]) -> dict[str, str]:
+def kernel_limits(spec: ServiceSpec, devices: Mapping[str, str], host: HostSize) -> dict[str, str]:
     """The same as the files of the slice's cgroup have it; ``devices`` are the kernel's numbers of the declared ones."""
-    memory, cpus, tasks, io = spec.memory, spec.cpus, spec.tasks_max, spec.io
+    memory, cpus, io = spec.memory, spec.cpus, spec.io
     return {
-        "memory.max": "max" if memory is None else str(memory // _PAGE * _PAGE),
-        "memory.swap.max": "max" if memory is None else "0",
+        "memory.max": _memory(memory, host),
+        "memory.high": _memory(spec.memory_high, host),
+        "memory.swap.max": "0" if isinstance(memory, int) else "max",
         "cpu.max": f"{'max' if cpus is None else round(cpus * _PERIOD)} {_PERIOD}",
         "cpu.weight": str(spec.cpu_weight or _DEFAULT_WEIGHT),
-        "pids.max": "max" if tasks is None else str(int(tasks)),
+        "pids.max": _tasks(spec.tasks_max, host),
         "io.max": "\n".join(sorted(_io_max(device, devices.get(device.device, "")) for device in io.devices)),
         "io.weight": f"default {io.weight or _DEFAULT_WEIGHT}",
     }
+
+
+def _memory(value: int | str | None, host: HostSize) -> str:
+    """In whole pages, of which systemd takes a share."""
+    if isinstance(value, int):
+        return str(value // _PAGE * _PAGE)
+    share = percentage(value)
+    return str(host.memory // _PAGE * share // 100 * _PAGE) if share else "max"
+
+
+def _tasks(value: int | str | None, host: HostSize) -> str:
+    """A share as systemd reckons it, in fractions of 32 bits."""
+    share = percentage(value)
+    if share:
+        return str(host.tasks * ((share * 100 * _ALL + 5000) // 10_000) // _ALL)
+    return str(value) if isinstance(value, int) else "max"
+
+
+def tmpfs_bytes(spec: ServiceSpec, host: HostSize) -> int:
+    """What may be in the sandbox's tmpfs."""
+    share = percentage(spec.tmpfs)
+    return host.memory * share // 100 // _PAGE * _PAGE if share else int(spec.tmpfs)
+
+
+def shown(files: Mapping[str, str]) -> dict[str, Any]:
+    """What the files of a cgroup say of its limits, for a reader; nothing where there is none."""
+    result: dict[str, Any] = {key: _number(files[name]) for name, key in _SHOWN.items() if name in files}
+    if "cpu.max" in files:
+        quota, period = files["cpu.max"].split()
+        result["cpus"] = None if quota == "max" else int(quota) / int(period)
+    return result
+
+
+def _number(text: str) -> int | None:
+    return None if text == "max" else int(text)
 
 
 def _io_max(device: IoDevice, key: str) -> str:

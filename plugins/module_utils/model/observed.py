@@ -6,9 +6,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
-from . import mounts, unit_file
+from . import layout, mounts, unit_file
 from .addresses import LibvirtNetwork, Resolved
 from .definition import Definition
+from .limits import HostSize
 from .spec import ServiceSpec
 from .unit import HostSystemd
 
@@ -21,6 +22,8 @@ class Observed:
     spec: ServiceSpec | None = None
     unit_text: str | None = None
     slice_text: str | None = None
+    # where its spec is of a later generation than its start: that of the slice in which it was
+    former_slice: str | None = None
     filter_text: str | None = None
     unit: Mapping[str, str] = dataclasses.field(default_factory=dict)
     defined: Definition | None = None
@@ -74,6 +77,10 @@ class Observed:
     def running(self) -> bool:
         return self.active is not None or self.unit_active
 
+    def cgroup(self, spec: ServiceSpec) -> str:
+        """Where it runs, or will."""
+        return layout.cgroup(self.active.slice) if self.active is not None and self.active.ours else spec.paths.cgroup
+
     @property
     def unit_active(self) -> bool:
         return self.unit.get("ActiveState") in ("active", "activating", "reloading")
@@ -97,6 +104,7 @@ class Host:
     # path -> the kernel's number of the device that it is or is on; nothing where there is none
     devices: Mapping[str, str] = dataclasses.field(default_factory=dict)
     io_weights: bool = False
+    size: HostSize = HostSize()
     # process type -> the capabilities that the loaded policy gives it
     granted: Mapping[str, Collection[str]] = dataclasses.field(default_factory=dict)
     # the bridges of the host, by name

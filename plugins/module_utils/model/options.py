@@ -12,7 +12,7 @@ from .errors import OptionError
 
 T = TypeVar("T")
 
-DEFAULTS = 1
+DEFAULTS = 2
 """The current generation of defaults. It grows with each release that changes one."""
 
 
@@ -49,7 +49,7 @@ class Option:
         spec: dict[str, Any] = {"type": self.type}
         if self.required:
             spec["required"] = True
-        elif self.default is not None:
+        elif self.default is not None and not self.earlier:  # Ansible knows of no generation
             spec["default"] = self.default
         if self.choices:
             spec["choices"] = list(self.choices)

@@ -23,6 +23,7 @@ from .steps import (
     ReloadSystemd,
     RemoveFile,
     RemoveUnit,
+    RemoveUnitAfterStart,
     RestartSandbox,
     StartSandbox,
     StartUnitsInside,
@@ -118,6 +119,7 @@ def plan_service(spec: ServiceSpec, state: str, observed: Observed, host: Host) 
     if observed.spec != spec:
         plan.add(WriteFile(spec.name, "the spec", spec.paths.spec, dump(spec), 0o600, observed.spec_text))
     _plan_state(plan, spec, state, observed, wanted, differ)
+    _plan_former_slice(plan, spec, state, observed)
     if not deferred:
         network_plan.plan_ports_up(plan, spec, observed, host)
     return plan
@@ -174,12 +176,20 @@ def _plan_units(plan: Plan, spec: ServiceSpec, observed: Observed) -> bool:
 
 
 def _plan_limits(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host) -> None:
-    wanted = limits.kernel_limits(spec, host.devices)
+    wanted = limits.kernel_limits(spec, host.devices, host.size)
     after = {name: value for name, value in wanted.items() if observed.limits.get(name, value) != value}
     if after:
         before = {name: observed.limits[name] for name in after}
         values = {name: limits.to_write(name, before[name], value) for name, value in after.items()}
-        plan.add(ApplyLimits(spec.name, spec.paths.cgroup, values, before, after))
+        plan.add(ApplyLimits(spec.name, observed.cgroup(spec), values, before, after))
+
+
+def _plan_former_slice(plan: Plan, spec: ServiceSpec, state: str, observed: Observed) -> None:
+    """It stays as long as the sandbox runs in it, for with its file it would lose its limits."""
+    paths = spec.paths
+    if observed.former_slice and not (state == "present" and observed.cgroup(spec) != paths.cgroup):
+        unit_path = layout.unit_path(paths.slice_apart)
+        plan.add(RemoveUnitAfterStart(spec.name, "the former slice", unit_path, paths.slice_apart, observed.former_slice))
 
 
 def _plan_definition(plan: Plan, spec: ServiceSpec, observed: Observed, wanted: Definition) -> None:
@@ -240,6 +250,7 @@ def _plan_absent(spec: ServiceSpec, observed: Observed, host: Host) -> Plan:
         for what, path, unit_name, text in (
             ("the unit", paths.unit_path, paths.unit, observed.unit_text),
             ("the slice", paths.slice_path, paths.slice, observed.slice_text),
+            ("the former slice", layout.unit_path(paths.slice_apart), paths.slice_apart, observed.former_slice),
         )
         if text is not None
     ]

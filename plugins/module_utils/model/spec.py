@@ -20,7 +20,7 @@ from .mounts import Mount
 from .network import Interface
 from .options import DEFAULTS, build, option, plain, restart_part
 from .unit_file import instance_of
-from .values import READ_OTHERWISE, absolute, file_mode, plain_path, size, whole
+from .values import READ_OTHERWISE, UNLIMITED, absolute, file_mode, limit, plain_path, size
 
 FORMAT = 2
 # where a host keeps which of its sandboxes has which level
@@ -337,7 +337,33 @@ class ServiceSpec(Identity):
             The name of the sandbox resolves to its address on the host (C(/etc/hosts)) and in its libvirt network.
             """,
     )  # fmt: skip
-    memory: int | None = option(normal=size, effect="live", help="Maximum memory of the sandbox, such as V(512M). Defaults to no limit.")
+    memory: int | str | None = option(
+        normal=limit(size, share=False), effect="live",
+        help="""
+            Maximum memory of the sandbox, such as V(512M), without swap. Above it the kernel ends processes inside.
+
+            V(unlimited) is no limit at all, of this kind or that of O(memory_high). By default there is only O(memory_high), because
+            a hard limit ends databases.
+            """,
+    )  # fmt: skip
+    memory_high: int | str = option(
+        "50%", normal=limit(size), effect="live", earlier=((1, UNLIMITED),),
+        help="""
+            The memory above which the kernel slows the sandbox down and takes memory back from it, but ends nothing: a size, or a
+            percentage of the host's memory, such as V(50%).
+
+            Defaults to V(50%), and to V(unlimited) where O(memory) is set.
+            """,
+    )  # fmt: skip
+    tmpfs: int | str = option(
+        "10%", normal=limits.tmpfs, effect="restart", earlier=((1, "50%"),),
+        help="""
+            Maximum size of the files in C(/run), C(/tmp) and C(/dev/shm) together, which are kept in memory and count as the
+            sandbox's: a size, or a percentage of the host's memory.
+
+            Defaults to V(10%).
+            """,
+    )  # fmt: skip
     cpus: float | None = option(
         type="float", normal=_cpus, effect="live", help="Maximum processor time, in processors, such as V(0.5). Defaults to no limit."
     )
@@ -349,11 +375,15 @@ class ServiceSpec(Identity):
             Defaults to the kernel's default, V(100), which every other sandbox and service of the host has too.
             """,
     )  # fmt: skip
-    tasks_max: int | None = option(
-        type="int", normal=whole("a number of tasks", 1, 1 << 22), effect="live",
+    tasks_max: int | str | None = option(
+        "15%", normal=limits.TASKS, effect="live", earlier=((1, None),),
         help="""
-            Maximum number of processes and threads. Without it, only the limit of the scope applies that libvirt and
-            systemd-machined make, 16384 on Debian, and root inside can raise that.
+            Maximum number of processes and threads: a number, or a percentage of what the host's kernel allows in all
+            (C(kernel.threads-max) or C(kernel.pid_max), whichever is lower).
+
+            Defaults to V(15%), as C(DefaultTasksMax=) of systemd. V(unlimited) leaves only what all sandboxes of the host may
+            have together, and the limit of the scope that libvirt and systemd-machined make, 16384 on Debian, which root inside can
+            raise.
             """,
     )  # fmt: skip
     io: Io = option(
@@ -391,6 +421,10 @@ class ServiceSpec(Identity):
 
     defaults: int = DEFAULTS
     """The generation of defaults that the sandbox was made with."""
+
+    @property
+    def paths(self) -> layout.Layout:
+        return layout.Layout(self.name, self.path, apart=self.defaults < 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -505,6 +539,8 @@ def content_spec(parameters: Mapping[str, Any]) -> ContentSpec:
 
 def service_spec(parameters: Mapping[str, Any], defaults: int = DEFAULTS) -> ServiceSpec:
     """The normal form of what ``sandbox_service`` declares, with the defaults of a generation."""
+    if parameters.get("memory") is not None and parameters.get("memory_high") is None:
+        parameters = {**parameters, "memory_high": UNLIMITED}
     spec = build(ServiceSpec, parameters, generation=defaults)
     spec = dataclasses.replace(spec, defaults=defaults, units=_instances(spec.units, spec.name), network=network.completed(spec.network))
     command.check(spec)

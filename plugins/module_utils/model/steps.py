@@ -95,6 +95,13 @@ class RemoveUnit(Step):
 
 
 @dataclasses.dataclass(frozen=True)
+class RemoveUnitAfterStart(RemoveUnit):
+    """That of the slice in which a sandbox was until its restart."""
+
+    phase: ClassVar[Phase] = Phase.START
+
+
+@dataclasses.dataclass(frozen=True)
 class LinkJournal(Step):
     words: ClassVar[str] = "link the journal"
 

@@ -60,6 +60,8 @@ LoadCredential=
 """
 
 # the kernel's messages and the audit log are the host's
+_FIRST_TMPFS = "50%"
+
 JOURNAL = f"""\
 {layout.MARK}
 [Journal]
@@ -67,6 +69,8 @@ Storage=persistent
 ReadKMsg=no
 Audit=no
 """
+# a tenth of the disk, by itself; another file of journald.conf.d may say otherwise
+JOURNAL_BOUND = "SystemMaxUse=200M\n"
 
 
 def host_unit(spec: ServiceSpec) -> str:
@@ -80,6 +84,8 @@ def host_unit(spec: ServiceSpec) -> str:
     # the filter before there is an interface
     given = f" filter:{paths.filter}" if network_filter.devices(spec) else ""
     given += f" hostname:{spec.hostname}" if spec.hostname else ""
+    # the helper's own is that of the first generation; systemd reads a percent sign twice
+    given += f" tmpfs:{spec.tmpfs}".replace("%", "%%") if spec.tmpfs != _FIRST_TMPFS else ""
     return f"""\
 {layout.MARK}
 [Unit]
@@ -176,7 +182,7 @@ def _systemd_inside(spec: ServiceSpec, host: HostSystemd) -> list[Inside]:
         Inside("etc/systemd/system/default.target", link="/usr/lib/systemd/system/multi-user.target"),
         Inside(f"etc/systemd/system/service.d/{SETTINGS}", text=f"{layout.MARK}\n{CONFINEMENT}"),
         Inside(f"etc/systemd/system.conf.d/{SETTINGS}", text=f"{layout.MARK}\n{command.manager_environment(spec)}"),
-        Inside(f"etc/systemd/journald.conf.d/{SETTINGS}", text=JOURNAL),
+        Inside(f"etc/systemd/journald.conf.d/{SETTINGS}", text=JOURNAL + (JOURNAL_BOUND if spec.defaults > 1 else "")),
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
     ]

@@ -108,11 +108,36 @@ def size(value: str) -> int:
     return number
 
 
+UNLIMITED = "unlimited"
+_SHARE = re.compile(r"([1-9][0-9]?|100)%\Z")
+
+
+def limit(amount: Callable[[Any], int], *, share: bool = True) -> Callable[[Any], int | str]:
+    """A check of a limit: an amount, ``unlimited``, or a percentage of what the host has."""
+
+    def check(value: Any) -> int | str:
+        text = str(value).strip()
+        if text == UNLIMITED or (share and _SHARE.match(text)):
+            return text
+        try:
+            return amount(int(text) if re.fullmatch("[0-9]{1,18}", text) else value)
+        except ValueError as error:
+            raise ValueError(f"{error}, {'a percentage of the host such as 25%, ' if share else ''}or {UNLIMITED}") from None
+
+    return check
+
+
+def percentage(value: int | str | None) -> int:
+    """The number of a limit that is a percentage; 0 for any other."""
+    match = _SHARE.match(str(value))
+    return int(match.group(1)) if match else 0
+
+
 def whole(what: str, least: int, most: int) -> Callable[[int], int]:
     """A check that a number is within its range."""
 
     def check(value: int) -> int:
-        if not least <= value <= most:
+        if not isinstance(value, int) or not least <= value <= most:
             raise ValueError(f"{what} from {least} to {most}")
         return value
 
