@@ -64,6 +64,7 @@ class Piece:
     shows: bool = True
 
 
+MACHINES = "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice"
 SLICE = "'machine-virt_sandbox-it\\x2dfault.slice'"
 UNIT_PATH, SLICE_PATH = f"/etc/systemd/system/{UNIT}", f"/etc/systemd/system/{SLICE}"
 PIECES = (
@@ -75,7 +76,11 @@ PIECES = (
     ),
     Piece("the unit is edited", f"echo '# mine' >>{UNIT_PATH}", ("write the unit", "reload systemd")),
     Piece("the slice is deleted", f"rm {SLICE_PATH}", ("write the slice", "reload systemd")),
-    Piece("a limit is set by hand", f"echo 1G >/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/{SLICE}/memory.max", ("apply the limits",)),
+    Piece(
+        "a limit is set by hand",
+        f"echo 1G >{MACHINES}/{SLICE}/memory.max",
+        ("apply the limits",),
+    ),
     Piece("the unit is disabled", f"systemctl disable {UNIT}", ("enable the unit",)),
     Piece("the domain is undefined", f"{VIRSH} undefine {NAME}", ("define the sandbox",)),
     Piece("a file inside is deleted", f"rm {TREES}/{NAME}/etc/systemd/system/default.target", ("write the files inside",)),
@@ -152,8 +157,8 @@ def by_hand() -> Iterator[Task]:
     run = f"/run/virt-sandbox/{NAME}"
     places = " ".join(f"{run}/{place}" for place in ("run/lock", "run-lock", "tmp", "dev-shm"))
     mounts = f"mkdir -p {places}; chcon -R system_u:object_r:virt_sandbox_file_t:{LEVEL} {run}"
-    inside = f"virt-sandbox exec {NAME} -- sh -c 'for f in /sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/*fault.slice/*/cgroup.procs; do : >>$f; done'"
-    scope = "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-*fault.slice/*.scope"
+    inside = f"virt-sandbox exec {NAME} -- sh -c 'for f in {MACHINES}/*fault.slice/*/cgroup.procs; do : >>$f; done'"
+    scope = f"{MACHINES}/machine-*fault.slice/*.scope"
     yield shell_task("by hand: stop", f"systemctl stop {UNIT} {SLICE}")
     yield shell_task("by hand: start", f"{VIRSH} start {NAME}")
     yield shell_task("by hand: start with mounts", f"{mounts}; {VIRSH} start {NAME}; sleep 3; {VIRSH} domstate {NAME}")

@@ -121,6 +121,7 @@ for key in ("cgroup.procs", "cgroup.subtree_control"):
     ATTEMPTS[f"write {key} of the host's root"] = lambda key=key: write(f"{CGROUPS}/{key}")
 for key in ("cgroup.procs", "cgroup.kill", "memory.max"):
     ATTEMPTS[f"write {key} of system.slice"] = lambda key=key: write(f"{CGROUPS}/system.slice/{key}")
+    ATTEMPTS[f"write {key} of the slice of all sandboxes"] = lambda key=key: write(f"{MACHINES}/{key}")
 ATTEMPTS["make a cgroup in the host's root"] = lambda: os.mkdir(CGROUPS + "/vsbx")
 ATTEMPTS["make a cgroup in the other's slice"] = lambda: os.mkdir(slice_of(GIVEN["other"]) + "/vsbx")
 ATTEMPTS["make a cgroup in the own slice"] = lambda: os.mkdir(slice_of(GIVEN["own"]) + "/vsbx")

@@ -94,7 +94,9 @@ def handed_over(keeper: int, kept: dict[str, Any]) -> list[int]:
 def enter(mounts: str, sandbox: str, level: str, sandbox_level: str) -> None:
     there = first_process(sandbox)
     kept = json.loads(Path("/run/it-kept").read_text(encoding="utf-8"))
-    (scope,) = Path("/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-{}.slice".format(sandbox.replace("-", "\\x2d"))).glob("*.scope")
+    (scope,) = Path(
+        "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-{}.slice".format(sandbox.replace("-", "\\x2d"))
+    ).glob("*.scope")
     kept.update(scope=str(scope), slice=str(scope.parent))
     place = things(level, sandbox_level)
     # what is handed over must be the actor's: input, output, its directory; and /proc as the sandbox sees it

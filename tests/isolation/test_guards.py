@@ -46,6 +46,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     **{f"write {key} of {whose}": DENIED for key in CGROUP_KEYS for whose in ("the own slice", "the other slice", "the other's scope")},
     **{f"write {key} of the host's root": DENIED for key in ("cgroup.procs", "cgroup.subtree_control")},
     **{f"write {key} of system.slice": DENIED for key in ("cgroup.procs", "cgroup.kill", "memory.max")},
+    **{f"write {key} of the slice of all sandboxes": DENIED for key in ("cgroup.procs", "cgroup.kill", "memory.max")},
     **{f"make a cgroup in {where}": DENIED for where in ("the host's root", "the other's slice", "the own slice")},
     # threat 20
     "open a file of the host by its handle": DENIED,
@@ -151,7 +152,9 @@ CAPABILITIES = ("make the host's", "load a kernel module", "swap", "set the cloc
 HARMFUL = ("unmount", "mount a", "make the mount of", "set the clock")
 # denied by SELinux alone
 SELINUX = tuple(one for one in EXPECTED if not one.startswith((*ELSEWHERE, *READ_ONLY_MOUNTS, *CAPABILITIES, *HARMFUL)))
-MADE_MEANWHILE = "rmdir /sys/fs/cgroup/vsbx /sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-it*/vsbx 2>/dev/null; true"
+MADE_MEANWHILE = (
+    "rmdir /sys/fs/cgroup/vsbx /sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-it*/vsbx 2>/dev/null; true"
+)
 # on the host, where nothing of the above stands in the way
 CONTROLS = (
     *(f"write {key} of the {whose} slice" for key in ("cgroup.kill", "cgroup.procs", "memory.max") for whose in ("own", "other")),

@@ -148,7 +148,8 @@ WantedBy
 SLICE = {"# Made by virt.sandbox; changes are overwritten.", "[Unit]", "Description", "", "[Slice]"}
 LIMITS = {
     "IOAccounting": "yes", "MemoryMax": r"[0-9]+", "MemorySwapMax": "0", "CPUQuota": r"[0-9]+(\.[0-9]{1,2})?%", "CPUWeight": r"[0-9]+",
-    "TasksMax": r"[0-9]+%?", "MemoryHigh": r"[0-9]+%?", "IOWeight": r"[0-9]+", "IOReadBandwidthMax": r"/[^\s\"'%\\]* [0-9]+", "IOWriteIOPSMax": r"/[^\s\"'%\\]* [0-9]+",
+    "TasksMax": r"[0-9]+%?", "MemoryHigh": r"[0-9]+%?", "IOWeight": r"[0-9]+",
+    "IOReadBandwidthMax": r"/[^\s\"'%\\]* [0-9]+", "IOWriteIOPSMax": r"/[^\s\"'%\\]* [0-9]+",
 }  # fmt: skip
 NETWORK = {
     "Name",

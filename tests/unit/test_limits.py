@@ -19,8 +19,8 @@ from .conftest import Declared, MakeSpec
 
 DEVICES = {"/dev/vda": "254:0", "/srv": "254:0", "/dev/vdb": "254:16", "/run": ""}
 NONE = {
-    "memory.max": "max", "memory.high": "max", "memory.swap.max": "max", "cpu.max": "max 100000", "cpu.weight": "100", "pids.max": "max", "io.max": "",
-    "io.weight": "default 100",
+    "memory.max": "max", "memory.high": "max", "memory.swap.max": "max", "cpu.max": "max 100000", "cpu.weight": "100", "pids.max": "max",
+    "io.max": "", "io.weight": "default 100",
 }  # fmt: skip
 
 
@@ -43,7 +43,10 @@ LINE_A, LINE_B = "254:0 rbps=1048576 wbps=max riops=max wiops=9", "254:16 rbps=m
         ({}, {"memory.high": str(250_771 * 4096), "pids.max": "2350"}),
         ({**NO_LIMIT, "tasks_max": "20%"}, {"pids.max": "3134"}),
         ({**NO_LIMIT, "memory_high": "1G"}, {"memory.high": str(1 << 30)}),
-        ({**NO_LIMIT, "memory": "1G", "memory_high": "25%"}, {"memory.max": str(1 << 30), "memory.swap.max": "0", "memory.high": "513576960"}),
+        (
+            {**NO_LIMIT, "memory": "1G", "memory_high": "25%"},
+            {"memory.max": str(1 << 30), "memory.swap.max": "0", "memory.high": "513576960"},
+        ),
         ({"memory": "20000000"}, {"memory.max": "19996672", "memory.swap.max": "0"}),
         ({"cpus": 0.25}, {"cpu.max": "25000 100000"}),
         ({"cpu_weight": 7}, {"cpu.weight": "7"}),

@@ -87,7 +87,9 @@ _CONTAINER_FILES: tuple[tuple[str, Callable[[str], Labels]], ...] = (
 _CONTEXT = re.compile(r"[\w.-]+:[\w.-]+:[\w.-]+:s[0-9]+(?:-s[0-9]+)?:c[0-9.,c]*[0-9](?:-s[0-9]+(?::c[0-9.,c]*[0-9])?)?", re.ASCII)
 
 # The path of a sandbox's processes, as libvirt makes it in the partition that is the sandbox's slice.
-_CGROUP = re.compile(r"[^:]*:[^:]*:/machine\.slice/machine-(?:virt_sandbox\.slice/machine-virt_sandbox-)?([^/]+)\.slice/machine-lxc\\x2d[^/]+\.scope(?:/|$)")
+_CGROUP = re.compile(
+    r"[^:]*:[^:]*:/machine\.slice/machine-(?:virt_sandbox\.slice/machine-virt_sandbox-)?([^/]+)\.slice/machine-lxc\\x2d[^/]+\.scope(?:/|$)"
+)
 _HALF_MADE = re.compile(r"\.(.+)\.new")
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
