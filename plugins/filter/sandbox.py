@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.virt.sandbox.plugins.module_utils.model import fleet
+from ansible_collections.virt.sandbox.plugins.module_utils.model import fleet, host_network
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import names
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import (
@@ -75,6 +75,16 @@ def sandbox_levels(sandboxes: Sequence[Mapping[str, Any]], levels: Mapping[str, 
             known = ", ".join(levels) or "there is none"
             raise AnsibleFilterError(f"sandbox_levels: {item.get('name')!r} is invalid: expected a sandbox with a level ({known}).")
     return [{**item, "level": levels[item["name"]]} for item in sandboxes]
+
+
+def sandbox_network(subnet: str, routes: Sequence[Mapping[str, Any]] = (), device: str = "") -> dict[str, str]:
+    """The addresses of the libvirt network for managed interfaces; fails where the host has the subnet in use."""
+    try:
+        addresses = host_network.layout("host_managed_subnet", subnet)
+        host_network.check_free("host_managed_subnet", subnet, routes, device)
+    except OptionError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return addresses
 
 
 COLLECTION = "virt.sandbox"
@@ -159,4 +169,5 @@ class FilterModule:
             "sandbox_adding": sandbox_adding,
             "sandbox_levels": sandbox_levels,
             "sandbox_fleet": sandbox_fleet,
+            "sandbox_network": sandbox_network,
         }

@@ -44,9 +44,9 @@ options:
         type: str
         required: true
       process_type:
-        description: The SELinux type of the processes.
+        description: 'The SELinux type of the processes. Defaults to both types that sandboxes have by default, V(virt_sandbox_t)
+          and V(virt_sandbox_net_t): the answers are those for either.'
         type: str
-        default: virt_sandbox_t
       file_type:
         description: The SELinux type of the content.
         type: str
@@ -140,7 +140,7 @@ sandboxes:
   returned: always
   contains:
     process:
-      description: The context of its processes.
+      description: The context of its processes. Of the two types that are asked about where none is said, it shows V(virt_sandbox_t).
       type: str
     content:
       description: The context of its content.

@@ -97,9 +97,12 @@ options:
       - The host and other sandboxes know the sandbox by its O(name), not by this.
     type: str
   process_type:
-    description: The SELinux type of the processes.
+    description:
+      - The SELinux type of the processes.
+      - Defaults to V(virt_sandbox_t), which has neither C(net_admin) nor C(net_raw). Defaults to V(virt_sandbox_net_t), which
+        has both, if C(systemd-networkd) runs inside because O(network[].type) of an interface is V(dhcp) or V(static), or
+        if O(capabilities.keep) names one of them.
     type: str
-    default: virt_sandbox_t
   network:
     description:
       - The interfaces C(eth0), C(eth1) and so on. Without one the sandbox has only its loopback interface.
@@ -110,17 +113,24 @@ options:
     suboptions: &network
       type:
         description:
-          - Whether the interface gets its address by DHCP or has the O(network[].addresses) that are declared.
-          - In a libvirt network, the collection reserves an address before the sandbox starts. The sandbox keeps it until
-            it is removed.
+          - Who sets up the interface.
+          - With V(managed), the host sets address and routes before the first process of the sandbox runs. Nothing inside
+            can change them, and the sandbox has neither C(net_admin) nor C(net_raw). The address is a free one of the libvirt
+            network outside its DHCP range, or the O(network[].addresses) that are declared.
+          - With V(dhcp), C(systemd-networkd) inside asks a DHCP server. With V(static), C(systemd-networkd) inside sets the
+            O(network[].addresses) that are declared; beside a O(command), the host does. C(systemd-networkd) needs C(net_admin),
+            with which root inside reaches more of the kernel. The default of the roles is V(managed).
+          - In a libvirt network, the sandbox has its address before it starts, and keeps it until it is removed.
         type: str
         choices:
+          - managed
           - dhcp
           - static
         default: dhcp
       source:
         description:
-          - The libvirt network. Defaults to V(default).
+          - The libvirt network. Defaults to V(virt-sandbox), which the role P(virt.sandbox.host#role) makes, with O(network[].type=managed),
+            and to V(default) otherwise.
           - Mutually exclusive with O(network[].bridge).
         type: str
       bridge:
@@ -136,13 +146,18 @@ options:
           - By default it is a free address of the network's DHCP range, derived from the MAC address.
         type: str
       addresses:
-        description: Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and
-          only valid with it.
+        description:
+          - Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and with O(network[].type=managed)
+            on a O(network[].bridge). Not valid with O(network[].type=dhcp).
+          - With O(network[].type=managed), an address must be outside the DHCP range of the libvirt network.
         type: list
         elements: str
         default: []
       gateway:
-        description: The router of the default route. Only valid with O(network[].type=static).
+        description:
+          - The router of the default route. Not valid with O(network[].type=dhcp).
+          - With O(network[].type=managed), it defaults to the host's address in the libvirt network, if that network leads
+            further and no earlier interface has a default route.
         type: str
       routes:
         description: Routes beside the default one.
@@ -269,7 +284,7 @@ options:
       - Which of the kernel's capabilities the processes inside may have. Names are those of capabilities(7) in lower case,
         with or without C(cap_).
       - By default libvirt takes C(sys_module), C(sys_time), C(mknod), C(audit_control) and C(mac_admin) from a sandbox, and
-        the SELinux type V(virt_sandbox_t) denies more, above all C(sys_admin).
+        the SELinux type denies more, above all C(sys_admin), and also C(net_admin) and C(net_raw) if O(process_type) is V(virt_sandbox_t).
       - The effective set is the intersection of both. No option grants what the SELinux policy denies.
     type: dict
     default: {}

@@ -56,8 +56,10 @@ def host() -> Host:
         networks={
             "default": LibvirtNetwork("192.168.122.1", ("192.168.122.1/24",), (("192.168.122.2", "192.168.122.254"),)),
             "other": LibvirtNetwork("10.0.0.1", ("10.0.0.1/24",), (("10.0.0.2", "10.0.0.9"),)),
+            "virt-sandbox": LibvirtNetwork("10.7.0.1", ("10.7.0.1/22",), (("10.7.0.2", "10.7.0.31"),)),
         },
         followed=["/etc/alternatives", "/etc/ld.so.cache"],
+        granted={"virt_sandbox_net_t": ["net_admin", "net_raw"]},
         filtered=[network.host_device(name, 0) for name in ("web", "db")],
     )
 
@@ -98,7 +100,7 @@ def settled(host: Host, spec: ServiceSpec, given: addresses.Resolved | None = No
         if entry.kind == "lease":
             known[entry.network] = dataclasses.replace(known[entry.network], reserved={entry.mac: (entry.address, spec.name)})
         else:
-            known[entry.network] = dataclasses.replace(known[entry.network], named={entry.address: (spec.name,)})
+            known[entry.network] = dataclasses.replace(known[entry.network], named={entry.address: tuple(entry.names(spec.name))})
     named = {spec.name: [of_interface[0] for of_interface in given if of_interface]}
     return dataclasses.replace(host, networks=known, resolved={spec.name: given}, named=named)
 

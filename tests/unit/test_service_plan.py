@@ -377,7 +377,7 @@ def test_what_is_declared_and_there_is_accepted(service: MakeSpec, host: Host, d
         ),
         pytest.param(
             {"network": [{}, {"source": "gone"}]},
-            "network[1].source: libvirt network 'gone' does not exist or is not active. Active networks: default, other.",
+            "network[1].source: libvirt network 'gone' does not exist or is not active. Active networks: default, other, virt-sandbox.",
             id="network",
         ),
     ],

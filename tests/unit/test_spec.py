@@ -319,14 +319,14 @@ def test_refusals_about_input_and_output(service: MakeSpec, io: dict[str, Any], 
 
 PREFIX = "addresses with a prefix, such as 192.168.122.10/24"
 MAC = "the MAC address of one interface, such as 52:54:00:12:34:56"
-NO_STATIC = "only valid when type is static."
+NO_STATIC = "not valid when type is dhcp."
 IDENTIFIER = "a name of letters, digits, '_', '.' and '-'"
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        pytest.param({"type": "bridge"}, "network[1].type: 'bridge' is invalid: expected one of dhcp, static", id="type"),
+        pytest.param({"type": "bridge"}, "network[1].type: 'bridge' is invalid: expected one of managed, dhcp, static", id="type"),
         pytest.param({"addresses": ["10.0.0.2/24"]}, f"network[1].addresses: {NO_STATIC}", id="dhcp, address"),
         pytest.param({"gateway": "10.0.0.1"}, f"network[1].gateway: {NO_STATIC}", id="dhcp, gateway"),
         pytest.param({"type": "static"}, "network[1].addresses: required when type is static.", id="static, none"),
@@ -561,7 +561,7 @@ CHANGES: dict[str, Any] = {
     "file_type": "other_t",
     "units": ["mariadb"],
     "process_type": "other_t",
-    "network": [],
+    "network": [{}, {}],
     "memory": "unlimited",
     "memory_high": "1G",
     "tmpfs": "1G",

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.model import unit_file, unit_fit
+from ansible_collections.virt.sandbox.plugins.module_utils.model import capabilities, unit_file, unit_fit
 from ansible_collections.virt.sandbox.plugins.module_utils.model.unit_file import UnitFile, parse
 
 POLICY = Path(__file__).resolve().parents[2] / "roles" / "host" / "files" / "virt_sandbox.cil"
@@ -251,8 +251,20 @@ def test_a_template_gets_the_sandboxs_name(name: str, instance: str) -> None:
 
 
 def test_the_capabilities_are_those_of_the_policy() -> None:
-    (granted,) = re.findall(r"\(allow virt_sandbox_domain self \(capability \(([^)]*)\)\)\)", POLICY.read_text())
-    assert set(granted.split()) == unit_fit.CAPABILITIES
+    policy = POLICY.read_text()
+    for attribute, known in (("domain", unit_fit.CAPABILITIES), ("net_domain", capabilities.OF_NETWORKS)):
+        (granted,) = re.findall(rf"\(allow virt_sandbox_{attribute} self \(capability \(([^)]*)\)\)\)", policy)
+        assert set(granted.split()) == set(known)
+
+
+@pytest.mark.parametrize("line", ["[Service]\nAmbientCapabilities=CAP_NET_RAW", "[Unit]\nConditionCapability=CAP_NET_ADMIN"])
+def test_what_the_type_is_denied_no_unit_may_need(line: str) -> None:
+    units = {"a.service": unit_file.parse("a.service", "a.service", [f"{line}\n"])}
+    reason = unit_fit.obstacle("a.service", units, "virt_sandbox_t")
+    assert "which virt_sandbox_t is denied. Set process_type: virt_sandbox_net_t, or type: dhcp or static for an interface." in reason
+    assert unit_fit.obstacle("a.service", units, "virt_sandbox_net_t") == ""
+    bounded = {"a.service": unit_file.parse("a.service", "a.service", ["[Service]\nCapabilityBoundingSet=CAP_NET_RAW\n"])}
+    assert unit_fit.obstacle("a.service", bounded, "virt_sandbox_t") == ""
 
 
 def test_a_unit_whose_program_is_missing_is_refused() -> None:

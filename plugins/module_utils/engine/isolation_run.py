@@ -61,20 +61,24 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     policy = _of_the_kernel() if path is None else _of_a_file(path)
     own = _own() if asked.sandboxes is None else Declared({})
     subjects = _subjects(own.specs.values() if asked.sandboxes is None else asked.sandboxes)
-    names = listed.chosen(asked.name, [subject.name for subject in subjects], "this host" if asked.sandboxes is None else "the play")
+    known = list(dict.fromkeys(subject.name for subject in subjects))
+    names = listed.chosen(asked.name, known, "this host" if asked.sandboxes is None else "the play")
     chosen = [subject for subject in subjects if subject.name in names]
     for subject in chosen:
         _require_known(subject, policy)
     pairs = [
-        (subject, other) for subject in subjects for other in subjects if subject is not other and (subject in chosen or other in chosen)
+        (subject, other)
+        for subject in subjects
+        for other in subjects
+        if subject.name != other.name and (subject in chosen or other in chosen)
     ]
     leaks = [leak for subject, other in pairs for leak in isolation.between(subject, other, policy.granted)]
     leaks += [leak for subject in chosen for leak in isolation.against_host(subject, policy.granted, policy.knows)]
-    leaks = _with_booleans(leaks, subjects, path or policy_rules.LOADED)
+    leaks = _with_booleans(list(dict.fromkeys(leaks)), subjects, path or policy_rules.LOADED)
     kernel = _of_this_kernel(chosen) if path is None else {"mode": "enforcing", "permissive": []}
     return {
         "changed": False,
-        "sandboxes": {subject.name: _shown(subject, policy) for subject in chosen},
+        "sandboxes": {name: _shown([subject for subject in chosen if subject.name == name], policy) for name in names},
         # what is only recorded keeps nobody out, and of a sandbox whose spec cannot be read nothing is known
         "separate": not (leaks or kernel["permissive"] or own.damaged) and kernel["mode"] == "enforcing",
         "warnings": own.warnings(),
@@ -106,13 +110,13 @@ def _own() -> Declared:
 
 def _subjects(specs: Collection[ServiceSpec | Separation]) -> list[Subject]:
     listed.check_once(spec.name for spec in specs)
-    return [Subject.of(spec) for spec in specs]
+    return [subject for spec in specs for subject in Subject.of(spec)]
 
 
 def _with_booleans(leaks: Sequence[Leak], subjects: Sequence[Subject], path: str) -> list[Leak]:
     """Those that types grant, and these only while a boolean is as it is, say so."""
-    sources = {subject.name: subject.process_type for subject in subjects}
-    grants = {leak: leak.grants(sources[leak.source]) for leak in leaks if leak.of_types}
+    types = {name: {subject.process_type for subject in subjects if subject.name == name} for name in {leak.source for leak in leaks}}
+    grants = {leak: [grant for each in types[leak.source] for grant in leak.grants(each)] for leak in leaks if leak.of_types}
     conditions = policy_rules.conditions(path, {grant for of_leak in grants.values() for grant in of_leak}) if grants else {}
     return [leak.while_booleans([conditions.get(grant, "") for grant in grants.get(leak, ())]) for leak in leaks]
 
@@ -125,11 +129,11 @@ def _require_known(subject: Subject, policy: Policy) -> None:
             raise SandboxError(f"{subject.name}: the policy does not know the context {label}. Run the role virt.sandbox.host.")
 
 
-def _shown(subject: Subject, policy: Policy) -> dict[str, Any]:
+def _shown(subjects: Sequence[Subject], policy: Policy) -> dict[str, Any]:
     return {
-        "process": subject.label("process"),
-        "content": subject.label("content"),
-        "held": isolation.held(subject, policy.granted),
+        "process": subjects[0].label("process"),
+        "content": subjects[0].label("content"),
+        "held": all(isolation.held(subject, policy.granted) for subject in subjects),
     }
 
 
@@ -138,7 +142,7 @@ def _of_this_kernel(chosen: Sequence[Subject]) -> dict[str, Any]:
     asked = [(subject, selinux.decide(subject.label("process"), subject.label("content"), "file", "read")) for subject in chosen]
     return {
         "mode": selinux.mode(),
-        "permissive": [subject.name for subject, answer in asked if answer["permissive"]],
+        "permissive": list(dict.fromkeys(subject.name for subject, answer in asked if answer["permissive"])),
         "host_processes": _host_processes(chosen),
     }
 

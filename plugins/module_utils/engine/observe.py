@@ -12,6 +12,7 @@ from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
 from ..model import capabilities, layout, limits, network, scripts, unit
 from ..model import hosts_file as hosts
 from ..model.context import Context
+from ..model.addresses import LibvirtNetwork
 from ..model.definition import Known
 from ..model.errors import SandboxError, StepError
 from ..model.observed import Host, Observed
@@ -30,7 +31,7 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
     return Host(
         systemd=systemd.host_systemd(units),
         scripts={path: scripts.version(systemd.read(path)) for path in scripts.EXPECTED},
-        networks=host.running_networks,
+        networks=addresses_defined(host.running_networks, host.known),
         followed=followed(),
         keeps_journal=os.path.isdir(layout.JOURNALS),
         devices={path: block.device_number(path) for path in limited},
@@ -40,8 +41,21 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
         filtered=nftables.filtered(),
         named=hosts.of_sandboxes(names),
         named_otherwise=hosts.of_others(names),
-        granted={spec.process_type: granted(spec) for spec in specs if spec.capabilities.keep},
+        granted={spec.process_type: granted(spec) for spec in specs if spec.capabilities.keep or network.has_networkd(spec)},
     )
+
+
+def addresses_defined(networks: Mapping[str, LibvirtNetwork], known: Mapping[str, Known]) -> dict[str, LibvirtNetwork]:
+    """The networks, with the addresses that definitions give the interfaces in them: of what is defined, and of what runs."""
+    devices = [
+        device for sandbox in known.values() for definition in (sandbox.defined, sandbox.running) if definition for device in definition.devices
+    ]
+    defined: dict[str, dict[str, list[str]]] = {name: {} for name in networks}
+    for device in devices:
+        source = (device.kind == "network" and device.source) or ""
+        if source in networks and device.addresses:
+            defined[source].setdefault(device.mac or "", []).extend(text.partition("/")[0] for text in device.addresses)
+    return {name: dataclasses.replace(known_network, defined=defined[name]) for name, known_network in networks.items()}
 
 
 def granted(spec: ServiceSpec) -> set[str]:

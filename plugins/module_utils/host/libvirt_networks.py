@@ -41,6 +41,7 @@ class Networks:
             },
             named={host.get("ip", ""): tuple(name.text or "" for name in host) for host in root.iterfind("dns/host")},
             leases=leases,
+            forwards=root.find("forward") is not None,
         )
 
     def entries(self, entries: Sequence[Entry], name: str, add: bool) -> None:
@@ -69,5 +70,6 @@ def entry_xml(entry: Entry, name: str) -> str:
         element = ElementTree.Element("host", {"mac": entry.mac, "ip": entry.address, **called})
     else:
         element = ElementTree.Element("host", ip=entry.address)
-        ElementTree.SubElement(element, "hostname").text = name
+        for text in entry.names(name):
+            ElementTree.SubElement(element, "hostname").text = text
     return ElementTree.tostring(element, encoding="unicode")

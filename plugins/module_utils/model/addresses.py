@@ -6,15 +6,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .errors import ConflictError, OptionError
-from .network import Interface, IPInterface, contains, fixed, mac, mac_of, place
+from .network import MANAGED_NETWORK, Interface, IPInterface, contains, fixed, mac, mac_of, next_hops, place
 from .spec import ServiceSpec
 
 Resolved = Sequence[Sequence[str]]  # of each interface its addresses, as far as they are known before it starts
 # by default an interface's MAC address follows from the name and its number: so many may have been reserved
 INTERFACES = 8
+_MAC_NAME = re.compile(r"(?:[0-9a-f]{2}-){5}[0-9a-f]{2}\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,14 @@ class LibvirtNetwork:
     reserved: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # MAC address -> (address, name)
     named: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)  # address -> names that its DNS server says
     leases: Mapping[str, str] = dataclasses.field(default_factory=dict)  # address -> MAC address that has it now
+    forwards: bool = True  # whether it leads further than to the host
+    defined: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)  # MAC address -> addresses that definitions give it
+
+    @property
+    def assigned(self) -> dict[str, tuple[str, str]]:
+        """MAC address -> address and name of an interface that the host sets up, as the names beside the address tell."""
+        owners = {text: _owner(names) for text, names in self.named.items()}
+        return {mac: (text, next((name for name in self.named[text] if not _owner([name])), "")) for text, mac in owners.items() if mac}
 
     def subnet(self, text: str) -> IPInterface | None:
         """The bridge's address in the subnet of another one."""
@@ -34,6 +45,11 @@ class LibvirtNetwork:
 
 
 Networks = Mapping[str, LibvirtNetwork]
+
+
+def _owner(names: Iterable[str]) -> str:
+    """The MAC address that one of the names of an address is; by it the address is known as that of an interface."""
+    return next((name.replace("-", ":") for name in names if _MAC_NAME.match(name)), "")
 
 
 def check_host(spec: ServiceSpec, networks: Networks, bridges: Iterable[str]) -> None:
@@ -48,6 +64,8 @@ def check_host(spec: ServiceSpec, networks: Networks, bridges: Iterable[str]) ->
         elif place(network) not in networks:
             known = ", ".join(sorted(networks)) or "none"
             sentences = f"libvirt network {network.source!r} does not exist or is not active. Active networks: {known}."
+            if place(network) == MANAGED_NETWORK:
+                sentences += " The role virt.sandbox.host makes and starts it. Run that first."
             raise OptionError.said(f"{option}.source", network.source, sentences)
         else:
             _check_network(network, networks[place(network)], option)
@@ -56,6 +74,8 @@ def check_host(spec: ServiceSpec, networks: Networks, bridges: Iterable[str]) ->
 def _check_network(network: Interface, known: LibvirtNetwork, option: str) -> None:
     if network.type == "dhcp" and not known.ranges:
         raise OptionError(f"{option}.type", "dhcp", f"static, because the network {network.source} gives no addresses by DHCP")
+    if network.type == "managed":
+        _check_managed(network, known, option)
     name = "lease" if network.lease else "addresses"
     for text in fixed(network):
         subnets = [subnet for subnet in known.subnets if (":" in subnet) == (":" in text)]
@@ -64,6 +84,24 @@ def _check_network(network: Interface, known: LibvirtNetwork, option: str) -> No
             raise OptionError(f"{option}.{name}", text, f"an address of the network {network.source} ({', '.join(known.subnets)})")
         if here is not None and str(here.ip) == text:
             raise OptionError(f"{option}.{name}", text, f"an address other than the host's own in the network {network.source}")
+
+
+def _check_managed(network: Interface, known: LibvirtNetwork, option: str) -> None:
+    """Refuse what another may be given by DHCP, and routers that the interface does not reach."""
+    for text in fixed(network):
+        span = next((f"{first} to {last}" for first, last in known.ranges if _within(text, first, last)), "")
+        if span:
+            sentences = f"{text} is in the DHCP range of the network {network.source} ({span}). Choose an address outside, or set type: dhcp."
+            raise OptionError.said(f"{option}.addresses", text, sentences)
+    for name, text in next_hops(network) if not network.addresses else ():
+        if known.subnet(text) is None:
+            expected = f"an address in {', '.join(known.subnets) or 'a subnet of the network'}, which the interface reaches"
+            raise OptionError(f"{option}.{name}", text, expected)
+
+
+def _within(text: str, first: str, last: str) -> bool:
+    address, *ends = (ipaddress.ip_address(each) for each in (text, first, last))
+    return address.version == ends[0].version and int(ends[0]) <= int(address) <= int(ends[1])
 
 
 def macs(name: str, specs: Iterable[ServiceSpec | None]) -> set[str]:
@@ -75,7 +113,7 @@ def macs(name: str, specs: Iterable[ServiceSpec | None]) -> set[str]:
 def resolve(
     specs: Sequence[ServiceSpec], others: Sequence[ServiceSpec], networks: Networks, before: Iterable[ServiceSpec] = ()
 ) -> dict[str, Resolved]:
-    """The addresses of each sandbox's interfaces; those that libvirt's DHCP server gives are chosen here, and reserved.
+    """The addresses of each sandbox's interfaces; those that libvirt's DHCP server gives, or the host sets up, are chosen here.
 
     ``others`` are the sandboxes that stay as they are, ``before`` what those of the run were, those that go included.
     Raises ``ConflictError`` where two are to have one address or MAC address.
@@ -111,8 +149,10 @@ def _declared(specs: Sequence[ServiceSpec], others: Sequence[ServiceSpec]) -> di
 
 
 def _foreign(network: LibvirtNetwork, ours: Iterable[str]) -> dict[str, str]:
-    """The addresses that a network reserves for others, and for whom."""
-    return {text: name or owner for owner, (text, name) in network.reserved.items() if owner not in ours}
+    """The addresses that others have in a network, and who."""
+    known = [*network.reserved.items(), *network.assigned.items()]
+    known += [(owner, (text, "")) for owner, addresses in network.defined.items() for text in addresses]
+    return {text: name or owner for owner, (text, name) in reversed(known) if owner not in ours}
 
 
 def _busy(network: LibvirtNetwork, ours: Iterable[str]) -> set[str]:
@@ -128,20 +168,24 @@ def _check_fixed(spec: ServiceSpec, networks: Networks, foreign: Mapping[str, Ma
                 raise ConflictError(f"network[{number}]: {text} is reserved for {owner} in {where}. Choose another one for {spec.name}.")
 
 
-def _dynamic(spec: ServiceSpec, networks: Networks) -> list[tuple[int, LibvirtNetwork, str]]:
-    """The interfaces whose address libvirt's DHCP server gives: number, network, MAC address."""
-    return [
-        (number, networks[place(network)], mac_of(spec.name, number, network))
-        for number, network in enumerate(spec.network)
-        if not fixed(network) and not network.bridge and place(network) in networks and networks[place(network)].ranges
-    ]
+def _dynamic(spec: ServiceSpec, networks: Networks) -> Iterator[tuple[int, LibvirtNetwork, str]]:
+    """The interfaces whose address is chosen here: number, network, MAC address."""
+    for number, network in enumerate(spec.network):
+        known = None if network.bridge or fixed(network) else networks.get(place(network))
+        if known and (known.ranges or network.type == "managed"):
+            yield number, known, mac_of(spec.name, number, network)
 
 
 def _kept(spec: ServiceSpec, networks: Networks, occupied: Mapping[str, set[str]]) -> list[tuple[int, str]]:
     kept = []
     for number, network, owner in _dynamic(spec, networks):
         busy = occupied[place(spec.network[number])]
-        had = [network.reserved.get(owner, ("", ""))[0], *(text for text, who in network.leases.items() if who == owner)]
+        if spec.network[number].type == "managed":
+            had = [network.assigned.get(owner, ("", ""))[0], *network.defined.get(owner, ())]
+            pool = _managed_pool(network)
+            had = [text for text in had if text and any(_within(text, *span) for span in pool) and text not in _of_others(network, owner)]
+        else:
+            had = [network.reserved.get(owner, ("", ""))[0], *(text for text, who in network.leases.items() if who == owner)]
         text = next((address for address in had if address and address not in busy and network.subnet(address)), "")
         if text:
             busy.add(text)
@@ -149,11 +193,21 @@ def _kept(spec: ServiceSpec, networks: Networks, occupied: Mapping[str, set[str]
     return kept
 
 
+def _of_others(network: LibvirtNetwork, owner: str) -> set[str]:
+    """The addresses that have a name in a network, or are another interface's by its definition, whether that is in the run or not."""
+    defined = (addresses for mac_address, addresses in network.defined.items() if mac_address != owner)
+    return {text for text, names in network.named.items() if _owner(names) != owner} | set(itertools.chain.from_iterable(defined))
+
+
 def _resolved(spec: ServiceSpec, networks: Networks, occupied: Mapping[str, set[str]], kept: Mapping[tuple[str, int], str]) -> Resolved:
     by_interface = [fixed(network) for network in spec.network]
     for number, network, owner in _dynamic(spec, networks):
         source = place(spec.network[number])
-        text = kept.get((spec.name, number)) or _choice(network, owner, occupied[source])
+        text = kept.get((spec.name, number))
+        if not text and spec.network[number].type == "managed":
+            text = _managed_choice(spec.name, number, network, source, occupied[source] | _of_others(network, owner), owner)
+        elif not text:
+            text = _choice(network.ranges, owner, occupied[source])
         if text is None:
             sentences = f"network {source!r} has no free address for {spec.name}. Choose another network."
             raise OptionError.said(f"network[{number}].source", source, sentences)
@@ -162,9 +216,36 @@ def _resolved(spec: ServiceSpec, networks: Networks, occupied: Mapping[str, set[
     return tuple(tuple(addresses) for addresses in by_interface)
 
 
-def _choice(network: LibvirtNetwork, owner: str, occupied: set[str]) -> str | None:
-    """The first free address from a place in the range that follows from the MAC address."""
-    pool = [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in network.ranges if ":" not in first]
+def _managed_choice(name: str, number: int, network: LibvirtNetwork, source: str, occupied: set[str], owner: str) -> str | None:
+    pool = _managed_pool(network)
+    if not pool:
+        spans = ", ".join(f"{first} to {last}" for first, last in network.ranges)
+        sentences = f"network {source!r} has no address outside its DHCP range ({spans}), which type managed needs. "
+        sentences += f"Use the network {MANAGED_NETWORK}, or set type: dhcp."
+        if not spans:
+            sentences = f"network {source!r} has no IPv4 subnet of libvirt's from which {name} could get an address. Declare addresses."
+        raise OptionError.said(f"network[{number}].source", source, sentences)
+    return _choice(pool, owner, occupied)
+
+
+def _managed_pool(network: LibvirtNetwork) -> list[tuple[str, str]]:
+    """The first and last addresses of what a network's first IPv4 subnet has outside the DHCP ranges and beside the host's address."""
+    subnet = next((known for known in map(ipaddress.ip_interface, network.subnets) if known.version == 4), None)
+    if subnet is None:
+        return []
+    ends = [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in network.ranges if ":" not in first]
+    begin, end = int(subnet.network.network_address) + 1, int(subnet.network.broadcast_address) - 1
+    pool = []
+    for first, last in [*sorted([*ends, (int(subnet.ip), int(subnet.ip))]), (end + 1, end + 1)]:
+        if begin <= min(first - 1, end):
+            pool.append((str(ipaddress.IPv4Address(begin)), str(ipaddress.IPv4Address(min(first - 1, end)))))
+        begin = max(begin, last + 1)
+    return pool
+
+
+def _choice(spans: Iterable[tuple[str, str]], owner: str, occupied: set[str]) -> str | None:
+    """The first free address from a place in the spans that follows from the MAC address."""
+    pool = [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in spans if ":" not in first]
     size = sum(last - first + 1 for first, last in pool)
     start = int.from_bytes(hashlib.sha256(owner.encode()).digest()[:8], "big") % size if size else 0
     for offset in range(size):
@@ -184,13 +265,21 @@ def _at(pool: Sequence[tuple[int, int]], number: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What a libvirt network is told of a sandbox: an address reserved for a MAC address, or a name for an address."""
+    """What a libvirt network is told of a sandbox: an address reserved for a MAC address, or a name for an address.
+
+    An address that the host sets up is not reserved, because libvirt takes down and puts up all of a network's firewall rules for
+    each reservation. It is named after the sandbox and its MAC address, so that the network tells whose it is.
+    """
 
     network: str
     kind: str  # lease or name
     address: str
     mac: str = ""
     called: bool = True  # a network takes a name for one reservation only
+
+    def names(self, name: str) -> list[str]:
+        """The names of the address of a sandbox."""
+        return [name] * self.called + ([self.mac.replace(":", "-")] if self.mac else [])
 
     def text(self) -> str:
         return f"{self.network}: {self.address}{' for ' + self.mac if self.mac else ''}"
@@ -205,6 +294,9 @@ def entries(spec: ServiceSpec, resolved: Resolved, networks: Networks) -> list[E
         if known is None or not addresses:
             continue
         first = not any(entry.network == source for entry in wanted)
+        if network.type == "managed":
+            wanted += [Entry(source, "name", addresses[0], mac_of(spec.name, number, network), first)] if known.gateway else []
+            continue
         leased = [text for text in addresses if ":" not in text and known.ranges and known.subnet(text)]
         wanted += [Entry(source, "lease", text, mac_of(spec.name, number, network), first) for text in leased[:1]]
         if first and known.gateway:
@@ -223,6 +315,9 @@ def entries_of(name: str, specs: Iterable[ServiceSpec | None], networks: Network
             text for spec in known for interface in spec.network for text in fixed(interface)
         }
         of_sandbox += leases + [
+            Entry(source, "name", text, owner, called == name) for owner, (text, called) in network.assigned.items() if owner in own
+        ]
+        of_sandbox += [
             Entry(source, "name", text) for text, names in network.named.items() if list(names) == [name] and text in addresses
         ]
     return of_sandbox

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from .errors import OptionError
+from .network import has_networkd
 from .options import option
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ KNOWN = (
 KNOWN_2 = ("block_suspend", "mac_admin", "mac_override", "syslog", "wake_alarm")
 # without these a systemd does not come up, nor do its services
 _SYSTEMD = ("chown", "dac_override", "fowner", "kill", "setgid", "setuid", "sys_resource")
+
+# what only the type of sandboxes with networkd has
+OF_NETWORKS = ("net_admin", "net_raw")
 
 # what SELinux is not asked about again
 _BEHIND = {
@@ -69,7 +73,7 @@ def check(spec: ServiceSpec) -> None:
     if keep is not None and drop:
         raise OptionError("capabilities.drop", drop, "no value together with keep", "All capabilities that keep does not name are dropped.")
     needed = dict.fromkeys(_SYSTEMD, "systemd inside the sandbox") if spec.units else {}
-    if spec.units and spec.network:
+    if has_networkd(spec):
         needed["net_admin"] = "systemd-networkd inside the sandbox"
         if any(network.type == "dhcp" for network in spec.network):
             needed["net_raw"] = "the DHCP client"
@@ -82,8 +86,17 @@ def check(spec: ServiceSpec) -> None:
         raise OptionError.said(f"capabilities.{option}", value, f"{must} {lost[0]}, which {needed[lost[0]]} needs.")
 
 
+def needs_networks(spec: ServiceSpec) -> bool:
+    """Whether the processes inside must have what the default type is denied."""
+    return has_networkd(spec) or any(name in OF_NETWORKS for name in spec.capabilities.keep or ())
+
+
 def check_policy(spec: ServiceSpec, granted: Collection[str]) -> None:
     """Refuse to promise what the sandbox's SELinux type is never given; ``granted`` is what the loaded policy says."""
+    if has_networkd(spec) and "net_admin" not in granted:
+        sentences = f"the loaded policy denies net_admin to {spec.process_type}, and systemd-networkd inside needs it. "
+        sentences += "Leave process_type out, or set type: managed for all interfaces."
+        raise OptionError.said("process_type", spec.process_type, sentences)
     for name in spec.capabilities.keep or ():
         if name not in granted:
             sentences = f"the loaded policy denies {name} to {spec.process_type}{_BEHIND.get(name, '')}. Remove it from the list."

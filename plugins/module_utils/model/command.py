@@ -60,7 +60,7 @@ def check(spec: ServiceSpec) -> None:
                 raise OptionError.said(name, getattr(spec, name), f"only valid together with command. Units name their own {name}.")
     for number, network in enumerate(spec.network):
         if spec.command and network.type == "dhcp":
-            raise OptionError(f"network[{number}].type", "dhcp", "static, because no DHCP client runs beside a command")
+            raise OptionError(f"network[{number}].type", "dhcp", "managed or static, because no DHCP client runs beside a command")
 
 
 def check_inside(spec: ServiceSpec, users: Mapping[str, str], groups: Mapping[str, str]) -> None:

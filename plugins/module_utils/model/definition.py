@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import capabilities, command, layout
-from .addresses import Resolved
+from . import capabilities, command, layout, managed
+from .addresses import Networks, Resolved
 from .context import Context
 from .format_1 import STARTED_WITH, start_hash
 from .mounts import domain_mounts
@@ -97,10 +97,11 @@ class Known:
     running: Definition | None = None
 
 
-def define(spec: ServiceSpec, followed: Sequence[str], resolved: Resolved = ()) -> Definition:
+def define(spec: ServiceSpec, followed: Sequence[str], resolved: Resolved = (), networks: Networks | None = None) -> Definition:
     """The definition of a sandbox.
 
-    ``followed`` are the paths of the host bound read-only into its /etc, ``resolved`` its interfaces' addresses.
+    ``followed`` are the paths of the host bound read-only into its /etc, ``resolved`` its interfaces' addresses,
+    ``networks`` those of libvirt, from which prefixes and default routes of interfaces follow that the host sets up.
     """
     return Definition(
         name=spec.name,
@@ -109,7 +110,7 @@ def define(spec: ServiceSpec, followed: Sequence[str], resolved: Resolved = ()) 
         env={"PATH": command.PATH} if spec.command else {"SYSTEMD_GENERATOR_PATH": GENERATORS},
         capabilities=capabilities.policy(spec),
         binds=tuple(_binds(spec, followed)),
-        devices=tuple(_device(spec, number) for number in range(len(spec.network))),
+        devices=tuple(_device(spec, number, resolved, networks or {}) for number in range(len(spec.network))),
         slice=spec.paths.slice,
         record=Record(started_with(spec), tuple(tuple(addresses) for addresses in resolved)),
     )
@@ -128,19 +129,17 @@ def _binds(spec: ServiceSpec, followed: Sequence[str]) -> list[Bind]:
     ]
 
 
-def _device(spec: ServiceSpec, number: int) -> Device:
+def _device(spec: ServiceSpec, number: int, resolved: Resolved, networks: Networks) -> Device:
     """The runtime sets addresses and routes where no systemd inside does."""
     interface = spec.network[number]
-    routes = [(route.to, route.via) for route in interface.routes]
-    if interface.gateway:
-        routes.insert(0, ("::/0" if ":" in interface.gateway else "0.0.0.0/0", interface.gateway))
+    set_up = managed.is_set_up(spec, number)
     return Device(
         kind="bridge" if interface.bridge else "network",
         source=interface.bridge or interface.source,
         mac=mac_of(spec.name, number, interface),
         host_end=host_device(spec.name, number),
-        addresses=interface.addresses if spec.command else (),
-        routes=tuple(routes) if spec.command else (),
+        addresses=managed.addresses(spec, number, resolved, networks) if set_up else (),
+        routes=managed.routes(spec, number, resolved, networks) if set_up else (),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable
 from . import layout
 from .context import Context
 from .mcs import Level
-from .spec import Separation, ServiceSpec
+from .spec import NET_PROCESS_TYPE, PROCESS_TYPE, Separation, ServiceSpec
 
 # (context of who acts, context of what is acted on, class, permissions) -> those of the permissions that are granted
 Judge = Callable[[str, str, str, Sequence[str]], Sequence[str]]
@@ -85,8 +85,10 @@ class Subject:
     file_type: str
 
     @classmethod
-    def of(cls, spec: ServiceSpec | Separation) -> Subject:
-        return cls(spec.name, spec.level, spec.process_type, spec.file_type)
+    def of(cls, spec: ServiceSpec | Separation) -> list[Subject]:
+        """A sandbox at its type; where that is not said, at each that sandboxes have by default."""
+        types = [spec.process_type] if spec.process_type else [PROCESS_TYPE, NET_PROCESS_TYPE]
+        return [cls(spec.name, spec.level, process_type, spec.file_type) for process_type in types]
 
     def label(self, which: str, level: Level | None = None) -> str:
         """The context of its process, content, cgroup, slice, terminal or device, at its own level or another."""

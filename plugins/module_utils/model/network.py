@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .spec import ServiceSpec
 
 NETWORK = "default"
+# the one that role host makes, whose DHCP range leaves most addresses to the interfaces that the host sets up
+MANAGED_NETWORK = "virt-sandbox"
 IPInterface = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
@@ -112,18 +114,26 @@ class Interface:
 
     type: str = option(
         "dhcp",
-        choices=("dhcp", "static"),
+        choices=("managed", "dhcp", "static"),
         help="""
-            Whether the interface gets its address by DHCP or has the O(network[].addresses) that are declared.
+            Who sets up the interface.
 
-            In a libvirt network, the collection reserves an address before the sandbox starts. The sandbox keeps it until it is
-            removed.
+            With V(managed), the host sets address and routes before the first process of the sandbox runs. Nothing inside can
+            change them, and the sandbox has neither C(net_admin) nor C(net_raw). The address is a free one of the libvirt
+            network outside its DHCP range, or the O(network[].addresses) that are declared.
+
+            With V(dhcp), C(systemd-networkd) inside asks a DHCP server. With V(static), C(systemd-networkd) inside sets the
+            O(network[].addresses) that are declared; beside a O(command), the host does. C(systemd-networkd) needs
+            C(net_admin), with which root inside reaches more of the kernel. The default of the roles is V(managed).
+
+            In a libvirt network, the sandbox has its address before it starts, and keeps it until it is removed.
             """,
     )
     source: str | None = option(
         normal=identifier,
         help="""
-            The libvirt network. Defaults to V(default).
+            The libvirt network. Defaults to V(virt-sandbox), which the role P(virt.sandbox.host#role) makes, with
+            O(network[].type=managed), and to V(default) otherwise.
 
             Mutually exclusive with O(network[].bridge).
             """,
@@ -142,11 +152,21 @@ class Interface:
     addresses: tuple[str, ...] = option(
         [], type="list", elements="str", normal=_interfaces,
         help="""
-            Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and only valid with
-            it.
+            Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and with
+            O(network[].type=managed) on a O(network[].bridge). Not valid with O(network[].type=dhcp).
+
+            With O(network[].type=managed), an address must be outside the DHCP range of the libvirt network.
             """,
     )  # fmt: skip
-    gateway: str | None = option(normal=address, help="The router of the default route. Only valid with O(network[].type=static).")
+    gateway: str | None = option(
+        normal=address,
+        help="""
+            The router of the default route. Not valid with O(network[].type=dhcp).
+
+            With O(network[].type=managed), it defaults to the host's address in the libvirt network, if that network leads
+            further and no earlier interface has a default route.
+            """,
+    )  # fmt: skip
     routes: tuple[Route, ...] = option([], type="list", elements="dict", of=Route, help="Routes beside the default one.")
     nameservers: tuple[str, ...] = option(
         [], type="list", elements="str", normal=_addresses,
@@ -182,11 +202,20 @@ def completed(interfaces: Sequence[Interface]) -> tuple[Interface, ...]:
     return tuple(
         dataclasses.replace(
             interface,
-            source=interface.source if interface.bridge else interface.source or NETWORK,
+            source=interface.source if interface.bridge else interface.source or _network(interface),
             ports=tuple(_completed_port(port) for port in interface.ports),
         )
         for interface in interfaces
     )
+
+
+def _network(interface: Interface) -> str:
+    return MANAGED_NETWORK if interface.type == "managed" else NETWORK
+
+
+def has_networkd(spec: ServiceSpec) -> bool:
+    """Whether a systemd-networkd inside sets up any of the interfaces."""
+    return bool(spec.units) and any(interface.type != "managed" for interface in spec.network)
 
 
 def _completed_port(port: Port) -> Port:
@@ -207,15 +236,15 @@ def _check_one(network: Interface, option: str) -> None:
     if network.type == "dhcp":
         for name in ("addresses", "gateway"):
             if getattr(network, name):
-                raise OptionError.said(f"{option}.{name}", getattr(network, name), "only valid when type is static.")
+                raise OptionError.said(f"{option}.{name}", getattr(network, name), "not valid when type is dhcp.")
         if network.bridge and network.lease:
             sentences = "only valid in a libvirt network, because the DHCP server of a bridge is not libvirt's."
             raise OptionError.said(f"{option}.lease", network.lease, sentences)
         if network.bridge and network.ports:
-            sentences = "not supported with DHCP on a bridge, because the host does not know the address. Set type: static."
+            sentences = "not supported with DHCP on a bridge, because the host does not know the address. Set type: managed."
             raise OptionError.said(f"{option}.ports", network.ports, sentences)
     else:
-        _check_static(network, option)
+        _check_set_up(network, option)
     _check_routes(network, option)
     _check_ports(network, option)
 
@@ -229,25 +258,38 @@ def _check_routes(network: Interface, option: str) -> None:
             raise OptionError.said(f"{option}.routes[{number}].to", route.to, f"{route.to} has two routes. Remove one of them.")
 
 
-def _check_static(network: Interface, option: str) -> None:
-    if not network.addresses:
+def _check_set_up(network: Interface, option: str) -> None:
+    """Refuse what contradicts itself of an interface that gets no address by DHCP."""
+    if not network.addresses and network.type == "static":
         raise OptionError.said(f"{option}.addresses", [], "required when type is static.")
+    if not network.addresses and network.bridge:
+        raise OptionError.said(f"{option}.addresses", [], "required when type is managed on a bridge.")
     if network.lease:
         raise OptionError.said(f"{option}.lease", network.lease, "only valid when type is dhcp.")
+    if network.addresses:
+        _check_next_hops(network, option)
+
+
+def _check_next_hops(network: Interface, option: str) -> None:
+    """Refuse a router that the interface does not reach with its addresses."""
     known = [ipaddress.ip_interface(text) for text in network.addresses]
     nearby = ", ".join(str(own.network) for own in known)
-    for name, text in _next_hops(network):
+    for name, text in next_hops(network):
         if not any(contains(own, text) for own in known):
             raise OptionError(f"{option}.{name}", text, f"an address in {nearby}, which the interface reaches")
         if any(str(own.ip) == text for own in known):
             raise OptionError(f"{option}.{name}", text, "an address other than the interface's own")
 
 
-def _next_hops(network: Interface) -> Iterator[tuple[str, str]]:
+def next_hops(network: Interface) -> Iterator[tuple[str, str]]:
     if network.gateway:
         yield "gateway", network.gateway
     for number, route in enumerate(network.routes):
         yield f"routes[{number}].via", route.via
+
+
+def family(text: str) -> int:
+    return 6 if ":" in text else 4
 
 
 def contains(interface: IPInterface, text: str) -> bool:

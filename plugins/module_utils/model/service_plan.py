@@ -8,6 +8,7 @@ from .addresses import check_host, check_name
 from .context import Context
 from .definition import Definition, as_today, define, restart_reasons
 from .errors import ConflictError, MissingError, OptionError
+from .network import has_networkd
 from .observed import Host, Observed
 from .plan import Plan
 from .spec import ServiceSpec, dump
@@ -43,9 +44,9 @@ def check(spec: ServiceSpec, observed: Observed, host: Host, predicted: bool = F
     # before there is content, its package may not be there either, nor what the content will say of its units
     if not (predicted and observed.content_context is None):
         _check_units(spec, observed, host)
-    if spec.network and spec.units and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
+    if has_networkd(spec) and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
         sources = [interface.source or interface.bridge for interface in spec.network]
-        raise OptionError.said("network", sources, f"needs {unit.NETWORK_UNIT}, which this host does not have. Install it.")
+        raise OptionError.said("network", sources, f"needs {unit.NETWORK_UNIT}, which this host does not have. Install it, or set type: managed.")
     check_host(spec, host.networks, host.bridges)
     check_name(spec.name, [spec, observed.spec], host.networks)
     hosts_file.check(spec.name, host.called(spec.name), host.named_otherwise)
@@ -76,7 +77,7 @@ def _check_units(spec: ServiceSpec, observed: Observed, host: Host) -> None:
         if not systemd.unit_paths.get(name):
             raise MissingError("units", name, unit_file.WHERE, unit_file.INSTALL)
     for name in spec.units:
-        reason = unit_fit.obstacle(name, systemd.units)
+        reason = unit_fit.obstacle(name, systemd.units, spec.process_type)
         if reason:
             raise OptionError("units", name, "a unit that works in a sandbox", reason)
         reason = unit_fit.missing_program(name, systemd.units, observed.missing_programs)
@@ -127,7 +128,7 @@ def plan_service(spec: ServiceSpec, state: str, observed: Observed, host: Host) 
 
 def wanted_definition(spec: ServiceSpec, host: Host) -> Definition:
     """What the sandbox's runtime is to be told on this host."""
-    return define(spec, host.followed, host.addresses(spec.name))
+    return define(spec, host.followed, host.addresses(spec.name), host.networks)
 
 
 def _interfaces_differ(wanted: Definition, observed: Observed) -> bool:

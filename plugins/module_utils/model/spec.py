@@ -26,6 +26,8 @@ FORMAT = 2
 # where a host keeps which of its sandboxes has which level
 REGISTRY = "sqlite:////var/lib/virt-sandbox/labels.db"
 PROCESS_TYPE = "virt_sandbox_t"
+# of sandboxes that set up their own interfaces
+NET_PROCESS_TYPE = "virt_sandbox_net_t"
 FILE_TYPE = "virt_sandbox_file_t"
 STATES = ("present", "started", "stopped", "restarted", "reloaded", "absent")
 UP = ("started", "restarted", "reloaded")
@@ -328,7 +330,16 @@ class ServiceSpec(Identity):
             The host and other sandboxes know the sandbox by its O(name), not by this.
             """,
     )  # fmt: skip
-    process_type: str = option(PROCESS_TYPE, normal=_type, effect="restart", help="The SELinux type of the processes.")
+    process_type: str = option(
+        normal=_type, effect="restart", unset=PROCESS_TYPE,
+        help="""
+            The SELinux type of the processes.
+
+            Defaults to V(virt_sandbox_t), which has neither C(net_admin) nor C(net_raw). Defaults to V(virt_sandbox_net_t), which
+            has both, if C(systemd-networkd) runs inside because O(network[].type) of an interface is V(dhcp) or V(static), or if
+            O(capabilities.keep) names one of them.
+            """,
+    )  # fmt: skip
     network: tuple[Interface, ...] = option(
         [], type="list", elements="dict", of=Interface, effect="restart",
         help="""
@@ -402,7 +413,8 @@ class ServiceSpec(Identity):
             with or without C(cap_).
 
             By default libvirt takes C(sys_module), C(sys_time), C(mknod), C(audit_control) and C(mac_admin) from a sandbox, and
-            the SELinux type V(virt_sandbox_t) denies more, above all C(sys_admin).
+            the SELinux type denies more, above all C(sys_admin), and also C(net_admin) and C(net_raw) if O(process_type) is
+            V(virt_sandbox_t).
 
             The effective set is the intersection of both. No option grants what the SELinux policy denies.
             """,
@@ -433,7 +445,13 @@ class Separation:
 
     name: str = option("", required=True, normal=owner, help="The name of the sandbox, or HOST/NAME.")
     level: Level = option(required=True, normal=Level.for_sandbox, unset=Level(), help="The MCS level of the sandbox.")
-    process_type: str = option(PROCESS_TYPE, normal=_type, help="The SELinux type of the processes.")
+    process_type: str | None = option(
+        normal=_type,
+        help="""
+            The SELinux type of the processes. Defaults to both types that sandboxes have by default, V(virt_sandbox_t) and
+            V(virt_sandbox_net_t): the answers are those for either.
+            """,
+    )  # fmt: skip
     file_type: str = option(FILE_TYPE, normal=_type, help="The SELinux type of the content.")
 
 
@@ -547,7 +565,14 @@ def service_spec(parameters: Mapping[str, Any], defaults: int = DEFAULTS) -> Ser
     network.check(spec)
     limits.check(spec)
     capabilities.check(spec)
-    return dataclasses.replace(spec, mounts=mounts.ordered(spec.mounts, spec.path))
+    return dataclasses.replace(_typed(spec, parameters), mounts=mounts.ordered(spec.mounts, spec.path))
+
+
+def _typed(spec: ServiceSpec, parameters: Mapping[str, Any]) -> ServiceSpec:
+    """The spec with the type that its processes need, where none is declared."""
+    if parameters.get("process_type") is not None or not capabilities.needs_networks(spec):
+        return spec
+    return dataclasses.replace(spec, process_type=NET_PROCESS_TYPE)
 
 
 def _instances(units: tuple[str, ...], sandbox: str) -> tuple[str, ...]:
@@ -570,7 +595,8 @@ def load(text: str, where: str) -> ServiceSpec:
         elif version != FORMAT:
             raise OptionError(where, version, f"a spec of format 1 or {FORMAT}", "A newer release of the collection wrote it.")
         defaults = int(document["defaults"])
-        return dataclasses.replace(build(ServiceSpec, document["sandbox"], generation=defaults), defaults=defaults)
+        spec = build(ServiceSpec, document["sandbox"], generation=defaults)
+        return dataclasses.replace(_typed(spec, document["sandbox"]), defaults=defaults)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OptionError(where, text[:40], f"a spec as sandbox_service writes it ({error})") from error
 

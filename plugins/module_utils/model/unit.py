@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from . import addresses, command, layout, network, network_filter, unit_file, unit_fit
+from . import addresses, command, layout, managed, network, network_filter, unit_file, unit_fit
 from .layout import DROP_IN, SETTINGS
 from .limits import slice_lines
 from .mounts import host_paths, unit_arguments
@@ -86,6 +86,7 @@ def host_unit(spec: ServiceSpec) -> str:
     given += f" hostname:{spec.hostname}" if spec.hostname else ""
     # the helper's own is that of the first generation; systemd reads a percent sign twice
     given += f" tmpfs:{spec.tmpfs}".replace("%", "%%") if spec.tmpfs != _FIRST_TMPFS else ""
+    given += "".join(f" ipv4:eth{number}" for number in managed.without_ipv6(spec))
     return f"""\
 {layout.MARK}
 [Unit]
@@ -186,7 +187,7 @@ def _systemd_inside(spec: ServiceSpec, host: HostSystemd) -> list[Inside]:
         Inside("etc/systemd/system/systemd-journald-audit.socket", link="/dev/null"),
         Inside("etc/tmpfiles.d/systemd-nologin.conf", link="/dev/null"),
     ]
-    started = set(spec.units) | ({NETWORK_UNIT} if spec.network else set())
+    started = set(spec.units) | ({NETWORK_UNIT} if network.has_networkd(spec) else set())
     for unit in sorted(started):
         files.append(Inside(f"etc/systemd/system/multi-user.target.wants/{unit}", link=host.path(unit)))
     if host.unit_paths.get(LOGROTATE_UNIT):
@@ -200,7 +201,8 @@ def _systemd_inside(spec: ServiceSpec, host: HostSystemd) -> list[Inside]:
     files += _adapted(host.brought_by(spec.units)) + _named(spec)
     return files + [
         Inside(f"etc/systemd/network/{10 + number}-eth{number}.network", text=f"{layout.MARK}\n{network.networkd(spec, number)}")
-        for number in range(len(spec.network))
+        for number, interface in enumerate(spec.network)
+        if interface.type != "managed"
     ]
 
 

@@ -7,16 +7,19 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from . import capabilities
+from .spec import NET_PROCESS_TYPE, PROCESS_TYPE
 from .unit_file import REQUIRES, UnitFile, required, split_words
 from .values import printable
 
-# what a sandbox's processes may do (the policy says so too); the rest a service may ask for and not get
+# what the processes of every sandbox may do (the policy says so too); the rest a service may ask for and not get
 CAPABILITIES = frozenset(
     {
-        "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service", "net_admin", "net_raw",
-        "ipc_lock", "ipc_owner", "sys_chroot", "sys_ptrace", "sys_resource", "audit_write", "lease", "setfcap",
+        "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service", "ipc_lock", "ipc_owner",
+        "sys_chroot", "sys_ptrace", "sys_resource", "audit_write", "lease", "setfcap",
     }
 )  # fmt: skip
+_REMEDY = f"Set process_type: {NET_PROCESS_TYPE}, or type: dhcp or static for an interface"
 # the device nodes that libvirt makes, and what systemd puts beside them
 DEVICES = frozenset(
     {
@@ -48,10 +51,10 @@ def _may_be(path: str) -> bool:
     return len(data) < _LONGEST_PATH and all(len(part) <= _LONGEST_NAME for part in data.split(b"/"))
 
 
-def obstacle(name: str, units: Mapping[str, UnitFile]) -> str:
-    """Why a unit can't work in a sandbox; nothing where it can, as far as its files tell."""
+def obstacle(name: str, units: Mapping[str, UnitFile], process_type: str = "") -> str:
+    """Why a unit can't work in a sandbox of this type; nothing where it can, as far as its files tell."""
     for unit_name, way in _required(name, units):
-        reason = next(_obstacles(units[unit_name]), "")
+        reason = next(_obstacles(units[unit_name], process_type), "")
         if reason:
             return _sentence(f"{way}it {printable(reason)}.")
     return ""
@@ -84,7 +87,7 @@ def _required(name: str, units: Mapping[str, UnitFile]) -> Iterator[tuple[str, s
             pending += [(other, f"{way}it needs {other}: ") for other in others]
 
 
-def _obstacles(unit: UnitFile) -> Iterator[str]:
+def _obstacles(unit: UnitFile, process_type: str) -> Iterator[str]:
     if unit.masked:
         yield f"is masked by {unit.masked}"
     if unit.fault:
@@ -92,15 +95,27 @@ def _obstacles(unit: UnitFile) -> Iterator[str]:
     yield from _foreign_units(unit)
     yield from _conditions(unit)
     yield from _namespaces(unit)
-    for value in unit.all("AmbientCapabilities"):
-        for name in () if value.startswith("~") else value.split():
-            if _capability(name) not in CAPABILITIES:
-                yield f"needs {name} (AmbientCapabilities=), which no sandbox has"
+    for key, name in _capabilities(unit):
+        if _capability(name) in capabilities.OF_NETWORKS and process_type == PROCESS_TYPE:
+            yield f"needs {name} ({key}=), which {PROCESS_TYPE} is denied. {_REMEDY}"
+        elif _capability(name) not in (*CAPABILITIES, *capabilities.OF_NETWORKS):
+            yield f"needs {name} ({key}=), which no sandbox has"
     for key in _COMMANDS:
         for command in unit.all(key):
             program = (split_words(command.lstrip("@:+!|")) or [""])[0]  # one with a dash may fail
             if not program.startswith("-") and program.rpartition("/")[2] in ("modprobe", "insmod"):
                 yield f"loads a kernel module ({key}={command}), which no sandbox may"
+
+
+def _capabilities(unit: UnitFile) -> Iterator[tuple[str, str]]:
+    """The capabilities that it asks for, each with the setting. What it limits itself to (CapabilityBoundingSet=) is no demand."""
+    for value in unit.all("AmbientCapabilities"):
+        for name in () if value.startswith("~") else value.split():
+            yield "AmbientCapabilities", name
+    for key in ("ConditionCapability", "AssertCapability"):
+        for value in unit.all(key):
+            if not value.startswith(("|", "!")):
+                yield key, value
 
 
 def _foreign_units(unit: UnitFile) -> Iterator[str]:
@@ -119,9 +134,6 @@ def _conditions(unit: UnitFile) -> Iterator[str]:
         for value in unit.all(f"{kind}Virtualization"):
             if not value.startswith("|") and (value.lstrip("!").lower() in _CONTAINER) == value.startswith("!"):
                 yield f"does not run in containers ({kind}Virtualization={value})"
-        for value in unit.all(f"{kind}Capability"):
-            if not value.startswith(("|", "!")) and _capability(value) not in CAPABILITIES:
-                yield f"needs {value} ({kind}Capability=), which no sandbox has"
         for test in ("PathExists", "FileNotEmpty", "PathIsReadWrite"):
             for value in unit.all(f"{kind}{test}"):
                 if value.startswith("/dev/") and not _is_there(value):
