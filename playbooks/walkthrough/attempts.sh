@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # What root inside container1 tries, one line each: a name, the exit code, what was said. Run on the host, twice: with
-# "enforcing", and with "permissive" while the domain virt_sandbox_t alone is.
+# "enforcing", and with "permissive" while the domain virt_sandbox_net_t alone is.
 set -u
 mode=$1
 # the classic mount(2), which SELinux judges by the filesystem; the newer calls stop at the capability before that

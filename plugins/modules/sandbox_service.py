@@ -115,11 +115,11 @@ options:
         description:
           - Who sets up the interface.
           - With V(managed), the host sets address and routes before the first process of the sandbox runs. Nothing inside
-            can change them, and the sandbox has neither C(net_admin) nor C(net_raw). The address is a free one of the libvirt
-            network outside its DHCP range, or the O(network[].addresses) that are declared.
-          - With V(dhcp), C(systemd-networkd) inside asks a DHCP server. With V(static), C(systemd-networkd) inside sets the
-            O(network[].addresses) that are declared; beside a O(command), the host does. C(systemd-networkd) needs C(net_admin),
-            with which root inside reaches more of the kernel. The default of the roles is V(managed).
+            can change them, and the sandbox has neither C(net_admin) nor C(net_raw). The address is a free one outside the
+            DHCP range of the libvirt network, or one that O(network[].addresses) declares. This is the default of the roles.
+          - With V(dhcp), C(systemd-networkd) inside asks a DHCP server. With V(static), it sets what O(network[].addresses)
+            declares; beside a O(command), the host does. C(systemd-networkd) needs C(net_admin), with which root inside reaches
+            more of the kernel.
           - In a libvirt network, the sandbox has its address before it starts, and keeps it until it is removed.
         type: str
         choices:
@@ -129,8 +129,8 @@ options:
         default: dhcp
       source:
         description:
-          - The libvirt network. Defaults to V(virt-sandbox), which the role P(virt.sandbox.host#role) makes, with O(network[].type=managed),
-            and to V(default) otherwise.
+          - The libvirt network. With O(network[].type=managed), it defaults to V(virt-sandbox), which the role P(virt.sandbox.host#role)
+            makes. Otherwise it defaults to V(default).
           - Mutually exclusive with O(network[].bridge).
         type: str
       bridge:
@@ -147,9 +147,9 @@ options:
         type: str
       addresses:
         description:
-          - Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and with O(network[].type=managed)
-            on a O(network[].bridge). Not valid with O(network[].type=dhcp).
-          - With O(network[].type=managed), an address must be outside the DHCP range of the libvirt network.
+          - Addresses with their prefix, such as V(192.168.122.10/24). Not valid with O(network[].type=dhcp).
+          - Required with O(network[].type=static). With O(network[].type=managed), they are required on a O(network[].bridge),
+            and must be outside the DHCP range of a libvirt network.
         type: list
         elements: str
         default: []

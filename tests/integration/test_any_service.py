@@ -132,7 +132,10 @@ def tasks() -> Iterator[Task]:
     yield {"name": "content: in check mode", CONTENT: content, "check_mode": True, "diff": True}
     yield {"name": "content", CONTENT: content, "diff": True}
     yield {"name": "content again", CONTENT: content}
-    services = {"timeout": 240, "sandboxes": [{"name": one.name, "units": [one.unit], "network": [{"type": "dhcp"}]} for one in SERVICES]}
+    services = {
+        "timeout": 240,
+        "sandboxes": [{"name": one.name, "units": [one.unit], "network": [{"type": "managed"}]} for one in SERVICES],
+    }
     yield {"name": "started: in check mode", SERVICE: services, "check_mode": True}
     yield {"name": "started", SERVICE: services}
     yield {"name": "started again", SERVICE: services}

@@ -54,15 +54,15 @@ def clone_tasks() -> Iterator[Task]:
     yield {"name": "content", CONTENT: {"name": NAME, "private": PRIVATE}}
     key = f"{TREES}/{NAME}/etc/ssh/ssh_host_ed25519_key"
     yield shell_task("a host key inside", f"mkdir -p $(dirname {key}); ssh-keygen -q -t ed25519 -N '' -f {key}")
-    yield {"name": "original", SERVICE: {"name": NAME, "units": UNITS, "network": [{}]}}
+    yield {"name": "original", SERVICE: {"name": NAME, "units": UNITS, "network": [{"type": "managed"}]}}
     twin = {"name": TWIN, "clone_of": NAME, "private": PRIVATE}
     yield {"name": "clone of a running one", CONTENT: twin}
     yield shell_task("nothing half made", f"ls -A {TREES} | grep {TWIN}; test ! -e /var/lib/virt-sandbox/content/{TWIN}.json && echo none")
-    yield {"name": "stop the original", SERVICE: {"name": NAME, "units": UNITS, "network": [{}], "state": "stopped"}}
+    yield {"name": "stop the original", SERVICE: {"name": NAME, "units": UNITS, "network": [{"type": "managed"}], "state": "stopped"}}
     yield {"name": "clone in check mode", CONTENT: twin, "check_mode": True}
     yield {"name": "clone", CONTENT: twin}
     yield {"name": "clone again", CONTENT: twin}
-    yield {"name": "both", SERVICE: listed(NAME, TWIN, units=UNITS, network=[{}])}
+    yield {"name": "both", SERVICE: listed(NAME, TWIN, units=UNITS, network=[{"type": "managed"}])}
     for name in (NAME, TWIN):
         yield shell_task(f"identity of {name}", IDENTITY % name, changed_when=False)
 
@@ -105,7 +105,7 @@ def update_tasks() -> Iterator[Task]:
     yield {"name": "take again", CONTENT: {**arguments, "update": "take"}}
     yield {"name": "keep", CONTENT: {**arguments, "update": "keep"}}
     yield {"name": "after keep", CONTENT: arguments}
-    yield {"name": "restarted", SERVICE: {"name": NAME, "units": UNITS, "network": [{}], "state": "restarted"}}
+    yield {"name": "restarted", SERVICE: {"name": NAME, "units": UNITS, "network": [{"type": "managed"}], "state": "restarted"}}
     sums = "sha256sum /etc/ld.so.cache | cut -d' ' -f1"
     yield shell_task("the linker's cache", f'{sums}; virt-sandbox exec {NAME} -- sh -c "{sums}"', changed_when=False)
 

@@ -14,12 +14,12 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.network import 
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE, Cycle, CycleTests, Stage
 from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, difference, sandboxes_gone, shell_task, snapshot_task
 
-NAME, LEVEL, ADDRESS = "it-svc", "s0:c921,c922", "192.168.122.221"
+NAME, LEVEL, ADDRESS = "it-svc", "s0:c921,c922", "10.213.187.221"
 
 UNITS = ["apache2.service"]
 PRIVATE = ["/etc/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/apache2", "/var/log/apache2", "/var/www"]
-DHCP: list[dict[str, Any]] = [{"type": "dhcp"}]
-STATIC: list[dict[str, Any]] = [{"type": "static", "addresses": [f"{ADDRESS}/24"], "gateway": "192.168.122.1"}]
+MANAGED: list[dict[str, Any]] = [{"type": "managed"}]
+ADDRESSED: list[dict[str, Any]] = [{"type": "managed", "addresses": [f"{ADDRESS}/22"]}]
 TREE = f"/var/lib/libvirt/filesystems/{NAME}"
 CGROUP = "/sys/fs/cgroup/machine.slice/machine-virt_sandbox.slice/machine-virt_sandbox-it\\\\x2dsvc.slice"
 MB = 1024 * 1024
@@ -39,26 +39,26 @@ echo "http=$(curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://$(nsenter -n 
 NO_LIMIT = {"memory": "max", "cpu": "max 100000", "http": "200"}
 STAGES = (
     Stage(
-        "create", {"units": UNITS, "network": DHCP},
+        "create", {"units": UNITS, "network": MANAGED},
         ("write the files inside", "write the slice", "write the unit", "reload systemd", "reserve the addresses", "update /etc/hosts",
          "write the filter", "define the sandbox", "enable the unit", "link the journal", "write the spec", "start"),
         True, NO_LIMIT,
     ),
     Stage(
-        "change limits", {"units": UNITS, "network": DHCP, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
+        "change limits", {"units": UNITS, "network": MANAGED, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
         ("write the slice", "reload systemd", "apply the limits", "write the spec"),
         False, {"memory": str(300 * MB), "tasks": "200", "cpu": "50000 100000", "http": "200"},
     ),
     Stage(
-        "change the network", {"units": UNITS, "network": STATIC, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
-        ("write the files inside", "release the addresses", "reserve the addresses", "update /etc/hosts", "write the filter",
-         "define the sandbox", "write the spec", "stop for its new interfaces", "restart"),
-        True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/24", "http": "200"},
+        "change the network", {"units": UNITS, "network": ADDRESSED, "memory": "300M", "tasks_max": 200, "cpus": 0.5},
+        ("release the addresses", "reserve the addresses", "update /etc/hosts", "write the filter", "define the sandbox",
+         "write the spec", "stop for its new interfaces", "restart"),
+        True, {"memory": str(300 * MB), "addresses": f"{ADDRESS}/22", "http": "200"},
     ),
     Stage(
-        "remove limits", {"units": UNITS, "network": STATIC, "tasks_max": "unlimited"},
+        "remove limits", {"units": UNITS, "network": ADDRESSED, "tasks_max": "unlimited"},
         ("write the slice", "reload systemd", "apply the limits", "write the spec"),
-        False, {**NO_LIMIT, "tasks": "max", "addresses": f"{ADDRESS}/24"},
+        False, {**NO_LIMIT, "tasks": "max", "addresses": f"{ADDRESS}/22"},
     ),
 )  # fmt: skip
 CYCLE = Cycle(NAME, LEVEL, LOOK, STAGES)
@@ -192,7 +192,7 @@ def test_absent_leaves_the_content_and_nothing_else(played: Played, host: str) -
 
 # made for the first sandbox, and for all; of the network's definition only that nothing of this sandbox is left in it
 HOST_WIDE = {
-    "networks default",
+    "networks virt-sandbox",
     "entries /etc/libvirt-sandbox", "entries /etc/libvirt-sandbox/services", "entries /var/lib/virt-sandbox/content",
     "entries /var/lib/libvirt/filesystems",
     "filters",

@@ -63,7 +63,7 @@ def database(lab: Lab) -> Iterator[str]:
     role: Task = {
         "name": "database",
         "ansible.builtin.include_role": {"name": "virt.sandbox.postgresql"},
-        "vars": {"postgresql_password": PASSWORD, "postgresql_sandboxes": [{"name": DATABASE, "network": [{"type": "dhcp"}]}]},
+        "vars": {"postgresql_password": PASSWORD, "postgresql_sandboxes": [{"name": DATABASE, "network": [{"type": "managed"}]}]},
     }
     made = lab.play([*sandboxes_gone([DATABASE], " first"), role, {"name": "look", "virt.sandbox.sandbox_info": {"name": DATABASE}}],
                     limit=[host], gather_facts=True)  # fmt: skip

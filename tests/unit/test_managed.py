@@ -183,7 +183,9 @@ def test_the_runtime_sets_it_up(service: MakeSpec, host: Host) -> None:
         ([{**MANAGED, "source": "alone"}, MANAGED], [[], ["10.7.0.1"]]),
     ],
 )
-def test_one_default_route_of_each_family(service: MakeSpec, host: Host, interfaces: list[dict[str, Any]], routers: list[list[str]]) -> None:
+def test_one_default_route_of_each_family(
+    service: MakeSpec, host: Host, interfaces: list[dict[str, Any]], routers: list[list[str]]
+) -> None:
     both = dataclasses.replace(host.networks[OURS], subnets=("10.7.0.1/22", "fd00:7::1/64"))
     alone = LibvirtNetwork("10.6.0.1", ("10.6.0.1/24",), forwards=False)
     known = dataclasses.replace(host, networks={**host.networks, OURS: both, "alone": alone}, bridges=["br0"])
@@ -207,7 +209,7 @@ def test_no_networkd_runs_where_the_host_sets_all_up(service: MakeSpec, host: Ho
     web = service(network=[MANAGED])
     assert "ipv4:eth0" in unit.host_unit(web)
     assert "ipv4:" not in unit.host_unit(service(network=[{**MANAGED, "addresses": ["fd00::1/64"]}]))
-    with pytest.raises(OptionError, match="needs systemd-networkd.service.*set type: managed"):
+    with pytest.raises(OptionError, match=r"needs systemd-networkd.service.*set type: managed"):
         check(service(), Observed(), without)
 
 

@@ -89,7 +89,7 @@ def test_what_contradicts_itself_is_refused(service: MakeSpec, networks: list[di
     [
         pytest.param(
             [{"source": "unknown"}],
-            r"network\[0\].source: libvirt network 'unknown' does not exist or is not active. Active networks: bare, default, other, virt-sandbox",
+            r"network\[0\].source: libvirt network 'unknown' does not exist or is not active. Active networks: bare, default",
             id="network",
         ),
         pytest.param([{"bridge": "br9"}], r"network\[0\].bridge: bridge 'br9' does not exist on this host. Bridges: br0", id="bridge"),

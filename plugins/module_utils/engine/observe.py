@@ -11,8 +11,8 @@ from typing import Any
 from ..host import block, cgroup, nftables, processes, selinux, sockets, systemd
 from ..model import capabilities, layout, limits, network, scripts, unit
 from ..model import hosts_file as hosts
-from ..model.context import Context
 from ..model.addresses import LibvirtNetwork
+from ..model.context import Context
 from ..model.definition import Known
 from ..model.errors import SandboxError, StepError
 from ..model.observed import Host, Observed
@@ -48,7 +48,11 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
 def addresses_defined(networks: Mapping[str, LibvirtNetwork], known: Mapping[str, Known]) -> dict[str, LibvirtNetwork]:
     """The networks, with the addresses that definitions give the interfaces in them: of what is defined, and of what runs."""
     devices = [
-        device for sandbox in known.values() for definition in (sandbox.defined, sandbox.running) if definition for device in definition.devices
+        device
+        for sandbox in known.values()
+        for definition in (sandbox.defined, sandbox.running)
+        if definition
+        for device in definition.devices
     ]
     defined: dict[str, dict[str, list[str]]] = {name: {} for name in networks}
     for device in devices:

@@ -91,7 +91,9 @@ def _check_managed(network: Interface, known: LibvirtNetwork, option: str) -> No
     for text in fixed(network):
         span = next((f"{first} to {last}" for first, last in known.ranges if _within(text, first, last)), "")
         if span:
-            sentences = f"{text} is in the DHCP range of the network {network.source} ({span}). Choose an address outside, or set type: dhcp."
+            sentences = (
+                f"{text} is in the DHCP range of the network {network.source} ({span}). Choose an address outside, or set type: dhcp."
+            )
             raise OptionError.said(f"{option}.addresses", text, sentences)
     for name, text in next_hops(network) if not network.addresses else ():
         if known.subnet(text) is None:
@@ -317,9 +319,7 @@ def entries_of(name: str, specs: Iterable[ServiceSpec | None], networks: Network
         of_sandbox += leases + [
             Entry(source, "name", text, owner, called == name) for owner, (text, called) in network.assigned.items() if owner in own
         ]
-        of_sandbox += [
-            Entry(source, "name", text) for text, names in network.named.items() if list(names) == [name] and text in addresses
-        ]
+        of_sandbox += [Entry(source, "name", text) for text, names in network.named.items() if list(names) == [name] and text in addresses]
     return of_sandbox
 
 

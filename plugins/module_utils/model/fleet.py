@@ -57,7 +57,7 @@ def check(sandboxes: Iterable[Mapping[str, Any]], where: str) -> None:
 def _spec(item: Mapping[str, Any], where: str) -> ServiceSpec:
     given = {key: value for key, value in item.items() if value is not None}
     # what is a role's own to say where a sandbox does not; any value that a sandbox may have will do for a check
-    role = {} if given.get("command") else {"units": ["role.service"], "network": [{"type": "dhcp"}]}
+    role = {**({} if given.get("command") else {"units": ["role.service"]}), "network": [{"type": "managed"}]}
     try:
         content_spec({**role, **given})
         return service_spec({**role, **given})

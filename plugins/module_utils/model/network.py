@@ -119,12 +119,12 @@ class Interface:
             Who sets up the interface.
 
             With V(managed), the host sets address and routes before the first process of the sandbox runs. Nothing inside can
-            change them, and the sandbox has neither C(net_admin) nor C(net_raw). The address is a free one of the libvirt
-            network outside its DHCP range, or the O(network[].addresses) that are declared.
+            change them, and the sandbox has neither C(net_admin) nor C(net_raw). The address is a free one outside the DHCP range
+            of the libvirt network, or one that O(network[].addresses) declares. This is the default of the roles.
 
-            With V(dhcp), C(systemd-networkd) inside asks a DHCP server. With V(static), C(systemd-networkd) inside sets the
-            O(network[].addresses) that are declared; beside a O(command), the host does. C(systemd-networkd) needs
-            C(net_admin), with which root inside reaches more of the kernel. The default of the roles is V(managed).
+            With V(dhcp), C(systemd-networkd) inside asks a DHCP server. With V(static), it sets what O(network[].addresses)
+            declares; beside a O(command), the host does. C(systemd-networkd) needs C(net_admin), with which root inside reaches
+            more of the kernel.
 
             In a libvirt network, the sandbox has its address before it starts, and keeps it until it is removed.
             """,
@@ -132,8 +132,8 @@ class Interface:
     source: str | None = option(
         normal=identifier,
         help="""
-            The libvirt network. Defaults to V(virt-sandbox), which the role P(virt.sandbox.host#role) makes, with
-            O(network[].type=managed), and to V(default) otherwise.
+            The libvirt network. With O(network[].type=managed), it defaults to V(virt-sandbox), which the role
+            P(virt.sandbox.host#role) makes. Otherwise it defaults to V(default).
 
             Mutually exclusive with O(network[].bridge).
             """,
@@ -152,10 +152,10 @@ class Interface:
     addresses: tuple[str, ...] = option(
         [], type="list", elements="str", normal=_interfaces,
         help="""
-            Addresses with their prefix, such as V(192.168.122.10/24). Required with O(network[].type=static), and with
-            O(network[].type=managed) on a O(network[].bridge). Not valid with O(network[].type=dhcp).
+            Addresses with their prefix, such as V(192.168.122.10/24). Not valid with O(network[].type=dhcp).
 
-            With O(network[].type=managed), an address must be outside the DHCP range of the libvirt network.
+            Required with O(network[].type=static). With O(network[].type=managed), they are required on a O(network[].bridge),
+            and must be outside the DHCP range of a libvirt network.
             """,
     )  # fmt: skip
     gateway: str | None = option(

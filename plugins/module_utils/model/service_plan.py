@@ -46,7 +46,9 @@ def check(spec: ServiceSpec, observed: Observed, host: Host, predicted: bool = F
         _check_units(spec, observed, host)
     if has_networkd(spec) and not host.systemd.unit_paths.get(unit.NETWORK_UNIT):
         sources = [interface.source or interface.bridge for interface in spec.network]
-        raise OptionError.said("network", sources, f"needs {unit.NETWORK_UNIT}, which this host does not have. Install it, or set type: managed.")
+        raise OptionError.said(
+            "network", sources, f"needs {unit.NETWORK_UNIT}, which this host does not have. Install it, or set type: managed."
+        )
     check_host(spec, host.networks, host.bridges)
     check_name(spec.name, [spec, observed.spec], host.networks)
     hosts_file.check(spec.name, host.called(spec.name), host.named_otherwise)

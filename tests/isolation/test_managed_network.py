@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox whose interface the host sets up: it serves from its first start, and root inside changes nothing of its network.
+
+The control is a sandbox beside it that differs only in the type of its processes, which has what systemd-networkd needs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE
+from ansible_collections.virt.sandbox.tests.lab_fixtures import Lab, Played, Task, sandboxes_gone, shell_task
+
+NAME, CONTROL = "it-managed", "it-managed-net"
+ACTS = (Path(__file__).parent / "network_acts.py").read_text(encoding="utf-8")
+PRIVATE = ["/etc/apache2", "/etc/mime.types", "/var/cache/apache2", "/var/lib/apache2", "/var/log/apache2", "/var/www"]
+BASE: dict[str, Any] = {"units": ["apache2.service"], "network": [{"type": "managed"}]}
+OPTIONS = {**BASE, "network": [{"type": "managed", "ports": [{"host_port": 18087, "sandbox_port": 80}]}]}
+CONTROL_OPTIONS = {**BASE, "process_type": "virt_sandbox_net_t"}
+BRIDGE = "virbr-vsbx"
+# what the table of neighbours is held to while it is attacked, with room for what the host itself needs
+THRESHOLD = "/proc/sys/net/ipv4/neigh/default/gc_thresh3"
+
+SERVES = f"""
+code() {{ curl -s -o /dev/null -m 10 -w '%{{http_code}}' "$@"; }}
+address=$(getent ahostsv4 {NAME} | awk '{{print $1; exit}}')
+inside() {{ virt-sandbox exec "$@"; }}
+echo "address=$address"
+echo "host=$(code http://{NAME}/)"
+echo "port=$(code http://127.0.0.1:18087/)"
+echo "peer=$(inside {CONTROL} -- curl -s -o /dev/null -m 10 -w '%{{http_code}}' http://{NAME}/)"
+echo "asked=$(inside {CONTROL} -- getent ahostsv4 {NAME} | awk '{{print $1; exit}}')"
+echo "has=$(inside {NAME} -- ip -4 -o address show dev eth0 | awk '{{print $4}}')"
+echo "routes=$(inside {NAME} -- ip -4 route show default | awk '{{print $3}}')"
+echo "six=$(inside {NAME} -- ip -6 -o address show dev eth0 | wc -l)"
+echo "sockets=$(inside {NAME} -- ss -Htln 'sport = :80' | wc -l)"
+echo "ping=$(inside {NAME} -- ping -c 1 -W 5 -q $(ip -4 -o address show dev {BRIDGE} | awk '{{split($4, a, "/"); print a[1]}}') >/dev/null && echo ok)"
+echo "processes=$(inside {NAME} -- ps -eo comm= | sort -u | paste -sd ' ')"
+echo "reserved=$(virsh -q -c lxc:///system net-dumpxml virt-sandbox | grep -c 'mac=')"
+"""  # noqa: E501
+
+
+def inside(sandbox: str, *words: object) -> str:
+    return f"virt-sandbox exec {sandbox} -- python3 - {' '.join(map(str, words))} <<'END'\n{ACTS}\nEND\n"
+
+
+# whether the host finds a neighbour that it has forgotten, while the table is under attack
+RESOLVES = f"""
+address=$(getent ahostsv4 {NAME} | awk '{{print $1; exit}}')
+ip neigh flush dev {BRIDGE} 2>/dev/null
+curl -s -o /dev/null -m 8 -w '%{{http_code}}\n' http://$address/
+"""
+
+
+def tasks() -> Iterator[Task]:
+    both = [{"name": NAME}, {"name": CONTROL}]
+    yield {"name": "labels", LABEL: {"sandboxes": both}}
+    yield {"name": "content", CONTENT: {"private": PRIVATE, "sandboxes": both}}
+    yield {"name": "in check mode", SERVICE: {"name": NAME, **OPTIONS}, "check_mode": True}
+    yield {"name": "started", SERVICE: {"sandboxes": [{"name": NAME, **OPTIONS}, {"name": CONTROL, **CONTROL_OPTIONS}]}}
+    yield shell_task("serves", SERVES, changed_when=False)
+    yield {"name": "again", SERVICE: {"sandboxes": [{"name": NAME, **OPTIONS}, {"name": CONTROL, **CONTROL_OPTIONS}]}}
+    for sandbox in (NAME, CONTROL):
+        yield shell_task(f"change {sandbox}", inside(sandbox, "change"), changed_when=False)
+        yield shell_task(f"permanent {sandbox}", inside(sandbox, "neighbours", 2000), changed_when=False)
+    for sandbox in (NAME, CONTROL):
+        yield shell_task(f"held {sandbox}", f"{inside(sandbox, 'reachable', f'$(($(cat {THRESHOLD}) + 200))')}\n{RESOLVES}")
+    yield {"name": "restarted", SERVICE: {"name": CONTROL, **CONTROL_OPTIONS, "state": "stopped"}}
+    attack = f"setsid sh -c 'exec virt-sandbox exec {NAME} -- python3 /run/it-acts.py flood $1 12' sh $subnet >/run/it-flood 2>&1 &"
+    flood = f"""
+    subnet=$(ip -4 -o address show dev {BRIDGE} | awk '{{print $4}}')
+    virt-sandbox exec {NAME} -- sh -c 'cat >/run/it-acts.py' <<'END'\n{ACTS}\nEND
+    {attack}
+    sleep 5; for n in 1 2 3; do {RESOLVES} done; wait; cat /run/it-flood"""
+    yield shell_task("flood", flood)
+    yield {"name": "a unit with net_raw", CONTENT: {"name": NAME, "private": PRIVATE, "files": [
+        {"path": "/etc/systemd/system/raw.service", "content": "[Service]\nExecStart=/usr/bin/true\nAmbientCapabilities=CAP_NET_RAW\n"},
+    ]}}  # fmt: skip
+    yield {"name": "refused: a unit", SERVICE: {"name": NAME, **OPTIONS, "units": ["raw.service"]}}
+    yield {"name": "refused: a range", SERVICE: {"name": NAME, **BASE, "network": [{"type": "managed", "source": "default"}]}}
+    yield {"name": "refused: a type", SERVICE: {"name": NAME, **BASE, "network": [{"type": "dhcp"}], "process_type": "virt_sandbox_t"}}
+    yield {"name": "restarted too", SERVICE: {"name": NAME, **OPTIONS, "state": "restarted"}}
+    yield {"name": "info", INFO: {"name": NAME, "denials": 1}}
+
+
+@pytest.fixture(scope="module")
+def played(lab: Lab) -> Iterator[Played]:
+    yield lab.play([*sandboxes_gone([NAME, CONTROL], " first"), *tasks()])
+    lab.play(
+        [*sandboxes_gone([NAME, CONTROL]), shell_task("forgotten", "virsh -q -c lxc:///system net-dumpxml virt-sandbox | grep -c hostname")]
+    )
+
+
+def lines(text: str, sign: str) -> dict[str, str]:
+    return dict(line.split(sign, 1) for line in text.splitlines() if sign in line)
+
+
+def test_it_serves_from_its_first_start(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    assert not outcomes["started"].failed, outcomes["started"].message
+    answers = lines(outcomes["serves"].stdout, "=")
+    assert {name: answers[name] for name in ("host", "port", "peer")} == dict.fromkeys(("host", "port", "peer"), "200")
+    assert answers["asked"] == answers["address"]
+    assert answers["has"] == f"{answers['address']}/22"
+    assert (answers["routes"], answers["six"], answers["reserved"]) == (str(ipaddress.ip_interface(answers["has"]).network[1]), "0", "0")
+    assert outcomes["in check mode"].steps(NAME) == outcomes["started"].steps(NAME)
+    assert not outcomes["again"].changed, outcomes["again"].result["steps"]
+
+
+def test_what_is_read_of_the_network_inside_is_read(played: Played, host: str) -> None:
+    answers = lines(played.on(host)["serves"].stdout, "=")
+    assert (answers["sockets"], answers["ping"]) == ("1", "ok")
+
+
+def test_no_network_daemon_runs_inside(played: Played, host: str) -> None:
+    names = lines(played.on(host)["serves"].stdout, "=")["processes"].split()
+    assert {"systemd", "apache2"} <= set(names)
+    assert not {"systemd-network", "dhclient", "networkd"} & set(names)
+
+
+def test_threat_33_root_inside_changes_nothing_of_its_network(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    ended, control = (lines(outcomes[f"change {name}"].stdout, ": ") for name in (NAME, CONTROL))
+    assert set(ended.values()) <= {"EACCES", "EPERM"}, ended
+    # the control: what only a namespace of its own would give, none has
+    assert control.pop("a user namespace") != "ok"
+    assert set(control.values()) == {"ok"}, control
+    assert outcomes[f"permanent {NAME}"].stdout == "taken 0"
+    assert outcomes[f"permanent {CONTROL}"].stdout == "taken 2000"
+
+
+def test_threat_29_the_host_finds_new_neighbours(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    assert outcomes[f"held {NAME}"].stdout.split() == ["taken", "0", "200"]
+    # the control: the table is full
+    taken, code = outcomes[f"held {CONTROL}"].stdout.split()[1:]
+    assert (int(taken) > 500, code) == (True, "000")
+    # nor by asking for every address that the interface reaches
+    *codes, _sent, number = outcomes["flood"].stdout.split()
+    assert int(number) > 1000
+    assert codes == ["200"] * 3
+
+
+@pytest.mark.parametrize(
+    ("title", "message"),
+    [
+        ("a unit", "needs CAP_NET_RAW (AmbientCapabilities=), which virt_sandbox_t is denied. Set process_type: virt_sandbox_net_t"),
+        ("a range", "network 'default' has no address outside its DHCP range"),
+        ("a type", "process_type: the loaded policy denies net_admin to virt_sandbox_t"),
+    ],
+)
+def test_what_cannot_be_is_refused(played: Played, host: str, title: str, message: str) -> None:
+    outcome = played.on(host)[f"refused: {title}"]
+    assert outcome.failed
+    assert message in outcome.message
+
+
+def test_it_keeps_its_address_and_its_type(played: Played, host: str) -> None:
+    outcomes = played.on(host)
+    info = outcomes["info"].result["sandboxes"][NAME]
+    assert info["addresses"] == [lines(outcomes["serves"].stdout, "=")["address"]]
+    assert info["drift"] == []
+    assert {process["context"].split(":")[2] for process in info["processes"]} == {"virt_sandbox_t"}
+    # what was tried is told
+    assert {"netlink_route_socket", "packet_socket"} <= {denial["tclass"] for denial in info["denials"]}
