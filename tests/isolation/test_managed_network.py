@@ -48,12 +48,9 @@ def inside(sandbox: str, *words: object) -> str:
     return f"virt-sandbox exec {sandbox} -- python3 - {' '.join(map(str, words))} <<'END'\n{ACTS}\nEND\n"
 
 
-# whether the host finds a neighbour that it has forgotten, while the table is under attack
-RESOLVES = f"""
-address=$(getent ahostsv4 {NAME} | awk '{{print $1; exit}}')
-ip neigh flush dev {BRIDGE} 2>/dev/null
-curl -s -o /dev/null -m 8 -w '%{{http_code}}\n' http://$address/
-"""
+# the host forgets its neighbours, and finds one of them while the table is under attack
+FORGET = f"ip neigh flush dev {BRIDGE} 2>/dev/null"
+RESOLVES = f"curl -s -o /dev/null -m 8 -w '%{{http_code}}\\n' http://$(awk '$2 == \"{NAME}\" {{print $1}}' /etc/hosts)/"
 
 
 def tasks() -> Iterator[Task]:
@@ -68,14 +65,14 @@ def tasks() -> Iterator[Task]:
         yield shell_task(f"change {sandbox}", inside(sandbox, "change"), changed_when=False)
         yield shell_task(f"permanent {sandbox}", inside(sandbox, "neighbours", 2000), changed_when=False)
     for sandbox in (NAME, CONTROL):
-        yield shell_task(f"held {sandbox}", f"{inside(sandbox, 'reachable', f'$(($(cat {THRESHOLD}) + 200))')}\n{RESOLVES}")
+        yield shell_task(f"held {sandbox}", f"{FORGET}\n{inside(sandbox, 'reachable', f'$(($(cat {THRESHOLD}) + 200))')}\n{RESOLVES}")
     yield {"name": "restarted", SERVICE: {"name": CONTROL, **CONTROL_OPTIONS, "state": "stopped"}}
     attack = f"setsid sh -c 'exec virt-sandbox exec {NAME} -- python3 /run/it-acts.py flood $1 12' sh $subnet >/run/it-flood 2>&1 &"
     flood = f"""
     subnet=$(ip -4 -o address show dev {BRIDGE} | awk '{{print $4}}')
     virt-sandbox exec {NAME} -- sh -c 'cat >/run/it-acts.py' <<'END'\n{ACTS}\nEND
     {attack}
-    sleep 5; for n in 1 2 3; do {RESOLVES} done; wait; cat /run/it-flood"""
+    sleep 5; for n in 1 2 3; do {FORGET}; {RESOLVES}; done; wait; cat /run/it-flood"""
     yield shell_task("flood", flood)
     yield {"name": "a unit with net_raw", CONTENT: {"name": NAME, "private": PRIVATE, "files": [
         {"path": "/etc/systemd/system/raw.service", "content": "[Service]\nExecStart=/usr/bin/true\nAmbientCapabilities=CAP_NET_RAW\n"},

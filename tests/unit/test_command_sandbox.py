@@ -197,7 +197,7 @@ def test_it_runs_as_whom_it_is_told(start: Start, tmp_path: Path, identity: dict
         ({**SLEEP, "group": "99999999999999"}, "group: '99999999999999' is invalid: expected the name of a user or group, or a number"),
         ({**SLEEP, "group": "-g"}, "group: '-g' is invalid: expected the name of a user or group"),
         ({**SLEEP, "home": "srv"}, "home: 'srv' is invalid: expected an absolute path"),
-        ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is invalid: expected static, because no DHCP client runs"),
+        ({**SLEEP, "network": [{}]}, "network[0].type: 'dhcp' is invalid: expected managed or static, because no DHCP client runs"),
         ({"env": {"A B": "x"}}, "env: {'A B': 'x'} is invalid: expected names of letters, digits and '_'"),
         ({"env": {"1A": "x"}}, "env: {'1A': 'x'} is invalid: expected names of letters"),
         ({"env": {"A": "x\ny"}}, "env: {'A': 'x\\ny'} is invalid: expected a text of one line"),

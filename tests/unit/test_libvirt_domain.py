@@ -46,7 +46,7 @@ def test_a_foreign_domain_has_a_definition_too() -> None:
 
 @pytest.mark.parametrize("label", ["", "none", "a:b:c", "system_u:system_r:x_t:s1:c1"])
 def test_a_label_that_is_none_of_ours_is_none(xml: str, label: str) -> None:
-    assert from_xml(xml.replace("system_u:system_r:virt_sandbox_t:s0:c1,c2<", f"{label}<")).context is None
+    assert from_xml(xml.replace("system_u:system_r:virt_sandbox_net_t:s0:c1,c2<", f"{label}<")).context is None
 
 
 @pytest.mark.parametrize(

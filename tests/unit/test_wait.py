@@ -178,7 +178,7 @@ def test_at_the_end_it_says_what_is_missing(wait: Wait, columns: dict[str, Any],
     assert wait(**columns) == [f"web: wait: not up after 60 s: {reason}"]
 
 
-OURS = {"pid": 7, "command": "apache2", "context": "system_u:system_r:virt_sandbox_t:s0:c1,c2"}
+OURS = {"pid": 7, "command": "apache2", "context": "system_u:system_r:virt_sandbox_net_t:s0:c1,c2"}
 ON_ITS_WAY = {"pid": 9, "command": "libvirt_lxc", "context": "system_u:system_r:virtd_lxc_t:s0"}
 
 
@@ -190,7 +190,7 @@ ON_ITS_WAY = {"pid": 9, "command": "libvirt_lxc", "context": "system_u:system_r:
         pytest.param([OURS, {**ON_ITS_WAY, "pid": 10}], [], id="another one is on its way"),
         pytest.param(
             [OURS, ON_ITS_WAY],
-            ["web: verify labels: process 9 (libvirt_lxc) is system_u:system_r:virtd_lxc_t:s0, not virt_sandbox_t:s0:c1,c2"],
+            ["web: verify labels: process 9 (libvirt_lxc) is system_u:system_r:virtd_lxc_t:s0, not virt_sandbox_net_t:s0:c1,c2"],
             id="it stays",
         ),
     ],
