@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run inside a sandbox as root: what it may do with its network namespace, one line for each act with how it ended.
 
-network_acts.py ping ADDRESS; change; neighbours NUMBER (permanent ones); reachable NUMBER (held ones); flood SUBNET SECONDS (datagrams to each address,
-again and again).
+network_acts.py ping ADDRESS; change; neighbours NUMBER (permanent ones); reachable NUMBER SECONDS (held ones);
+flood SUBNET SECONDS (datagrams to each address, again and again).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import ipaddress
+import itertools
 import socket
 import struct
 import subprocess
@@ -50,11 +51,11 @@ CHANGE: dict[str, Callable[[], None]] = {
 }
 
 
-def neighbours(number: int, state: int) -> int:
-    """How many of so many neighbours the kernel takes."""
+def neighbours(number: int, state: int, seconds: float = 0) -> int:
+    """How many of so many neighbours the kernel takes, again and again for so long."""
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    index, taken = socket.if_nametoindex("eth0"), 0
-    for each in range(number):
+    index, taken, end = socket.if_nametoindex("eth0"), 0, time.monotonic() + seconds
+    for each in itertools.chain(range(number), itertools.takewhile(lambda _each: time.monotonic() < end, itertools.count(number))):
         message = struct.pack("=BxxxiHBB", socket.AF_INET, index, state, 0, 0)
         address = (int(ipaddress.ip_address("10.250.0.0")) + each).to_bytes(4, "big")
         message += struct.pack("=HH4s", 8, 1, address) + struct.pack("=HH6sxx", 10, 2, b"\x02\x00" + address)
@@ -102,7 +103,8 @@ def main() -> None:
     elif kind == "flood":
         print("sent", flood(words[0], float(words[1])))
     else:
-        print("taken", neighbours(int(words[0]), PERMANENT if kind == "neighbours" else REACHABLE))
+        seconds = float(words[1]) if words[1:] else 0
+        print("taken", neighbours(int(words[0]), PERMANENT if kind == "neighbours" else REACHABLE, seconds))
 
 
 if __name__ == "__main__":
