@@ -187,6 +187,18 @@ options:
           - Only the MAC address is known, and checked, where a DHCP server on a O(network[].bridge) gives the address.
         type: bool
         default: true
+      connections:
+        description:
+          - 'How many connections that the sandbox opens the host''s kernel keeps track of at a time: of TCP, UDP, ICMP and
+            all else. The table of connections is one for all of the host (C(net.netfilter.nf_conntrack_max)), and while it
+            is full the host has no new connection either. Defaults to V(4096). V(unlimited) counts none.'
+          - New connections above the number are dropped until earlier ones have ended, or have been idle for the time that
+            the kernel has for them (C(net.netfilter.nf_conntrack_*_timeout_*)). In a second, an eighth of the number may
+            be new, after as many at once as the number says. Connections that others open to the sandbox are not counted,
+            and what belongs to a connection that is open is never dropped. RV(ignore:sandbox_info) shows how many packets
+            were dropped.
+          - A change takes effect while the sandbox runs. The host needs nftables for it.
+        type: str
       ports:
         description:
           - TCP ports of the host that are forwarded to the sandbox while it runs. A change does not restart the sandbox.

@@ -60,7 +60,7 @@ def host() -> Host:
         },
         followed=["/etc/alternatives", "/etc/ld.so.cache"],
         granted={"virt_sandbox_net_t": ["net_admin", "net_raw"]},
-        filtered=[network.host_device(name, 0) for name in ("web", "db")],
+        filtered=[network.host_device(name, 0) + opener for name in ("web", "db") for opener in ("", "-opener")],
     )
 
 

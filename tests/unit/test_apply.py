@@ -202,7 +202,7 @@ def test_a_service_is_removed_with_systemd_and_libvirt(
         ("destroy", "web"),
         ("disable", [UNIT]),
         ("undefine", "web"),
-        ("nft", network_filter.without(network_filter.devices(service()))),
+        ("nft", network_filter.without(network_filter.chains(service()))),
         ("unlink", FILTER),
         ("stop", [UNIT]),
         ("reset_failed", [UNIT]),

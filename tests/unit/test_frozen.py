@@ -25,7 +25,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.definition impo
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import ObservedMount
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build, older_defaults, option, recorded_part, restart_part
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import DEFAULTS, build, older_defaults, option, recorded_part, restart_part
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service, wanted_definition
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import (
     NET_PROCESS_TYPE,
@@ -68,10 +68,11 @@ def frozen(host: Host) -> Thaw:
 
     def thaw(case: Path, running: bool = True) -> Frozen:
         options = yaml.safe_load((case / "declared.yml").read_text())
-        spec = service_spec(options)
+        state = seen(case, running)
+        spec = service_spec(options, state.spec.defaults if state.spec else DEFAULTS)
         given = [network.fixed(interface) for interface in spec.network]
         bare = dataclasses.replace(host, bridges=["br0"], devices={"/dev/vda": "254:0"}, io_weights=True)
-        return Frozen(options, dataclasses.replace(settled(bare, spec, given), filtered=network_filter.devices(spec)), seen(case, running))
+        return Frozen(options, dataclasses.replace(settled(bare, spec, given), filtered=network_filter.chains(spec)), state)
 
     return thaw
 

@@ -194,10 +194,10 @@ def check_filter(spec: ServiceSpec, host: Host) -> None:
     bare = service_spec({"name": "a", "level": "s0:c1,c2", "units": ["a"], "network": [{"bridge": "b"}]})
     frame = {*(network_filter.rules(bare, []) or "").splitlines(), f"# What sandbox {spec.name} may send."}
     for line in text.splitlines():
-        for device in network_filter.devices(spec):
-            line = line.replace(device, "DEVICE")
-        element = line == 'add element bridge virt_sandbox interfaces { "DEVICE" : goto DEVICE }'
-        rule = re.fullmatch(r"(add|flush) (rule|chain) bridge virt_sandbox DEVICE( [a-z0-9.:!=@,/{}_ -]+)?", line)
+        for device in network_filter.chains(spec):
+            line = line.replace(device.partition("-")[0], "DEVICE")
+        element = re.fullmatch(r'add element bridge virt_sandbox (interfaces|openers) { "DEVICE" : goto DEVICE(-opener)? }', line)
+        rule = re.fullmatch(r"(add|flush) (rule|chain) bridge virt_sandbox DEVICE(-opener)?( [a-z0-9.:!=@,/{}_ -]+)?", line)
         assert line in frame or element or rule
 
 
@@ -209,7 +209,7 @@ def check_host_unit(spec: ServiceSpec, host: Host) -> None:
     commands = [line for line in text.splitlines() if line.startswith("Exec")]
     assert not [line for line in commands if "$" in line], "a variable"
     kind = 1 if spec.command else 0
-    before = bool(network_filter.devices(spec)) + kind + 2 * len(spec.mounts) + sum(mount.type == "image" for mount in spec.mounts)
+    before = bool(network_filter.chains(spec)) + kind + 2 * len(spec.mounts) + sum(mount.type == "image" for mount in spec.mounts)
     assert [len(line.split()) for line in commands] == [7 + before, 6 + kind, 6 + (len(spec.units) or 1), 6 + kind, 6]
     (needed,) = re.findall("^RequiresMountsFor=(.*)$", text, re.MULTILINE)
     assert needed.split(" ") == [spec.paths.root, *(mount.source for mount in spec.mounts if mount.source)]

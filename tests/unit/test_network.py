@@ -24,6 +24,7 @@ from .conftest import Declared, MakeSpec, settled
 STATIC = {"type": "static", "addresses": ["192.168.122.10/24"], "gateway": "192.168.122.1"}
 OTHER = {"type": "static", "source": "other", "addresses": ["10.0.0.5/24"]}
 WEB_MAC = network.mac("web", 0)
+OPEN = {"filter": False, "connections": "unlimited"}
 
 
 @pytest.mark.parametrize(
@@ -356,20 +357,45 @@ def test_only_who_asks_for_an_address_may_ask_and_for_itself(service: MakeSpec) 
 
 
 def test_interfaces_that_are_not_filtered_have_no_rules(service: MakeSpec) -> None:
-    assert network_filter.rules(service(network=[{"filter": False}]), [["10.0.0.1"]]) is None
+    assert network_filter.rules(service(network=[OPEN]), [["10.0.0.1"]]) is None
     assert network_filter.rules(service(network=[]), []) is None
-    both = service(network=[{"filter": False}, {"source": "other"}])
-    assert network_filter.devices(both) == [network.host_device("web", 1)]
+    both = service(network=[OPEN, {"source": "other"}])
+    assert network_filter.chains(both) == [network.host_device("web", 1), f"{network.host_device('web', 1)}-opener"]
     assert network.host_device("web", 0) not in str(network_filter.rules(both, [["10.0.0.1"], ["10.0.1.1"]]))
 
 
 def test_a_filter_comes_and_goes_while_the_sandbox_runs(service: MakeSpec, host: Host, declared: Declared) -> None:
-    before, after = service(), service(network=[{"filter": False}])
+    before, after = service(), service(network=[OPEN])
     known = settled(host, before)
     off = ["write the unit", "reload systemd", "remove the nftables rules", "remove the filter", "write the spec"]
     assert plan_service(after, "started", as_seen(before, known, declared), known).summary()["web"] == off
     on = ["write the unit", "reload systemd", "load the nftables rules", "write the filter", "write the spec"]
     assert plan_service(before, "started", as_seen(after, known, declared), known).summary()["web"] == on
+
+
+def test_threat_30_the_connections_that_a_sandbox_opens_are_counted(service: MakeSpec) -> None:
+    """The rate comes before the count, and a packet of a known connection reaches neither."""
+    device = network.host_device("web", 0)
+    text = str(network_filter.rules(service(network=[{"filter": False, "connections": "1000"}]), ()))
+    rules = [line.partition(f"{device}-opener ")[2] for line in text.splitlines() if line.startswith("add rule") and device in line]
+    assert rules == ["limit rate over 125/second burst 1000 packets counter drop", "ct count over 1000 counter drop"]
+    assert "opened ct state new iifname vmap @openers" in text
+    assert f'openers {{ "{device}" : goto {device}-opener }}' in text
+
+
+@pytest.mark.parametrize("value", ["15", "65537", "0", "-1", "many", "4096.5", "\u0664\u0660\u0669\u0666", ""])
+def test_threat_30_a_number_of_connections_is_one_that_the_kernel_counts(service: MakeSpec, value: str) -> None:
+    with pytest.raises(OptionError, match=r"network\[0\]\.connections: .* is invalid: expected a number of connections from 16 to 65536"):
+        service(network=[{"connections": value}])
+
+
+def test_threat_30_a_number_of_connections_changes_while_the_sandbox_runs(service: MakeSpec, host: Host, declared: Declared) -> None:
+    before, more, none = (service(network=[{"connections": value}]) for value in ("4096", "8192", "unlimited"))
+    known = settled(host, before)
+    steps = ["load the nftables rules", "write the filter", "write the spec"]
+    assert plan_service(more, "started", as_seen(before, known, declared), known).summary()["web"] == steps
+    steps = ["remove the nftables rules", *steps]
+    assert plan_service(none, "started", as_seen(before, known, declared), known).summary()["web"] == steps
 
 
 def test_rules_that_somebody_flushed_are_loaded_again(service: MakeSpec, host: Host, declared: Declared) -> None:

@@ -1,28 +1,50 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's nftables: which interfaces of sandboxes are filtered, and new rules for them."""
+"""The host's nftables: which rules for sandboxes are in force, what they have dropped, and new rules."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
+from typing import Any
 
 from ..model.errors import SandboxError
-from ..model.network_filter import FAMILY, INTERFACES, NFT, TABLE
+from ..model.network_filter import FAMILY, NFT, TABLE, chain
 from .command import run
 
 
 def filtered() -> list[str]:
-    """The names of the interfaces that have rules now; none where the kernel has no table of ours, or nothing can be asked yet."""
+    """The chains of sandboxes' interfaces that are in force; none where the kernel has no table of ours, or nothing can be asked yet."""
+    with _readable("filtered interfaces"):
+        maps = [entry["map"] for entry in _table() if "map" in entry]
+        return [chain(element[0], one["name"]) for one in maps for element in one.get("elem", ())]
+
+
+def not_opened() -> dict[str, int]:
+    """How many packets each chain that counts connections has dropped since it was loaded."""
+    with _readable("rules"):
+        dropped: dict[str, int] = {}
+        for rule in (entry["rule"] for entry in _table() if "rule" in entry):
+            packets = [part["counter"]["packets"] for part in rule["expr"] if "counter" in part]
+            dropped[rule["chain"]] = dropped.get(rule["chain"], 0) + sum(packets)
+        return dropped
+
+
+def _table() -> list[dict[str, Any]]:
     if not os.path.exists(NFT):
         return []
-    text = run([NFT, "--json", "list", "map", FAMILY, TABLE, INTERFACES], accept=(0, 1))
-    if not text.strip():
-        return []
+    text = run([NFT, "--json", "list", "table", FAMILY, TABLE], accept=(0, 1))
+    entries: list[dict[str, Any]] = json.loads(text)["nftables"] if text.strip() else []
+    return entries
+
+
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
     try:
-        maps = [entry["map"] for entry in json.loads(text)["nftables"] if "map" in entry]
-        return [element[0] for interface_map in maps for element in interface_map.get("elem", ())]
+        yield
     except (ValueError, KeyError, TypeError) as error:
-        raise SandboxError(f"{NFT}: its list of filtered interfaces cannot be read: {error!r}") from error
+        raise SandboxError(f"{NFT}: its list of {what} cannot be read: {error!r}") from error
 
 
 def load(text: str) -> None:

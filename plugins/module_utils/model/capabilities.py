@@ -23,7 +23,7 @@ KNOWN = (
 )  # fmt: skip
 KNOWN_2 = ("block_suspend", "mac_admin", "mac_override", "syslog", "wake_alarm")
 # without these a systemd does not come up, nor do its services
-_SYSTEMD = ("chown", "dac_override", "fowner", "kill", "setgid", "setuid", "sys_resource")
+_SYSTEMD = ("chown", "dac_override", "fowner", "kill", "setgid", "setuid")
 
 # what only the type of sandboxes with networkd has
 OF_NETWORKS = ("net_admin", "net_raw")
@@ -33,6 +33,7 @@ _BEHIND = {
     "sys_admin": ", because the kernel lets it change mounts without asking SELinux",
     "sys_boot": ", because the kernel lets it choose what the host boots next (kexec)",
     "sys_nice": ", because it gives real-time priority, which no limit holds",
+    "sys_resource": ", because it raises the hard limits of processes",
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Union
 
 from .errors import OptionError
 from .options import option
-from .values import whole
+from .values import UNLIMITED, whole
 
 if TYPE_CHECKING:
     from .spec import ServiceSpec
@@ -87,6 +87,18 @@ def _destination(value: str) -> str:
 
 _EVERYWHERE = ("0.0.0.0", "::")
 _PORT = whole("a port", 1, 65535)
+# a sandbox that asks a name server needs a few; the kernel looks at all of them for each new one
+_FEWEST, _MOST = 16, 65_536
+_COUNT = re.compile(r"[0-9]{1,6}\Z")
+
+
+def _connections(value: int | str) -> int | str:
+    text = str(value).strip()
+    if text == UNLIMITED:
+        return text
+    if not _COUNT.match(text) or not _FEWEST <= int(text) <= _MOST:
+        raise ValueError(f"a number of connections from {_FEWEST} to {_MOST}, or {UNLIMITED}")
+    return int(text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +196,21 @@ class Interface:
             A change takes effect while the sandbox runs.
 
             Only the MAC address is known, and checked, where a DHCP server on a O(network[].bridge) gives the address.
+            """,
+    )  # fmt: skip
+    connections: int | str = option(
+        "4096", normal=_connections, effect="live", earlier=((1, UNLIMITED),),
+        help="""
+            How many connections that the sandbox opens the host's kernel keeps track of at a time: of TCP, UDP, ICMP and all else.
+            The table of connections is one for all of the host (C(net.netfilter.nf_conntrack_max)), and while it is full the host
+            has no new connection either. Defaults to V(4096). V(unlimited) counts none.
+
+            New connections above the number are dropped until earlier ones have ended, or have been idle for the time that the
+            kernel has for them (C(net.netfilter.nf_conntrack_*_timeout_*)). In a second, an eighth of the number may be new, after
+            as many at once as the number says. Connections that others open to the sandbox are not counted, and what belongs to a
+            connection that is open is never dropped. RV(ignore:sandbox_info) shows how many packets were dropped.
+
+            A change takes effect while the sandbox runs. The host needs nftables for it.
             """,
     )  # fmt: skip
     ports: tuple[Port, ...] = option(

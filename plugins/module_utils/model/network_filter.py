@@ -14,12 +14,16 @@ from . import layout
 from .addresses import Resolved
 from .network import host_device, mac_of
 from .spec import ServiceSpec
+from .values import UNLIMITED
 
 NFT = "/usr/sbin/nft"
 FAMILY = "bridge"
 TABLE = "virt_sandbox"
-INTERFACES = "interfaces"
+INTERFACES, OPENERS = "interfaces", "openers"
+MAPS, _OPENER = (INTERFACES, OPENERS), "-opener"
 
+# of the connections that a sandbox may have, how many may be new in a second
+_NEW_SHARE = 8
 # answers that only a server gives: DHCP of both versions, and a router's advertisements
 _NEVER = ("udp dport { 68, 546 } drop", "icmpv6 type nd-router-advert drop")
 # where a DHCP request says what it is (of an Ethernet address of six bytes), which address it has and whose it is; and a
@@ -37,41 +41,85 @@ table {FAMILY} {TABLE} {{
 flush chain {FAMILY} {TABLE} sent
 add rule {FAMILY} {TABLE} sent iifname vmap @{INTERFACES}
 """
+# connections are known from priority -200 on; packets of known ones, and replies, are not new
+_OPENED = f"""\
+table {FAMILY} {TABLE} {{
+    map {OPENERS} {{
+        type ifname : verdict
+    }}
+    chain opened {{
+        type filter hook prerouting priority 0; policy accept
+    }}
+}}
+flush chain {FAMILY} {TABLE} opened
+add rule {FAMILY} {TABLE} opened ct state new iifname vmap @{OPENERS}
+"""
 
 
-def devices(spec: ServiceSpec) -> list[str]:
-    """The host's ends of the interfaces that are filtered."""
-    return [host_device(spec.name, number) for number, network in enumerate(spec.network) if network.filter]
+def chains(spec: ServiceSpec) -> list[str]:
+    """Those of the sandbox: of each interface that is filtered, and of each whose connections are counted."""
+    return [
+        chain(host_device(spec.name, number), of)
+        for number, network in enumerate(spec.network)
+        for of, wanted in ((INTERFACES, network.filter), (OPENERS, network.connections != UNLIMITED))
+        if wanted
+    ]
+
+
+def chain(device: str, of: str) -> str:
+    """The chain to which a map leads what comes from the host's end of an interface."""
+    return device if of == INTERFACES else f"{device}{_OPENER}"
 
 
 def rules(spec: ServiceSpec, resolved: Resolved) -> str | None:
-    """What nft is to be given, any number of times, for a sandbox with these addresses; nothing where no interface is filtered."""
-    if not devices(spec):
+    """What nft is to be given, any number of times, for a sandbox with these addresses; nothing where it has no chain."""
+    kept = chains(spec)
+    if not kept:
         return None
-    text = f"{layout.MARK}\n# What sandbox {spec.name} may send.\n{_TABLE}"
+    text = f"{layout.MARK}\n# What sandbox {spec.name} may send.\n{_tables(kept)}"
     for number, network in enumerate(spec.network):
-        if network.filter:
+        device, mac = host_device(spec.name, number), mac_of(spec.name, number, network)
+        if chain(device, INTERFACES) in kept:
             addresses = resolved[number] if number < len(resolved) else ()
-            lines = _interface(mac_of(spec.name, number, network), network.type == "dhcp", addresses)
-            text += _chain(host_device(spec.name, number), list(lines))
+            text += _chain(device, list(_interface(mac, network.type == "dhcp", addresses)))
+        if chain(device, OPENERS) in kept:
+            text += _chain(chain(device, OPENERS), _bound(int(network.connections)))
     return text
 
 
 def without(names: Sequence[str]) -> str:
-    """What nft is to be given for interfaces that are not filtered any more, whether they were or not."""
-    text = _TABLE
+    """What nft is to be given so that there are no such chains, whether there were or not."""
+    text = _tables(names)
     for name in names:
         text += _chain(name, [])
-        text += f'delete element {FAMILY} {TABLE} {INTERFACES} {{ "{name}" }}\n'
+        text += f'delete element {FAMILY} {TABLE} {_map(name)} {{ "{_device(name)}" }}\n'
         text += f"delete chain {FAMILY} {TABLE} {name}\n"
     return text
+
+
+def _tables(names: Sequence[str]) -> str:
+    return _TABLE + (_OPENED if any(_map(name) == OPENERS for name in names) else "")
+
+
+def _map(name: str) -> str:
+    return OPENERS if name.endswith(_OPENER) else INTERFACES
+
+
+def _device(name: str) -> str:
+    return name.removesuffix(_OPENER)
 
 
 def _chain(name: str, lines: Sequence[str]) -> str:
     """A chain in place of what it was, in one transaction with all else of the text."""
     text = f"add chain {FAMILY} {TABLE} {name}\nflush chain {FAMILY} {TABLE} {name}\n"
     text += "".join(f"add rule {FAMILY} {TABLE} {name} {line}\n" for line in lines)
-    return text + f'add element {FAMILY} {TABLE} {INTERFACES} {{ "{name}" : goto {name} }}\n'
+    return text + f'add element {FAMILY} {TABLE} {_map(name)} {{ "{_device(name)}" : goto {name} }}\n'
+
+
+def _bound(connections: int) -> list[str]:
+    """The rate first: what is above the count stays listed for a while, which costs memory that no sandbox is charged for."""
+    rate = f"limit rate over {max(connections // _NEW_SHARE, 1)}/second burst {connections} packets"
+    return [f"{rate} counter drop", f"ct count over {connections} counter drop"]
 
 
 def _interface(mac: str, asks: bool, addresses: Sequence[str]) -> Iterator[str]:

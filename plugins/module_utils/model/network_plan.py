@@ -39,11 +39,11 @@ def plan_filter(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host, l
 
     The file comes last, for what it says counts as loaded. ``deferred``: those that it runs with are others.
     """
-    name, path, kept = spec.name, spec.paths.filter, network_filter.devices(spec)
+    name, path, kept = spec.name, spec.paths.filter, network_filter.chains(spec)
     wanted = network_filter.rules(spec, host.addresses(name))
     if not deferred:
-        _plan_filter_gone(plan, name, [device for device in _filtered(spec, host) if device not in kept])
-    before = [device for device in kept if device in host.filtered]
+        _plan_filter_gone(plan, name, [chain for chain in _filtered(spec, host) if chain not in kept])
+    before = [chain for chain in kept if chain in host.filtered]
     if live and wanted and not (wanted == observed.filter_text and before == kept):
         plan.add(LoadFilter(name, wanted, before, kept))
     if wanted and wanted != observed.filter_text:
@@ -53,14 +53,15 @@ def plan_filter(plan: Plan, spec: ServiceSpec, observed: Observed, host: Host, l
 
 
 def _filtered(spec: ServiceSpec, host: Host) -> list[str]:
-    """Which interfaces of a sandbox, as many as it may have or have had, the kernel has rules for."""
-    own = (host_device(spec.name, number) for number in range(max(INTERFACES, len(spec.network))))
-    return [device for device in own if device in host.filtered]
+    """Which chains of a sandbox's interfaces, as many as it may have or have had, the kernel has."""
+    devices = [host_device(spec.name, number) for number in range(max(INTERFACES, len(spec.network)))]
+    own = [network_filter.chain(device, of) for device in devices for of in network_filter.MAPS]
+    return [chain for chain in own if chain in host.filtered]
 
 
-def _plan_filter_gone(plan: Plan, name: str, devices: Sequence[str]) -> None:
-    if devices:
-        plan.add(LoadFilter(name, network_filter.without(devices), devices))
+def _plan_filter_gone(plan: Plan, name: str, chains: Sequence[str]) -> None:
+    if chains:
+        plan.add(LoadFilter(name, network_filter.without(chains), chains))
 
 
 def _plan_released(plan: Plan, name: str, entries: Sequence[Entry]) -> None:

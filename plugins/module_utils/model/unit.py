@@ -82,7 +82,7 @@ def host_unit(spec: ServiceSpec) -> str:
     mounts = "".join(f" {word}" for word in unit_arguments(spec))
     needed = " ".join([paths.root, *host_paths(spec)])
     # the filter before there is an interface
-    given = f" filter:{paths.filter}" if network_filter.devices(spec) else ""
+    given = f" filter:{paths.filter}" if network_filter.chains(spec) else ""
     given += f" hostname:{spec.hostname}" if spec.hostname else ""
     # the helper's own is that of the first generation; systemd reads a percent sign twice
     given += f" tmpfs:{spec.tmpfs}".replace("%", "%%") if spec.tmpfs != _FIRST_TMPFS else ""

@@ -16,7 +16,7 @@ from .values import printable
 CAPABILITIES = frozenset(
     {
         "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service", "ipc_lock", "ipc_owner",
-        "sys_chroot", "sys_ptrace", "sys_resource", "audit_write", "lease", "setfcap",
+        "sys_chroot", "sys_ptrace", "audit_write", "lease", "setfcap",
     }
 )  # fmt: skip
 _REMEDY = f"Set process_type: {NET_PROCESS_TYPE}, or type: dhcp or static for an interface"
