@@ -182,6 +182,12 @@ sandboxes:
         - How many events of the audit log are left out of what was denied to it. The newest thousand of each sandbox are looked at.
       type: int
       sample: 0
+    connections_dropped:
+      description:
+        - How many packets were dropped since its rules were loaded, at its start or after a change, because they would have opened more
+          connections than O(virt.sandbox.sandbox_service#module:network[].connections) allows.
+      type: int
+      sample: 0
     drift:
       description: What on the host is not as the spec says. The names of the steps that would mend it.
       type: list

@@ -8,9 +8,9 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import audit, cgroup, policy_rules, processes
+from ..host import audit, cgroup, nftables, policy_rules, processes
 from ..host.policy_file import PolicyFile
-from ..model import denial, layout, limits
+from ..model import denial, layout, limits, network_filter
 from ..model.addresses import resolve
 from ..model.errors import SandboxError, StepError
 from ..model.observed import Host, Observed
@@ -67,9 +67,11 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
             except SandboxError as error:  # what root inside does to be in the way shows in his sandbox alone
                 failures.append(StepError(name, "look", str(error)))
         denied, left_out = _denials(every, specs, asked)
+        dropped = nftables.dropped()
         for name, sandbox in shown.items():
             sandbox["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
             sandbox["denials_left_out"] = left_out.get(str(specs[name].level), 0)
+            sandbox["connections_dropped"] = sum(dropped.get(chain, 0) for chain in network_filter.chains(specs[name]))
         return {"changed": False, "sandboxes": shown, "host": _host(facts), "warnings": [*_damaged(host), *map(str, failures)]}
 
 

@@ -21,14 +21,14 @@ def filtered() -> list[str]:
         return [chain(element[0], one["name"]) for one in maps for element in one.get("elem", ())]
 
 
-def not_opened() -> dict[str, int]:
-    """How many packets each chain that counts connections has dropped since it was loaded."""
+def dropped() -> dict[str, int]:
+    """How many packets each chain has dropped and counted since it was loaded, which are those that would have opened connections."""
     with _readable("rules"):
-        dropped: dict[str, int] = {}
+        packets: dict[str, int] = {}
         for rule in (entry["rule"] for entry in _table() if "rule" in entry):
-            packets = [part["counter"]["packets"] for part in rule["expr"] if "counter" in part]
-            dropped[rule["chain"]] = dropped.get(rule["chain"], 0) + sum(packets)
-        return dropped
+            counted = [part["counter"]["packets"] for part in rule["expr"] if "counter" in part]
+            packets[rule["chain"]] = packets.get(rule["chain"], 0) + sum(counted)
+        return packets
 
 
 def _table() -> list[dict[str, Any]]:

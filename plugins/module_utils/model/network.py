@@ -208,7 +208,7 @@ class Interface:
             New connections above the number are dropped until earlier ones have ended, or have been idle for the time that the
             kernel has for them (C(net.netfilter.nf_conntrack_*_timeout_*)). In a second, an eighth of the number may be new, after
             as many at once as the number says. Connections that others open to the sandbox are not counted, and what belongs to a
-            connection that is open is never dropped. RV(ignore:sandbox_info) shows how many packets were dropped.
+            connection that is open is never dropped. M(virt.sandbox.sandbox_info) shows how many packets were dropped.
 
             A change takes effect while the sandbox runs. The host needs nftables for it.
             """,
