@@ -182,6 +182,21 @@ sandboxes:
         - How many events of the audit log are left out of what was denied to it. The newest thousand of each sandbox are looked at.
       type: int
       sample: 0
+    audit_left_out:
+      description:
+        - That its records were left out of the audit log, because it wrote too many (C(virt-sandbox-audit.service) of
+          P(virt.sandbox.host#role)). How many records these would have been is not known.
+      type: dict
+      contains:
+        times:
+          description: How often, since the host has booted.
+          type: int
+        seconds:
+          description: For how many seconds in all, without what C(now) is about.
+          type: int
+        now:
+          description: Whether they are left out now.
+          type: bool
     connections_dropped:
       description:
         - How many packets were dropped since its rules were loaded, at its start or after a change, because they would have opened more
@@ -206,6 +221,11 @@ host:
       description: The most processes and threads that the host's kernel runs.
       type: int
       sample: 62797
+    audit_lost:
+      description:
+        - How many audit records of any subject the kernel has lost since it counts. V(none) without an audit system.
+      type: int
+      sample: 0
     sandboxes:
       description:
         - The limits and the use of all sandboxes together, in the form of RV(sandboxes.limits) and RV(sandboxes.resources). Role

@@ -73,7 +73,7 @@ TWICE = {"name": None, "level": None, "state": None, "units": None, "private": N
 
 RAM = {"type": "ram", "size": "1M"}
 NESTED = {"mounts": [{**RAM, "target": "/srv/a"}, {**RAM, "target": "/srv/a/b"}]}
-SYSTEMD = ["chown", "dac_override", "fowner", "kill", "setgid", "setuid", "sys_resource"]
+SYSTEMD = ["chown", "dac_override", "fowner", "kill", "setgid", "setuid"]
 
 
 def mount(source: str, target: str = "/srv/x", **more: Any) -> dict[str, Any]:

@@ -70,7 +70,7 @@ EXTRAS: dict[str, Any] = {
 }
 KEPT = [
     "audit_write", "chown", "dac_override", "fowner", "fsetid", "kill", "net_admin", "net_bind_service", "net_raw", "setgid",
-    "setpcap", "setuid", "sys_chroot", "sys_resource",
+    "setpcap", "setuid", "sys_chroot",
 ]  # fmt: skip
 OTHER_EXTRAS: dict[str, Any] = {
     **UNITS,

@@ -67,10 +67,11 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
             except SandboxError as error:  # what root inside does to be in the way shows in his sandbox alone
                 failures.append(StepError(name, "look", str(error)))
         denied, left_out = _denials(every, specs, asked)
-        dropped = nftables.dropped()
+        dropped, flooded = nftables.dropped(), audit.left_out()
         for name, sandbox in shown.items():
             sandbox["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
             sandbox["denials_left_out"] = left_out.get(str(specs[name].level), 0)
+            sandbox["audit_left_out"] = flooded.get(str(specs[name].level), {"times": 0, "seconds": 0, "now": False})
             sandbox["connections_dropped"] = sum(dropped.get(chain, 0) for chain in network_filter.chains(specs[name]))
         return {"changed": False, "sandboxes": shown, "host": _host(facts), "warnings": [*_damaged(host), *map(str, failures)]}
 
@@ -81,6 +82,7 @@ def _host(facts: Host) -> dict[str, Any]:
     return {
         "memory_bytes": facts.size.memory,
         "tasks": facts.size.tasks,
+        "audit_lost": audit.lost(),
         "sandboxes": {"limits": limits.shown(cgroup.limits(together, limits.FILES)), "resources": cgroup.usage(together)},
     }
 

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's audit log, as far as it tells of denials."""
+"""The host's audit log, as far as it tells of denials, and what of it is lost or left out."""
 
 from __future__ import annotations
 
 import collections
 import itertools
+import json
 import os
 import re
 import time
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..model.errors import SandboxError
-from .command import lines
+from .command import lines, run
 
-_AUSEARCH = "/usr/sbin/ausearch"
+_AUSEARCH, _AUDITCTL = "/usr/sbin/ausearch", "/usr/sbin/auditctl"
+# what the watch of the log, which role host installs, has left out
+_WATCHED = "/run/virt-sandbox/audit.json"
 # events of one level: more would be read by nobody, and each level has its own, so that none pushes out another's
 _NEWEST = 1000
 # records of one event: a denial for each of a thousand descriptors may be one
@@ -75,3 +78,25 @@ def _lines(process_type: str, hours: float) -> Iterator[str]:
     except SandboxError as error:
         if not any(said in str(error) for said in _NOTHING):
             raise
+
+
+def lost() -> int | None:
+    """How many records of any subject the kernel has lost since it counts; nothing without an audit system."""
+    try:
+        answer = run([_AUDITCTL, "-s"]) if os.path.exists(_AUDITCTL) else ""
+    except SandboxError:
+        return None
+    count = re.search(r"^lost (\d+)$", answer, re.MULTILINE)
+    return int(count.group(1)) if count else None
+
+
+def left_out() -> dict[str, dict[str, Any]]:
+    """How often, and for how many seconds, the records of each level were left out since the host has booted."""
+    try:
+        with open(_WATCHED, encoding="utf-8") as file:
+            entries: dict[str, dict[str, Any]] = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SandboxError(f"{_WATCHED} cannot be read: {error}. Restart virt-sandbox-audit.service.") from error
+    return entries

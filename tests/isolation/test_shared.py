@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel has once for the host and all sandboxes: how much of it root inside one gets (threats 30, 33b, 34 and 36).
+
+``shares.py`` runs as root inside; the same where nothing guards shows that it would take what the host needs.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, sandboxes_gone, shell_task
+
+BOUND, OPEN = "it-bound", "it-open"
+LEVEL = "s0:c941,c942"
+ADDRESSES = {BOUND: "192.168.122.251", OPEN: "192.168.122.252"}
+LABEL, CONTENT, SERVICE, INFO = (f"virt.sandbox.{name}" for name in ("mcs_label", "sandbox_content", "sandbox_service", "sandbox_info"))
+SHARES = Path(__file__).with_name("shares.py").read_text(encoding="utf-8")
+UNIT = ["systemd-tmpfiles-clean.timer"]
+CONNECTIONS, QUERIES, CLIENTS = 256, 2000, 400
+REFUSED = {"EPERM", "EACCES"}
+# answers one client after another, and keeps the first, which it answers again when it says so
+SERVER = """
+import socket
+server = socket.create_server(("", 8080), backlog=512)
+kept, _peer = server.accept()
+while True:
+    client, _peer = server.accept()
+    client.sendall(b"x")
+    client.close()
+"""
+# from the host: a connection from before the queries, and many while the sandbox may open none
+ASK = f"""
+import socket, subprocess, sys, time
+address = sys.argv[1]
+def number():
+    with open("/proc/sys/net/netfilter/nf_conntrack_count") as file:
+        return int(file.read())
+for attempt in range(100):
+    try:
+        kept = socket.create_connection((address, 8080), 5)
+        break
+    except OSError:
+        time.sleep(0.2)
+before = number()
+subprocess.run(sys.argv[2:], check=True, stdout=subprocess.DEVNULL)
+opened, begin = number() - before, time.monotonic()
+answered = 0
+for client in range({CLIENTS}):
+    with socket.create_connection((address, 8080), 5) as one:
+        answered += one.recv(1) == b"x"
+print(opened, answered, round(answered / (time.monotonic() - begin)))
+"""
+# a process of the host that is denied something up to 20 times a second, for as long as it is given
+WITNESS = """
+import os, sys, time
+path, end, denied = sys.argv[1], time.monotonic() + float(sys.argv[2]), 0
+open(path, "w").close()
+os.chmod(path, 0o755)
+with open("/proc/self/attr/exec", "w") as file:
+    file.write("unconfined_u:system_r:auditd_t:s0-s0:c0.c1023")
+while time.monotonic() < end:
+    try:
+        os.execv(path, [path])
+    except PermissionError:
+        denied += 1
+    time.sleep(0.05)
+os.unlink(path)
+print(denied)
+"""
+
+
+def inside(name: str, *words: str) -> str:
+    return f"virt-sandbox exec {name} -- python3 -c {shlex.quote(SHARES)} {' '.join(words)}"
+
+
+def as_sandbox(*words: str) -> str:
+    """In the root cgroup, where the lab's kernel allows real-time priority as every kernel without RT_GROUP_SCHED does."""
+    label = f"$(id -Z | cut -d: -f1,2):virt_sandbox_t:{LEVEL}"
+    return f"""
+    output=$(mktemp -p /run) && chcon system_u:object_r:virt_sandbox_file_t:{LEVEL} $output
+    echo $$ >/sys/fs/cgroup/cgroup.procs
+    cd /; runcon {label} python3 -c {shlex.quote(SHARES)} {' '.join(words)} $output
+    cat $output; rm $output
+    """
+
+
+def scene() -> list[dict[str, Any]]:
+    given = {BOUND: str(CONNECTIONS), OPEN: "unlimited"}
+    network = {
+        name: [{"type": "static", "addresses": [f"{address}/24"], "connections": given[name]}] for name, address in ADDRESSES.items()
+    }
+    return [
+        *sandboxes_gone((BOUND, OPEN), " first"),
+        {"name": "labels", LABEL: {"sandboxes": [{"name": BOUND, "level": LEVEL}, {"name": OPEN}]}},
+        {"name": "content", CONTENT: {"sandboxes": [{"name": name} for name in network]}},
+        {"name": "service", SERVICE: {"sandboxes": [{"name": name, "units": UNIT, "network": given} for name, given in network.items()]}},
+        {"name": "before", INFO: {"denials": 0}},
+        *(
+            task
+            for name in network
+            for task in (
+                shell_task(f"server in {name}", f"virt-sandbox exec {name} -- systemd-run --quiet python3 -c {shlex.quote(SERVER)}"),
+                shell_task(
+                    f"connections of {name}",
+                    f"python3 -c {shlex.quote(ASK)} {ADDRESSES[name]} {inside(name, 'queries', '192.168.122.1', str(QUERIES))}",
+                ),
+            )
+        ),
+        {"name": "after", INFO: {"denials": 0}},
+    ]
+
+
+@pytest.fixture(scope="module")
+def played(lab: Lab) -> Iterator[Played]:
+    yield lab.play(scene())
+    lab.play(sandboxes_gone((BOUND, OPEN)))
+
+
+def connections(played: Played, host: str, name: str) -> tuple[int, int, int]:
+    outcome = played.on(host)[f"connections of {name}"]
+    assert not outcome.failed, outcome.result
+    opened, answered, rate = outcome.stdout.split()[-3:]
+    return int(opened), int(answered), int(rate)
+
+
+def dropped(played: Played, host: str, name: str) -> int:
+    return int(played.on(host)["after"].result["sandboxes"][name]["connections_dropped"])
+
+
+def test_threat_30_a_sandbox_opens_no_more_connections_than_its_share(played: Played, host: str) -> None:
+    opened, _answered, _rate = connections(played, host, BOUND)
+    # the rate lets some more through while those of the server begin; the host has a few of its own
+    assert opened <= CONNECTIONS + 100
+    assert dropped(played, host, BOUND) >= QUERIES - CONNECTIONS - 100
+
+
+def test_threat_30_without_a_share_it_opens_as_many_as_it_likes(played: Played, host: str) -> None:
+    """The control."""
+    opened, _answered, _rate = connections(played, host, OPEN)
+    assert opened >= QUERIES - 100
+    assert dropped(played, host, OPEN) == 0
+
+
+def test_threat_30_what_others_open_to_it_is_not_counted(played: Played, host: str) -> None:
+    """While it may open none itself, its server answers every client."""
+    assert connections(played, host, BOUND)[1] == CLIENTS
+
+
+# ---- privileges
+
+
+@pytest.fixture(scope="module")
+def privileges(lab: Lab, played: Played) -> dict[str, dict[str, dict[str, str]]]:
+    """How root inside fares with each, by how it is guarded and by host; "inside" is in a sandbox as it is."""
+
+    def ask(script: str) -> dict[str, dict[str, str]]:
+        return {host: json.loads(done.stdout) for host, done in lab.everywhere(script).items()}
+
+    found = {"inside": ask(inside(BOUND, "privileges")), "guarded": ask(as_sandbox("privileges"))}
+    lab.everywhere(PERMISSIVE)
+    try:
+        return {**found, "recorded": ask(as_sandbox("privileges"))}
+    finally:
+        lab.everywhere(ENFORCING)
+
+
+@pytest.mark.parametrize(
+    "privilege",
+    [
+        pytest.param("real-time priority", id="threat_34 real-time priority"),
+        pytest.param("a priority above the ordinary", id="threat_34 a priority above the ordinary"),
+        pytest.param("to be spared where memory runs out", id="threat_33b to be spared where memory runs out"),
+        pytest.param("a higher hard limit", id="threat_34 a higher hard limit"),
+    ],
+)
+def test_root_inside_is_refused(privileges: dict[str, dict[str, dict[str, str]]], host: str, privilege: str) -> None:
+    """Inside, and where only the type guards; where that only records, it succeeds."""
+    assert privileges["inside"][host][privilege] in REFUSED
+    assert privileges["guarded"][host][privilege] in REFUSED
+    assert privileges["recorded"][host][privilege] == "ok"
+
+
+# ---- the audit log
+
+FLOOD, SHORT = 14, 5
+
+
+def witnessed(seconds: float) -> str:
+    """A flood by a sandbox, during which a process of the host is denied something: how often, and how often the log says so."""
+    return f"""
+    mark=/root/vsbx-witness-$$
+    {inside(BOUND, "flood", str(seconds))} >/dev/null &
+    denied=$(python3 -c {shlex.quote(WITNESS)} $mark {seconds})
+    auditctl -m "said by the host $mark" 2>/dev/null
+    wait
+    for second in $(seq 20); do
+        test "$(auditctl -s | sed -n 's/^backlog //p')" -gt 3 || break
+        sleep 1
+    done
+    cat /var/log/audit/audit.log* | grep -a "$mark" >/run/vsbx-marks
+    echo $denied $(grep -ac "type=AVC.*path=" /run/vsbx-marks) $(grep -ac "said by the host" /run/vsbx-marks)
+    """
+
+
+@pytest.fixture(scope="module")
+def flooded(lab: Lab, privileges: Any) -> dict[str, dict[str, list[int]]]:
+    """Denials of the host's process, those in the log, and messages in the log; with the watch and without; by host."""
+
+    def counts(script: str) -> dict[str, list[int]]:
+        return {host: [int(word) for word in done.stdout.split()[-3:]] for host, done in lab.everywhere(script, timeout=180).items()}
+
+    with_watch = counts(f"auditctl --reset-lost >/dev/null\n{witnessed(FLOOD)}")
+    info = lab.play([{"name": "info", INFO: {"name": BOUND, "denials": 0}}])
+    shown = {host: [info.on(host)["info"].result["sandboxes"][BOUND]["audit_left_out"]["times"]] for host in lab.hosts}
+    lab.everywhere("systemctl stop virt-sandbox-audit; auditctl -b 64 >/dev/null; auditctl --reset-lost >/dev/null")
+    try:
+        without = counts(witnessed(SHORT))
+        info = lab.play([{"name": "info", INFO: {"name": BOUND, "denials": 0}}])
+        lost = {host: [info.on(host)["info"].result["audit_lost"]] for host in lab.hosts}
+    finally:
+        lab.everywhere("auditctl -b 32768 >/dev/null; systemctl start virt-sandbox-audit")
+    return {host: {"watched": with_watch[host], "shown": shown[host], "unwatched": without[host], "lost": lost[host]} for host in lab.hosts}
+
+
+def test_threat_36_records_of_the_host_survive_a_flood(flooded: dict[str, dict[str, list[int]]], host: str) -> None:
+    denied, recorded, said = flooded[host]["watched"]
+    assert denied > FLOOD / 2
+    assert (recorded, said) == (denied, 1)
+
+
+def test_threat_36_it_is_shown_that_records_were_left_out(flooded: dict[str, dict[str, list[int]]], host: str) -> None:
+    assert flooded[host]["shown"] == [1]
+
+
+def test_threat_36_without_the_watch_and_with_a_short_queue_records_are_lost(flooded: dict[str, dict[str, list[int]]], host: str) -> None:
+    """The control: records of the host, and their number is shown."""
+    denied, recorded, _said = flooded[host]["unwatched"]
+    assert recorded < denied
+    assert flooded[host]["lost"][0] > 0
