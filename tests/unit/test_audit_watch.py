@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.virt.sandbox.plugins.module_utils.host import audit, nftables
 
 SCRIPT = Path(__file__).resolve().parents[2] / "roles" / "host" / "files" / "virt-sandbox-audit"
 SANDBOX, OTHER = ("virt_sandbox_t", "s0:c1,c2"), ("virt_sandbox_t", "s0:c3,c4")
@@ -88,3 +89,19 @@ def test_threat_36_what_it_had_counted_is_kept_when_it_starts_again(watch: Any) 
     watch.look(1.0)
     again = watch.module.Watch(watch.log, watch.state, watch.change_rules)
     assert again.record["s0:c1,c2"]["times"] == 1
+
+
+def test_threat_30_what_was_dropped_is_counted_by_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    counter, accept = {"counter": {"packets": 3, "bytes": 120}}, {"accept": None}
+    rules = [{"rule": {"chain": "vs1-opener", "expr": [counter, accept]}}, {"rule": {"chain": "vs1-opener", "expr": [counter]}}]
+    maps = [{"map": {"name": name, "elem": [["vs1", {"goto": {"target": "x"}}]]}} for name in ("interfaces", "openers")]
+    monkeypatch.setattr(nftables.os.path, "exists", lambda _path: True)
+    monkeypatch.setattr(nftables, "run", lambda *_ignored, **_keywords: json.dumps({"nftables": [*maps, *rules]}))
+    assert nftables.dropped() == {"vs1-opener": 6}
+    assert nftables.filtered() == ["vs1", "vs1-opener"]
+
+
+def test_threat_36_what_the_kernel_has_lost_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit.os.path, "exists", lambda _path: True)
+    monkeypatch.setattr(audit, "run", lambda *_ignored, **_keywords: "enabled 1\nbacklog_limit 8192\nlost 58854\nbacklog 0\n")
+    assert audit.lost() == 58854
