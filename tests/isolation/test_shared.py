@@ -84,7 +84,7 @@ def as_sandbox(*words: str) -> str:
     return f"""
     output=$(mktemp -p /run) && chcon system_u:object_r:virt_sandbox_file_t:{LEVEL} $output
     echo $$ >/sys/fs/cgroup/cgroup.procs
-    cd /; runcon {label} python3 -c {shlex.quote(SHARES)} {' '.join(words)} $output
+    cd /; runcon {label} python3 -c {shlex.quote(SHARES)} {" ".join(words)} $output
     cat $output; rm $output
     """
 
@@ -221,7 +221,7 @@ def flooded(lab: Lab, privileges: Any) -> dict[str, dict[str, list[int]]]:
     try:
         without = counts(witnessed(SHORT))
         info = lab.play([{"name": "info", INFO: {"name": BOUND, "denials": 0}}])
-        lost = {host: [info.on(host)["info"].result["audit_lost"]] for host in lab.hosts}
+        lost = {host: [info.on(host)["info"].result["host"]["audit_lost"]] for host in lab.hosts}
     finally:
         lab.everywhere("auditctl -b 32768 >/dev/null; systemctl start virt-sandbox-audit")
     return {host: {"watched": with_watch[host], "shown": shown[host], "unwatched": without[host], "lost": lost[host]} for host in lab.hosts}

@@ -14,7 +14,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.host import audit, nf
 
 SCRIPT = Path(__file__).resolve().parents[2] / "roles" / "host" / "files" / "virt-sandbox-audit"
 SANDBOX, OTHER = ("virt_sandbox_t", "s0:c1,c2"), ("virt_sandbox_t", "s0:c3,c4")
-AVC = "type=AVC msg=audit(1.0:1): avc:  denied  {{ read }} for  pid=1 comm=\"x\" scontext={} tcontext=system_u:object_r:etc_t:s0 tclass=file\n"
+AVC = "type=AVC msg=audit(1.0:1): avc:  denied  {{ read }} for  pid=1 scontext={} tcontext=system_u:object_r:etc_t:s0 tclass=file\n"
 SYSCALL = 'type=SYSCALL msg=audit(1.0:1): arch=c000003e syscall=2 success=no exe="/x" subj={} key=(null)\n'
 
 
@@ -78,7 +78,7 @@ def test_threat_36_it_follows_the_log_when_that_is_rotated(watch: Any) -> None:
 
 def test_threat_36_a_forged_context_accuses_nobody_else(watch: Any) -> None:
     """What root inside writes into a message stands before the kernel's own words, or is quoted."""
-    text = 'type=USER msg=audit(1.0:1): pid=1 subj={} msg=\'text=x subj=a:b:sshd_t:s0:c9,c8 \'\n'
+    text = "type=USER msg=audit(1.0:1): pid=1 subj={} msg='text=x subj=a:b:sshd_t:s0:c9,c8 '\n"
     write(watch, 700, line=text)
     watch.look(1.0)
     assert watch.rules == [(watch.module.ADD_RULE, SANDBOX)]

@@ -25,7 +25,14 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.definition impo
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mounts import ObservedMount
 from ansible_collections.virt.sandbox.plugins.module_utils.model.observed import Host, Observed
-from ansible_collections.virt.sandbox.plugins.module_utils.model.options import DEFAULTS, build, older_defaults, option, recorded_part, restart_part
+from ansible_collections.virt.sandbox.plugins.module_utils.model.options import (
+    DEFAULTS,
+    build,
+    older_defaults,
+    option,
+    recorded_part,
+    restart_part,
+)
 from ansible_collections.virt.sandbox.plugins.module_utils.model.service_plan import plan_service, wanted_definition
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import (
     NET_PROCESS_TYPE,
