@@ -23,7 +23,7 @@ except ImportError:  # before ansible-core 2.19
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 SERVICES = ("httpd", "mysql", "postgresql", "dovecot")
 TAGS = {
-    "host": {"host", "selinux", "packages", "files", "libvirt", "network", "policy"},
+    "host": {"audit", "host", "selinux", "packages", "files", "libvirt", "network", "policy"},
     "service": {"service", "packages", "levels", "content", "units"},
 }
 HEADINGS = ["Example", "Variables", "Tags", "Distributions"]

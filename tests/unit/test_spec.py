@@ -28,7 +28,7 @@ from .conftest import MakeContent, MakeSpec
 
 DHCP = {
     "type": "dhcp", "source": "default", "bridge": None, "mac": None, "lease": None, "addresses": [], "gateway": None, "routes": [],
-    "nameservers": [], "filter": True, "ports": [],
+    "nameservers": [], "filter": True, "connections": 4096, "ports": [],
 }  # fmt: skip
 STATIC = {"type": "static", "addresses": ["10.0.0.2/24"]}
 
