@@ -201,9 +201,10 @@ def _tasks(value: int | str | None, host: HostSize) -> str:
 
 
 def tmpfs_bytes(spec: ServiceSpec, host: HostSize) -> int:
-    """What may be in the sandbox's tmpfs."""
+    """What may be in the sandbox's tmpfs, in pages, of which the kernel takes a part as a whole."""
     share = percentage(spec.tmpfs)
-    return host.memory * share // 100 // _PAGE * _PAGE if share else int(spec.tmpfs)
+    number = host.memory * share // 100 if share else int(spec.tmpfs)
+    return -(-number // _PAGE) * _PAGE
 
 
 def shown(files: Mapping[str, str]) -> dict[str, Any]:
