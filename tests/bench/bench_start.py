@@ -20,6 +20,7 @@ MAKE = f"""
         httpd_sandboxes:
           - name: {NAME}
             state: "{{{{ bench_state }}}}"
+            network: [{{type: dhcp}}] # as the nspawn beside it
 """
 # Each prints the seconds from the start to the first answer. The copy's interface has nspawn's name.
 SCRIPT = r"""
