@@ -243,9 +243,12 @@ def test_a_port_is_open_as_long_as_its_sandbox_runs(played: Played, host: str) -
         ("an address of another sandbox", f"network[0]: sandbox {PEER} has {PEER_ADDRESS} in default. Choose another one for {NAME}."),
         (
             "a network that is not there",
-            "network[0].source: libvirt network 'nowhere' does not exist or is not active. Active networks: default, it-other.",
+            "network[0].source: libvirt network 'nowhere' does not exist or is not active. Active networks: default, it-other, virt-sandbox.",
         ),
-        ("a bridge that is not there", "network[0].bridge: bridge 'br-none' does not exist on this host. Bridges: br-it, virbr0, virbr77."),
+        (
+            "a bridge that is not there",
+            "network[0].bridge: bridge 'br-none' does not exist on this host. Bridges: br-it, virbr-vsbx, virbr0, virbr77.",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_nothing_done(played: Played, host: str, title: str, message: str) -> None:

@@ -209,7 +209,14 @@ def check_host_unit(spec: ServiceSpec, host: Host) -> None:
     commands = [line for line in text.splitlines() if line.startswith("Exec")]
     assert not [line for line in commands if "$" in line], "a variable"
     kind = 1 if spec.command else 0
-    before = bool(network_filter.chains(spec)) + (spec.tmpfs != "50%") + len(managed.without_ipv6(spec)) + kind + 2 * len(spec.mounts) + sum(mount.type == "image" for mount in spec.mounts)
+    before = (
+        bool(network_filter.chains(spec))
+        + (spec.tmpfs != "50%")
+        + len(managed.without_ipv6(spec))
+        + kind
+        + 2 * len(spec.mounts)
+        + sum(mount.type == "image" for mount in spec.mounts)
+    )
     assert [len(line.split()) for line in commands] == [7 + before, 6 + kind, 6 + (len(spec.units) or 1), 6 + kind, 6]
     (needed,) = re.findall("^RequiresMountsFor=(.*)$", text, re.MULTILINE)
     assert needed.split(" ") == [spec.paths.root, *(mount.source for mount in spec.mounts if mount.source)]
