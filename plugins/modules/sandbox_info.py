@@ -84,6 +84,7 @@ sandboxes:
       description:
         - The state of each declared unit inside, for a sandbox that runs. The states are those of
           RV(virt.sandbox.sandbox_service#module:sandboxes.units).
+        - If the systemd inside does not answer, the states are V(unknown), and a warning says why.
       type: dict
       sample: {"apache2.service": "active"}
     exit_code:

@@ -453,3 +453,20 @@ def test_what_the_sandbox_lost_a_command_does_not_get() -> None:
     assert sets["CapBnd"] == own & ~(1 << kill)
     assert {name for name, mask in sets.items() if mask >> kill & 1} == set()
     assert {name for name, mask in sets.items() if mask >> chown & 1} == {"CapBnd", "CapPrm", "CapEff"}
+
+
+def test_what_root_inside_has_frozen_is_thawed_and_what_the_host_has_is_not(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [
+        "machine.slice",
+        "machine.slice/machine-a.slice",
+        "machine.slice/machine-a.slice/a.scope",
+        "machine.slice/machine-a.slice/a.scope/x.slice",
+    ]
+    for group in groups:
+        (host / "cgroups" / group).mkdir(parents=True)
+        (host / "cgroups" / group / "cgroup.freeze").write_bytes(b"1\n")
+    monkeypatch.setattr(enter, "CGROUPS", str(host / "cgroups"))
+    entry = object.__new__(enter.Entry)
+    entry._cgroup = f"/{groups[-1]}/gone"
+    entry.thaw()
+    assert [(host / "cgroups" / group / "cgroup.freeze").read_bytes()[:1] for group in groups] == [b"1", b"1", b"0", b"0"]

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.virt.sandbox.plugins.module_utils.engine import info_run
 from ansible_collections.virt.sandbox.plugins.module_utils.engine.levels import Levels
 from ansible_collections.virt.sandbox.plugins.module_utils.host import audit, policy_file
-from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError
+from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import OptionError, SandboxError, StepError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.options import build
 from ansible_collections.virt.sandbox.plugins.module_utils.model.spec import ServiceSpec
@@ -102,3 +102,13 @@ def test_denials_are_asked_for_of_what_is_shown_and_told_with_all_owners(monkeyp
     assert (one.sandbox, one.owner, left_out) == ("web", "former x of URL", {"s0:c1,c2": 7})
     assert info_run._denials(every, every, info_run.Run(denials=0, registry="URL")) == ([], {})
     assert len(asked) == 1
+
+
+def test_a_systemd_that_does_not_answer_is_said_to_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def units_inside(*_ignored: object) -> dict[str, str]:
+        raise SandboxError("web: /usr/bin/systemctl show: it is frozen")
+
+    monkeypatch.setattr(info_run.processes, "units_inside", units_inside)
+    failures: list[StepError] = []
+    assert info_run._units(ServiceSpec(name="web", units=("a.service",)), failures) == {"a.service": "unknown"}
+    assert list(map(str, failures)) == ["web: look: the states of its units are unknown: web: /usr/bin/systemctl show: it is frozen"]

@@ -301,7 +301,7 @@ def test_a_sandbox_makes_cgroups_as_deep_as_it_likes(tmp_path: Path) -> None:
             answer(1, b"", b"Failed to connect to bus: \xff\n"), "its systemd does not answer yet \\(Failed to connect", id="no bus"
         ),
         pytest.param(answer(0, shown()), "its systemd does not answer yet \\(Type=oneshot / ", id="too few answers"),
-        pytest.param(not_running, "web: /usr/bin/systemctl show .* -- a b: web is not running", id="not running"),
+        pytest.param(not_running, "web: /usr/bin/systemctl show: web is not running", id="not running"),
     ],
 )
 def test_no_answer_is_said_so(monkeypatch: pytest.MonkeyPatch, run: Any, message: str) -> None:
@@ -332,3 +332,37 @@ def test_files_of_usr_that_were_replaced_are_found() -> None:
     replaced = ["/usr/lib/x86_64-linux-gnu/lib with space.so", "/usr/sbin/apache2"]
     assert processes.replaced_files(MAPS.splitlines(keepends=True)) == replaced
     assert processes.replaced_files([]) == []
+
+
+def test_a_sandbox_that_left_a_question_open_is_not_asked_at_once_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But later it is, and others are meanwhile."""
+    monkeypatch.setattr(processes, "_silent", {})
+    now, asked = [1000.0], []
+
+    def run(name: str, *_arguments: object, **_keywords: object) -> enter.Outcome:
+        asked.append(name)
+        if name == "web":
+            raise enter.EnterStopped(name, 30)
+        return enter.Outcome(0, b"", b"", "")
+
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(enter, "run", run)
+    with pytest.raises(SandboxError, match=r"web: /usr/bin/systemctl list-jobs: .*does not answer within 30 seconds"):
+        processes.at_rest("web")
+    with pytest.raises(
+        SandboxError, match=r"web: /usr/bin/systemctl list-units: not asked, because the sandbox has just left another question"
+    ):
+        processes.failed_units("web")
+    assert processes.at_rest("db")
+    now[0] += 31
+    with pytest.raises(SandboxError, match="does not answer"):
+        processes.at_rest("web")
+    assert asked == ["web", "db", "web"]
+
+
+def test_files_of_processes_without_end_are_not_looked_at_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n" * 3)
+    times = iter([0.0, 1.0, 31.0])
+    monkeypatch.setattr(processes.time, "monotonic", lambda: next(times))
+    with pytest.raises(SandboxError, match="cannot be looked at within 30 seconds, because they are so many"):
+        processes.stale(str(tmp_path))

@@ -63,7 +63,7 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
         shown = {}
         for name, observed in observations.items():
             try:
-                shown[name] = _shown(specs[name], observed, facts)
+                shown[name] = _shown(specs[name], observed, facts, failures)
             except SandboxError as error:  # what root inside does to be in the way shows in his sandbox alone
                 failures.append(StepError(name, "look", str(error)))
         denied, left_out = _denials(every, specs, asked)
@@ -125,7 +125,7 @@ def _with_addresses(facts: Host, specs: Mapping[str, ServiceSpec]) -> Host:
         return facts
 
 
-def _shown(spec: ServiceSpec, observed: Observed, facts: Host) -> dict[str, Any]:
+def _shown(spec: ServiceSpec, observed: Observed, facts: Host, failures: list[StepError]) -> dict[str, Any]:
     running = observed.active is not None
     place = observed.cgroup(spec)
     bounds = limits.shown(observed.limits or limits.kernel_limits(spec, facts.devices, facts.size))
@@ -134,7 +134,7 @@ def _shown(spec: ServiceSpec, observed: Observed, facts: Host) -> dict[str, Any]
         "older_defaults": _older_defaults(spec),
         "state": _STATES.get(observed.unit.get("ActiveState", ""), "stopped"),
         "enabled": observed.enabled,
-        "units": _units(spec) if running and spec.units else {},
+        "units": _units(spec, failures) if running and spec.units else {},
         "exit_code": _exit_code(spec, observed),
         "addresses": observe.addresses(spec) if running else [],
         "processes": processes.of_sandbox(place) if running else [],
@@ -155,10 +155,11 @@ def _exit_code(spec: ServiceSpec, observed: Observed) -> int | None:
     return int(observed.code) if spec.command and not observed.running and observed.code else None
 
 
-def _units(spec: ServiceSpec) -> dict[str, str]:
+def _units(spec: ServiceSpec, failures: list[StepError]) -> dict[str, str]:
     try:
         return processes.units_inside(spec.name, spec.units)
-    except SandboxError:
+    except SandboxError as error:
+        failures.append(StepError(spec.name, "look", f"the states of its units are unknown: {error}"))
         return dict.fromkeys(spec.units, "unknown")
 
 

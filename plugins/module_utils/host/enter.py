@@ -212,14 +212,15 @@ class Entry:
         os.chdir("/")
 
     def thaw(self) -> None:
-        """Undo what root inside has frozen of the way to the first process. Slices are the host's, and what it freezes stays so."""
-        place, parts = CGROUPS, self._cgroup.split("/")
-        for part in parts:
-            place = os.path.join(place, part)
-            if part and not part.endswith(".slice"):
-                with contextlib.suppress(OSError), open(os.fsencode(f"{place}/cgroup.freeze"), "r+b", buffering=0) as file:
-                    if file.read() != b"0\n":
-                        file.write(b"0")
+        """Undo what root inside has frozen of the way to the first process; what the host has frozen is of the slices above."""
+        parts = self._cgroup.strip("/").split("/")
+        slices = next((number for number, part in enumerate(parts) if not part.endswith(".slice")), len(parts))
+        for number in range(slices, len(parts)):
+            place = os.path.join(CGROUPS, *parts[: number + 1], "cgroup.freeze")
+            with contextlib.suppress(OSError), open(os.fsencode(place), "r+b", buffering=0) as file:
+                if file.read() != b"0\n":
+                    file.seek(0)
+                    file.write(b"0")
 
     def close(self) -> None:
         """Forget the namespaces."""

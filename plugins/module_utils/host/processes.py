@@ -116,14 +116,15 @@ def inside(name: str, command: Sequence[str], timeout: float = _SECONDS) -> tupl
 
     A sandbox that has just let a question without an answer is not asked for as long as that took: it would hold up those of others.
     """
+    asked = f"{name}: {' '.join(command[:2])}"
     if name in _silent and time.monotonic() - _silent[name] < _SECONDS:
-        raise SandboxError(f"{name}: {' '.join(command)}: not asked, because the sandbox has not answered before")
+        raise SandboxError(f"{asked}: not asked, because the sandbox has just left another question without an answer")
     try:
         done = enter.run(name, command, timeout=timeout, most=_MOST)
     except (enter.EnterError, OSError) as error:
         if isinstance(error, (enter.EnterTimeout, enter.EnterStopped)):
             _silent[name] = time.monotonic()
-        raise SandboxError(f"{name}: {' '.join(command)}: {error}") from error
+        raise SandboxError(f"{asked}: {error}") from error
     return done.code, done.output.decode("utf-8", "replace"), _shown(done.errors.decode("utf-8", "replace"))
 
 
