@@ -65,6 +65,7 @@ BRIDGED: dict[str, Any] = {
     "addresses": ["10.78.0.2/24"],
     "nameservers": ["10.78.0.1"],
     "filter": False,
+    "connections": "unlimited",
 }
 BOTH = {"type": "static", "addresses": ["192.168.122.79/24", f"{IPV6}/64"]}
 NAMED = ("release the addresses", "reserve the addresses", "update /etc/hosts")
