@@ -84,7 +84,13 @@ def played(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playe
         {"name": "bring the script", "ansible.builtin.copy": {"content": CLASSES, "dest": "/run/it-classes.py"}},
         shell_task("keep something of each class", KEEP),
         *(
-            question(f"predicted for {title}", sandboxes=[{"name": "actor", "level": level}, {"name": "kept", "level": LEVELS[OTHER]}])
+            question(
+                f"predicted for {title}",
+                sandboxes=[
+                    {"name": name, "level": level, "process_type": "virt_sandbox_t"}
+                    for name, level in (("actor", level), ("kept", LEVELS[OTHER]))
+                ],
+            )
             for title, (_whose, level) in ACTORS.items()
         ),
         *(act(title) for title in ACTORS),
