@@ -75,9 +75,9 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 STEPS_debian12 := 16
 STEPS_debian13 := 25
 ON_debian12 := $(addprefix tests/integration/test_,service.py bad_input.py network.py) \
-	$(addprefix tests/isolation/test_,isolation_info.py levels.py limits.py) tests/faults
+	$(addprefix tests/isolation/test_,isolation_info.py levels.py limits.py threats_inside.py) tests/faults
 ON_debian13 := tests/integration/test_playbook_example.py \
-	$(addprefix tests/isolation/test_,guards.py labels_stay.py threats_inside.py managed_network.py shared.py kept_waiting.py bytes.py)
+	$(addprefix tests/isolation/test_,guards.py labels_stay.py managed_network.py shared.py kept_waiting.py bytes.py)
 hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first), on each at its own pace
 	@python tests/tools/run_stages.py --logs $(STATE)/logs --only hosts
 
@@ -85,7 +85,7 @@ hosts-%: setup
 	VSBX_HOSTS=$* VSBX_STEPS="$$(seq -s ' ' -f S%g $(STEPS_$*))" pytest --durations=20 tests/integration/test_walkthrough.py $(ON_$*)
 
 hosts-more: setup ## all tests on the lab's hosts
-	pytest --durations=20 tests/integration tests/isolation tests/faults
+	VSBX_WAITS=all pytest --durations=20 tests/integration tests/isolation tests/faults
 
 # Each scenario has a host of its own, from create to destroy. One that fails does not keep the next from running.
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))

@@ -16,7 +16,8 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 FILES = [
     {
         "path": f"/etc/systemd/system/{UNIT}",
-        "content": "[Service]\nExecStart=/bin/sh -c 'test ! -e /srv/bytes.py || exec python3 /srv/bytes.py; exec sleep 1h'\n",
+        "content": "[Service]\nExecStartPre=/bin/sh -c 'test ! -e /srv/bytes.py || exec python3 /srv/bytes.py'\n"
+        "ExecStart=/usr/bin/sleep 1h\n",
     }
 ]
 # the title of a terminal, in a form that no name of a file or process excludes
@@ -54,9 +55,9 @@ def tasks() -> Iterator[Task]:
     yield shell_task("a name", f"find {TREE}/srv -type f ! -name bytes.py -exec chcon system_u:object_r:var_t:s0 {{}} +")
     yield {"name": "exec", EXEC: {"name": NAME, "argv": ["python3", "-c", PRINT]}}
     yield {"name": "info", INFO: {"name": NAME}}
-    yield {"name": "content", CONTENT: {**content, "files": [], "foreign": "report"}, "diff": True}
+    yield {"name": "content", CONTENT: {**content, "foreign": "report"}, "diff": True}
     yield {"name": "restarted", SERVICE: {**service, "state": "restarted"}}
-    yield shell_task("control", f"journalctl -D {TREE}/var/log/journal -u {UNIT} -o cat | grep -ac $(printf '\\033')")
+    yield shell_task("control", f"virt-sandbox exec {NAME} -- journalctl -u {UNIT} -o cat </dev/null | grep -ac $(printf '\\033')")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ with sandboxes: it runs commands there, looks at all of them, reloads and stops 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -55,7 +56,8 @@ for number in range(3):
 globals()[sys.argv[1]]()
 """
 FROZEN = "frozen_init"
-STATES = ("frozen_scope", FROZEN, "stopped", "starved")
+# half of them where time is scarce
+STATES = ("frozen_scope", FROZEN, "stopped", "starved")[: None if os.environ.get("VSBX_WAITS") == "all" else 2]
 ATTACK_FILE = f"/var/lib/libvirt/filesystems/{HOSTILE}/srv/attack.py"
 # the guard taken away: a process that is put beside the first one, and that nobody thaws
 CONTROL = f"""
