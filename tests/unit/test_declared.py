@@ -118,7 +118,7 @@ def test_what_only_shows_sandboxes_says_which_it_does_not_show(host: SandboxHost
     monkeypatch.setattr(info_run, "_with_addresses", lambda facts, _specs: facts)
     monkeypatch.setattr(info_run, "_denials", lambda *_arguments: ([], {}))
     monkeypatch.setattr(info_run, "_host", lambda _facts: {})
-    monkeypatch.setattr(info_run, "_shown", lambda spec, seen, facts: {"spec": spec.name})
+    monkeypatch.setattr(info_run, "_shown", lambda spec, *_rest: {"spec": spec.name})
     monkeypatch.setattr(observe, "sandboxes", lambda specs, *_rest: ({spec.name: Observed() for spec in specs}, []))
     result = info_run.run({}, False)
     assert list(result["sandboxes"]) == ["good"]
