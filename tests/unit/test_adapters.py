@@ -73,7 +73,7 @@ def bindings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             lambda _path: libvirt_lxc.Lxc(libvirt.opened()).known(), "does not list its domains: the daemon is gone", id="domains"
         ),
         pytest.param(lambda _path: libvirt.domain_labels("lxc:///"), "does not list its domains: the daemon is gone", id="labels"),
-        pytest.param(lambda _path: nftables.filtered(), "list of filtered interfaces cannot be read", id="nftables"),
+        pytest.param(lambda _path: nftables.filtered(nftables.table()), "list of filtered interfaces cannot be read", id="nftables"),
         pytest.param(lambda path: image.size_of(f"{path}/none"), "/none cannot be read: No such file", id="image"),
         pytest.param(lambda path: packages.unchanged(f"{path}/{'x' * 300}", {f"{path}/{'x' * 300}": "0" * 32}), "too long", id="package"),
         pytest.param(lambda path: cgroup.limit(str(path), {"no/memory.max": "5"}), "no/memory.max: the kernel rejects '5'", id="limit"),

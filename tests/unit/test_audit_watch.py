@@ -97,8 +97,8 @@ def test_threat_30_what_was_dropped_is_counted_by_chain(monkeypatch: pytest.Monk
     maps = [{"map": {"name": name, "elem": [["vs1", {"goto": {"target": "x"}}]]}} for name in ("interfaces", "openers")]
     monkeypatch.setattr(nftables.os.path, "exists", lambda _path: True)
     monkeypatch.setattr(nftables, "run", lambda *_ignored, **_keywords: json.dumps({"nftables": [*maps, *rules]}))
-    assert nftables.dropped() == {"vs1-opener": 6}
-    assert nftables.filtered() == ["vs1", "vs1-opener"]
+    assert nftables.dropped(nftables.table()) == {"vs1-opener": 6}
+    assert nftables.filtered(nftables.table()) == ["vs1", "vs1-opener"]
 
 
 def test_threat_36_what_the_kernel_has_lost_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

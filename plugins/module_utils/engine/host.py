@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ..host import libvirt, lock
+from ..host import libvirt, lock, nftables
 from ..host.libvirt_lxc import Lxc
 from ..host.libvirt_networks import Networks
 from ..model.addresses import LibvirtNetwork
@@ -41,6 +41,11 @@ class SandboxHost:
     @functools.cached_property
     def running_networks(self) -> dict[str, LibvirtNetwork]:
         return self.networks.running()
+
+    @functools.cached_property
+    def rules(self) -> str:
+        """The nftables rules for sandboxes as the run finds them."""
+        return nftables.table()
 
     @functools.cached_property
     def known(self) -> dict[str, Known]:

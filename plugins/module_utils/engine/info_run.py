@@ -67,7 +67,7 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
             except SandboxError as error:  # what root inside does to be in the way shows in his sandbox alone
                 failures.append(StepError(name, "look", str(error)))
         denied, left_out = _denials(every, specs, asked)
-        dropped, flooded = nftables.dropped(), audit.left_out()
+        dropped, flooded = nftables.dropped(host.rules), audit.left_out()
         for name, sandbox in shown.items():
             sandbox["denials"] = [dataclasses.asdict(explained) for explained in denied if explained.sandbox == name]
             sandbox["denials_left_out"] = left_out.get(str(specs[name].level), 0)

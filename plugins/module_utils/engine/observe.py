@@ -15,7 +15,7 @@ from ..model.addresses import LibvirtNetwork
 from ..model.context import Context
 from ..model.definition import Known
 from ..model.errors import SandboxError, StepError
-from ..model.observed import Host, Observed
+from ..model.observed import Host, Observed, runs_in
 from ..model.spec import ServiceSpec
 from . import hosts_file, inside, mounts, tree
 from .apply import unexpected
@@ -27,6 +27,7 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
     specs = list(specs)
     units = {name for spec in specs for name in spec.units} | {unit.NETWORK_UNIT, unit.LOGROTATE_UNIT}
     names = hosts_file.read()
+    of_types = {spec.process_type: spec for spec in specs if spec.capabilities.keep or network.has_networkd(spec)}
     limited = {device.device for spec in specs for device in spec.io.devices}
     return Host(
         systemd=systemd.host_systemd(units),
@@ -38,10 +39,10 @@ def facts(specs: Iterable[ServiceSpec], host: SandboxHost) -> Host:
         io_weights=block.has_weights(),
         size=cgroup.host_size(),
         bridges=sockets.bridges(),
-        filtered=nftables.filtered(),
+        filtered=nftables.filtered(host.rules),
         named=hosts.of_sandboxes(names),
         named_otherwise=hosts.of_others(names),
-        granted={spec.process_type: granted(spec) for spec in specs if spec.capabilities.keep or network.has_networkd(spec)},
+        granted={spec.process_type: granted(spec) for spec in of_types.values()},
     )
 
 
@@ -118,7 +119,7 @@ def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, units: Published,
         raise SandboxError(f"{reason.rstrip('.')}. Restore {paths.spec} from a backup, or remove it to have it written again.")
     known = host.known.get(name, Known())
     going = name in look.going
-    runs_in = Observed(active=known.running).cgroup(spec)
+    place = runs_in(spec, known.running)
     return Observed(
         spec_text=systemd.read(paths.spec),
         spec=host.declared.specs.get(name),
@@ -130,8 +131,8 @@ def _sandbox(spec: ServiceSpec, host: SandboxHost, look: Look, units: Published,
         defined=known.defined,
         active=known.running,
         content_context=content_context(paths.root),
-        limits=cgroup.limits(runs_in, limits.FILES) if known.running else {},
-        stale=sorted({path for process in processes.stale(runs_in) for path in process["files"]}) if name in look.stale else (),
+        limits=cgroup.limits(place, limits.FILES) if known.running else {},
+        stale=sorted({path for process in processes.stale(place) for path in process["files"]}) if name in look.stale else (),
         code=systemd.read(paths.code),
         journal=link(paths.journal_link),
         **ports(paths, known.running is not None, units),

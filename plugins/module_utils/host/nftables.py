@@ -14,27 +14,29 @@ from ..model.network_filter import FAMILY, NFT, TABLE, chain
 from .command import run
 
 
-def filtered() -> list[str]:
-    """The chains of sandboxes' interfaces that are in force; none where the kernel has no table of ours, or nothing can be asked yet."""
+def table() -> str:
+    """What the kernel has of ours, as nft says it; empty where that is nothing, or nothing can be asked yet."""
+    return run([NFT, "--json", "list", "table", FAMILY, TABLE], accept=(0, 1)) if os.path.exists(NFT) else ""
+
+
+def filtered(text: str) -> list[str]:
+    """The chains of sandboxes' interfaces that are in force, of a table."""
     with _readable("filtered interfaces"):
-        maps = [entry["map"] for entry in _table() if "map" in entry]
+        maps = [entry["map"] for entry in _entries(text) if "map" in entry]
         return [chain(element[0], one["name"]) for one in maps for element in one.get("elem", ())]
 
 
-def dropped() -> dict[str, int]:
-    """How many packets each chain has dropped and counted since it was loaded, which are those that would have opened connections."""
+def dropped(text: str) -> dict[str, int]:
+    """How many packets each chain of a table has dropped and counted since it was loaded: those that would have opened connections."""
     with _readable("rules"):
         packets: dict[str, int] = {}
-        for rule in (entry["rule"] for entry in _table() if "rule" in entry):
+        for rule in (entry["rule"] for entry in _entries(text) if "rule" in entry):
             counted = [part["counter"]["packets"] for part in rule["expr"] if "counter" in part]
             packets[rule["chain"]] = packets.get(rule["chain"], 0) + sum(counted)
         return packets
 
 
-def _table() -> list[dict[str, Any]]:
-    if not os.path.exists(NFT):
-        return []
-    text = run([NFT, "--json", "list", "table", FAMILY, TABLE], accept=(0, 1))
+def _entries(text: str) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = json.loads(text)["nftables"] if text.strip() else []
     return entries
 

@@ -14,6 +14,11 @@ from .spec import ServiceSpec
 from .unit import HostSystemd
 
 
+def runs_in(spec: ServiceSpec, active: Definition | None) -> str:
+    """The cgroup in which what runs of a sandbox is, or else will be."""
+    return layout.cgroup(active.slice) if active is not None and active.ours else spec.paths.cgroup
+
+
 @dataclasses.dataclass(frozen=True)
 class Observed:
     """One sandbox as its host has it; ``None`` for what is not there."""
@@ -79,7 +84,7 @@ class Observed:
 
     def cgroup(self, spec: ServiceSpec) -> str:
         """Where it runs, or will."""
-        return layout.cgroup(self.active.slice) if self.active is not None and self.active.ours else spec.paths.cgroup
+        return runs_in(spec, self.active)
 
     @property
     def unit_active(self) -> bool:
