@@ -331,13 +331,14 @@ def _start(
     lines, whole = _reported(entry, reading, timeout)
     started = [int(line) for line in lines if line.isdigit()]
     problems = [line for line in lines if not line.isdigit()]
-    if not whole or problems or not started:
-        for pid in () if whole else started:
+    if not whole:
+        for pid in started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         _end(waiter)
-    if not whole:
         raise EnterStopped(entry.name, timeout)
+    if problems or not started:
+        _end(waiter)
     if not started:
         raise EnterError(f"sandbox {entry.name} cannot be entered: {' '.join(problems) or 'the process that entered was killed'}")
     if problems:

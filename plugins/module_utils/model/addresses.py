@@ -182,17 +182,24 @@ def _kept(spec: ServiceSpec, networks: Networks, occupied: Mapping[str, set[str]
     kept = []
     for number, network, owner in _dynamic(spec, networks):
         busy = occupied[place(spec.network[number])]
-        if spec.network[number].type == "managed":
-            had = [network.assigned.get(owner, ("", ""))[0], *network.defined.get(owner, ())]
-            pool = _managed_pool(network)
-            had = [text for text in had if text and any(_within(text, *span) for span in pool) and text not in _of_others(network, owner)]
-        else:
-            had = [network.reserved.get(owner, ("", ""))[0], *(text for text, who in network.leases.items() if who == owner)]
+        had = _had_managed(network, owner) if spec.network[number].type == "managed" else _had_dhcp(network, owner)
         text = next((address for address in had if address and address not in busy and network.subnet(address)), "")
         if text:
             busy.add(text)
             kept.append((number, text))
     return kept
+
+
+def _had_dhcp(network: LibvirtNetwork, owner: str) -> list[str]:
+    """The addresses that the network reserves or has leased for an interface, if any."""
+    return [network.reserved.get(owner, ("", ""))[0], *(text for text, who in network.leases.items() if who == owner)]
+
+
+def _had_managed(network: LibvirtNetwork, owner: str) -> list[str]:
+    """The addresses by which an interface is known, as far as they may still be its own."""
+    pool, others = _managed_pool(network), _of_others(network, owner)
+    had = [network.assigned.get(owner, ("", ""))[0], *network.defined.get(owner, ())]
+    return [text for text in had if text and text not in others and any(_within(text, *span) for span in pool)]
 
 
 def _of_others(network: LibvirtNetwork, owner: str) -> set[str]:
@@ -235,7 +242,7 @@ def _managed_pool(network: LibvirtNetwork) -> list[tuple[str, str]]:
     subnet = next((known for known in map(ipaddress.ip_interface, network.subnets) if known.version == 4), None)
     if subnet is None:
         return []
-    ends = [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in network.ranges if ":" not in first]
+    ends = _ipv4(network.ranges)
     begin, end = int(subnet.network.network_address) + 1, int(subnet.network.broadcast_address) - 1
     pool = []
     for first, last in [*sorted([*ends, (int(subnet.ip), int(subnet.ip))]), (end + 1, end + 1)]:
@@ -245,9 +252,14 @@ def _managed_pool(network: LibvirtNetwork) -> list[tuple[str, str]]:
     return pool
 
 
+def _ipv4(spans: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
+    """The first and last numbers of those spans that are of IPv4."""
+    return [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in spans if ":" not in first]
+
+
 def _choice(spans: Iterable[tuple[str, str]], owner: str, occupied: set[str]) -> str | None:
     """The first free address from a place in the spans that follows from the MAC address."""
-    pool = [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in spans if ":" not in first]
+    pool = _ipv4(spans)
     size = sum(last - first + 1 for first, last in pool)
     start = int.from_bytes(hashlib.sha256(owner.encode()).digest()[:8], "big") % size if size else 0
     for offset in range(size):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Union
 
 from .errors import OptionError
 from .options import option
-from .values import UNLIMITED, whole
+from .values import UNLIMITED, limit, whole
 
 if TYPE_CHECKING:
     from .spec import ServiceSpec
@@ -88,17 +88,7 @@ def _destination(value: str) -> str:
 _EVERYWHERE = ("0.0.0.0", "::")
 _PORT = whole("a port", 1, 65535)
 # a sandbox that asks a name server needs a few; the kernel looks at all of them for each new one
-_FEWEST, _MOST = 16, 65_536
-_COUNT = re.compile(r"[0-9]{1,6}\Z")
-
-
-def _connections(value: int | str) -> int | str:
-    text = str(value).strip()
-    if text == UNLIMITED:
-        return text
-    if not _COUNT.match(text) or not _FEWEST <= int(text) <= _MOST:
-        raise ValueError(f"a number of connections from {_FEWEST} to {_MOST}, or {UNLIMITED}")
-    return int(text)
+_CONNECTIONS = limit(whole("a number of connections", 16, 65_536), share=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +189,7 @@ class Interface:
             """,
     )  # fmt: skip
     connections: int | str = option(
-        "4096", normal=_connections, effect="live", earlier=((1, UNLIMITED),),
+        "4096", normal=_CONNECTIONS, effect="live", earlier=((1, UNLIMITED),),
         help="""
             How many connections that the sandbox opens the host's kernel keeps track of at a time: of TCP, UDP, ICMP and all else.
             The table of connections is one for all of the host (C(net.netfilter.nf_conntrack_max)), and while it is full the host
