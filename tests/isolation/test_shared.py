@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE
 from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, sandboxes_gone, shell_task
 
 BOUND, OPEN = "it-bound", "it-open"
 LEVEL = "s0:c941,c942"
 ADDRESSES = {BOUND: "10.213.187.251", OPEN: "10.213.187.252"}
-LABEL, CONTENT, SERVICE, INFO = (f"virt.sandbox.{name}" for name in ("mcs_label", "sandbox_content", "sandbox_service", "sandbox_info"))
 SHARES = Path(__file__).with_name("shares.py").read_text(encoding="utf-8")
 UNIT = ["systemd-tmpfiles-clean.timer"]
 CONNECTIONS, QUERIES, CLIENTS = 256, 2000, 400

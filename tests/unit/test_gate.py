@@ -7,53 +7,24 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from ansible_collections.virt.sandbox.plugins.module_utils.engine import module
 from ansible_collections.virt.sandbox.plugins.module_utils.host import enter
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import SandboxError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.values import inert
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .test_module import ansible, ended
+
+__all__ = ["ansible"]
+
 PLUGINS = Path(__file__).parents[2] / "plugins"
 ALL_BYTES = bytes(range(256))
 HOSTILE = ALL_BYTES.decode("latin-1") + ALL_BYTES.decode("utf-8", "surrogateescape") + "\u2028\u202e\u2066"
 # what a terminal takes as a command, or what is no text; newline and tab are looked at apart
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-class Ended(Exception):
-    pass
-
-
-class FakeModule:
-    check_mode = False
-    params: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, **_keywords: Any) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def exit_json(self, **result: Any) -> None:
-        raise Ended({**result, "warnings": self.warnings})
-
-    fail_json = exit_json
-
-
-@pytest.fixture(autouse=True)
-def ansible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AnsibleModule", FakeModule)
-    monkeypatch.setattr(module.selinux, "respawn_with_bindings", lambda *_modules: None)
-
-
-def returned(runner: module.Runner) -> dict[str, Any]:
-    with pytest.raises(Ended) as caught:
-        module.run_module({}, runner)
-    return dict(caught.value.args[0])
 
 
 def texts(value: Any) -> list[str]:
@@ -65,7 +36,7 @@ def texts(value: Any) -> list[str]:
 @pytest.mark.parametrize("failed", [False, True])
 def test_no_byte_from_inside_reaches_a_terminal_as_a_command(failed: bool) -> None:
     result = {"msg": HOSTILE, "failed": failed, "steps": {HOSTILE: [HOSTILE, (HOSTILE, {"a": HOSTILE})]}, "diff": [{"before": HOSTILE}]}
-    shown = returned(lambda _parameters, _check_mode: {**result, "warnings": [HOSTILE]})
+    shown = ended(lambda _parameters, _check_mode: {**result, "warnings": [HOSTILE]})
     assert sum("\\x1b" in text for text in texts(shown)) == 7
     assert [text for text in texts(shown) if COMMANDS.search(text)] == []
     json.dumps(shown, ensure_ascii=False).encode()
@@ -80,7 +51,7 @@ def test_neither_does_an_error() -> None:
         def run(_parameters: Any, _check_mode: bool, error: Exception = error) -> dict[str, Any]:
             raise error
 
-        shown = returned(run)
+        shown = ended(run)
         assert not COMMANDS.search(shown["msg"] + shown.get("exception", ""))
         assert "\n" not in shown["msg"]
 
