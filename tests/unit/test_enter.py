@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import errno
 import io
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -470,3 +472,53 @@ def test_what_root_inside_has_frozen_is_thawed_and_what_the_host_has_is_not(host
     entry._cgroup = f"/{groups[-1]}/gone"
     entry.thaw()
     assert [(host / "cgroups" / group / "cgroup.freeze").read_bytes()[:1] for group in groups] == [b"1", b"1", b"0", b"0"]
+
+
+def test_limits_are_lowered_to_those_of_the_sandbox_and_never_raised() -> None:
+    """In a process of its own, for they cannot be raised again."""
+    script = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(enter.__file__).parent)!r})
+import enter
+infinity = resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_NOFILE, (512, 2048))
+resource.setrlimit(resource.RLIMIT_SIGPENDING, (3000, 3000))
+enter.lower_limits({{resource.RLIMIT_NOFILE: (1024, 256), resource.RLIMIT_SIGPENDING: (infinity, infinity), resource.RLIMIT_CORE: (0, 0)}})
+print([resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_SIGPENDING, resource.RLIMIT_CORE)])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[(256, 256), (3000, 3000), (0, 0)]"
+
+
+def test_every_limit_of_a_process_is_known() -> None:
+    known = enter.limits_of(os.getpid())
+    assert len(known) == 16
+    assert known[resource.RLIMIT_NOFILE] == resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def test_a_sandbox_that_is_full_is_entered_all_the_same(nowhere: Nowhere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the command is handed is in the host's memory then, and gone when it is open."""
+    mkfifo, open_file = os.mkfifo, os.open
+
+    def full(act: Any) -> Any:
+        def tried(path: Any, *arguments: Any, **keywords: Any) -> Any:
+            if str(path).startswith(f"{tmp_path}/container1/"):
+                raise OSError(errno.ENOSPC, "No space left on device", path)
+            return act(path, *arguments, **keywords)
+
+        return tried
+
+    monkeypatch.setattr(os, "mkfifo", full(mkfifo))
+    monkeypatch.setattr(os, "open", full(open_file))
+    assert enter.run("container1", ["cat"], stdin=b"words").output == b"words"
+    assert [path for path, _type in nowhere.labelled if not path.startswith(f"{tmp_path}/.stream-")] == []
+    assert sorted(os.listdir(tmp_path)) == ["container1"]
+
+
+def test_another_error_of_a_pipe_is_said(nowhere: Nowhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str, mode: int) -> None:
+        raise OSError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "mkfifo", refused)
+    with pytest.raises(enter.EnterError, match=r"cannot be entered: .*Permission denied"):
+        enter.run(nowhere.name, ["true"])

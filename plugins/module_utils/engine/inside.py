@@ -107,11 +107,15 @@ def _at_most(find: Callable[[str], UnitFile | None]) -> Callable[[str], UnitFile
 
 def _files(top: int, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     """What stands where the spec determines the files inside, and what an earlier spec left there."""
-    existing = {path for path in tree.names(top, "etc/systemd/network") if _OURS.match(path)}
-    existing |= {path for path in tree.names(top, f"{_UNITS}/multi-user.target.wants") if _OURS.match(path)}
-    existing |= {f"{path}/{layout.DROP_IN}" for path in tree.names(top, _UNITS) if path.endswith(".d")} | {unit.SYSUSERS}
+    networks, wants, units = (_names(top, place) for place in ("etc/systemd/network", f"{_UNITS}/multi-user.target.wants", _UNITS))
+    existing = {path for path in (*networks, *wants) if _OURS.match(path)}
+    existing |= {f"{path}/{layout.DROP_IN}" for path in units if path.endswith(".d")} | {unit.SYSUSERS}
     entries = {path: value(top, path) for path in sorted({*wanted, *existing})}
     return {path: entry for path, entry in entries.items() if entry is not None}
+
+
+def _names(top: int, place: str) -> Sequence[str]:
+    return tree.names(top, place)[:_MOST_NAMES]
 
 
 def value(top: tree.Top, path: str) -> tuple[str, str] | None:

@@ -14,6 +14,7 @@ import fcntl
 import io
 import os
 import pty
+import resource
 import select
 import selectors
 import signal
@@ -23,7 +24,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 CONTROLLERS = "/run/libvirt/lxc"
@@ -53,6 +54,8 @@ ENDING = 5
 # seconds between two tries to thaw what root inside freezes
 THAWING = 0.5
 DESCRIPTORS = 4096
+# kinds of limits that a process has (RLIM_NLIMITS)
+LIMITS = 16
 CANNOT_ENTER = 125
 PR_CAPBSET_DROP = 24
 # to the command, from whoever ends its caller
@@ -169,6 +172,23 @@ def bounding_set(pid: int) -> int:
         return next(int(line.split()[1], 16) for line in file if line.startswith("CapBnd:"))
 
 
+def limits_of(pid: int) -> dict[int, tuple[int, int]]:
+    """The limits of a process by their numbers, soft and hard."""
+    return {kind: resource.prlimit(pid, kind) for kind in range(LIMITS)}
+
+
+def lower_limits(limits: Mapping[int, tuple[int, int]]) -> None:
+    """Give this process hard limits no higher than these: what root inside takes over must have no more than he has."""
+    for kind, (_soft, hard) in limits.items():
+        own_soft, own_hard = resource.getrlimit(kind)
+        hard = _lower(own_hard, hard)
+        resource.setrlimit(kind, (_lower(own_soft, hard), hard))
+
+
+def _lower(one: int, other: int) -> int:
+    return min(one, other, key=lambda limit: float("inf") if limit == resource.RLIM_INFINITY else limit)
+
+
 class Entry:
     """An open way into a sandbox. ``go`` is called once, in a forked child."""
 
@@ -184,6 +204,7 @@ class Entry:
                 self._cgroup = next(line.rstrip("\n")[3:] for line in file if line.startswith("0::"))
             self.context = entry_context(self.pid)
             self._capabilities = bounding_set(self.pid)
+            self._limits = limits_of(self.pid)
             still = leader(name) == self.pid
         except (OSError, ValueError, StopIteration) as error:
             self.close()
@@ -201,7 +222,7 @@ class Entry:
             os.setxattr(path, "security.selinux", f"system_u:object_r:{file_type}:{level}".encode())
 
     def go(self) -> None:
-        """Join cgroup and namespaces; the next program started has the sandbox's type, level and capabilities."""
+        """Join cgroup and namespaces; the next program started has the sandbox's type, level, capabilities and limits."""
         with open(os.fsencode(f"{CGROUPS}{self._cgroup}/cgroup.procs"), "w", encoding="ascii") as file:
             file.write("0")
         if self.context:
@@ -209,6 +230,7 @@ class Entry:
         for descriptor in self._namespaces:
             self._setns(descriptor)
         self._drop(self._capabilities)
+        lower_limits(self._limits)
         os.chdir("/")
 
     def thaw(self) -> None:
@@ -399,19 +421,41 @@ def _become(programs: list[str], command: Sequence[str], environment: dict[str, 
     os.execve(programs[-1], list(command), environment)
 
 
+def _places(entry: Entry) -> Iterator[str]:
+    """A new name for what a command is handed: in the sandbox's own memory, and where root inside has filled that, in the host's."""
+    for place in (os.path.join(RUN, entry.name), RUN):
+        yield os.path.join(place, f".stream-{os.getpid()}-{os.urandom(8).hex()}")
+
+
+def _made(entry: Entry, make: Callable[[str], Any]) -> Any:
+    """What ``make`` opens at a new name, which is gone by then."""
+    full = OSError()
+    for path in _places(entry):
+        try:
+            return make(path)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            full = error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    raise full
+
+
 class _Pipe:
     """A pipe that carries the sandbox's label: a plain one would carry the caller's."""
 
     def __init__(self, entry: Entry) -> None:
-        path = os.path.join(RUN, entry.name, f".pipe-{os.getpid()}-{os.urandom(8).hex()}")
+        self.reader, self.writer = _made(entry, lambda path: self._opened(entry, path))
+
+    @staticmethod
+    def _opened(entry: Entry, path: str) -> tuple[io.FileIO, io.FileIO]:
         os.mkfifo(path, 0o600)
-        try:
-            entry.label(path, "virt_sandbox_file_t")
-            # the reading end first, which does not wait for a writer
-            self.reader = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-            self.writer = io.FileIO(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb")
-        finally:
-            os.unlink(path)
+        entry.label(path, "virt_sandbox_file_t")
+        # the reading end first, which does not wait for a writer
+        reader = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        return reader, io.FileIO(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb")
 
     def close(self) -> None:
         self.reader.close()
@@ -421,15 +465,18 @@ class _Pipe:
 
 def _file(entry: Entry, data: bytes) -> io.FileIO:
     """What is known to its end, as a file with the sandbox's label: it can be opened again as /dev/stdin, whenever."""
-    path = os.path.join(RUN, entry.name, f".input-{os.getpid()}-{os.urandom(8).hex()}")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        entry.label(path, "virt_sandbox_file_t")
-        _write_all(descriptor, data)
-        return io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
-    finally:
-        os.close(descriptor)
-        os.unlink(path)
+
+    def write(path: str) -> io.FileIO:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            entry.label(path, "virt_sandbox_file_t")
+            _write_all(descriptor, data)
+            return io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
+        finally:
+            os.close(descriptor)
+
+    opened: io.FileIO = _made(entry, write)
+    return opened
 
 
 def run(
