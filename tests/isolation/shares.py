@@ -19,6 +19,8 @@ from typing import Any, Callable
 # Python does not know it
 RLIMIT_NICE = 13
 FLOODERS = 8
+# descriptors that one message carries, and seconds that those in flight are kept there
+DESCRIPTORS, HELD = 253, 8
 
 
 def outcome(act: Callable[[], Any]) -> str:
@@ -103,10 +105,79 @@ def flood(seconds: str) -> dict[str, int]:
     return {}
 
 
-ACTS: dict[str, Callable[..., Any]] = {"privileges": privileges, "queries": queries, "flood": flood}
+def in_flight(user: str, most: str) -> dict[str, Any]:
+    """Sends a descriptor again and again, as a user, to sockets that nobody reads; they are kept until a forked child ends."""
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    raise_limit(resource.RLIMIT_NOFILE, most_files)
+    os.setgid(int(user))
+    os.setuid(int(user))
+    null, sent, kept = os.open(os.devnull, os.O_RDONLY), 0, []
+    while sent < int(most):
+        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        pair[0].setblocking(False)
+        kept.append(pair)
+        try:
+            while sent < int(most):
+                number = min(DESCRIPTORS, int(most) - sent)
+                socket.send_fds(pair[0], [b"x"], [null] * number)
+                sent += number
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            return held({"sent": sent, "refused": errno.errorcode[error.errno or 0]})
+    return held({"sent": sent, "refused": ""})
+
+
+def held(said: dict[str, Any]) -> dict[str, Any]:
+    if os.fork():
+        return said
+    for stream in range(3):
+        os.close(stream)
+    time.sleep(HELD)
+    os._exit(0)
+
+
+def slow_read(group: str, path: str) -> dict[str, str]:
+    """Reads a file that is in no cache from within a cgroup that allows two bytes a second, and says what was refused of that."""
+    device = os.stat(path).st_dev
+    written = {
+        f"{os.path.dirname(group)}/cgroup.subtree_control": "+io",
+        f"{group}/io.max": f"{os.major(device)}:{os.minor(device)} rbps=2 riops=2",
+        f"{group}/cgroup.procs": "0",
+    }
+    os.makedirs(group, exist_ok=True)
+    said = {os.path.basename(name): outcome(lambda name=name, text=text: put(name, text)) for name, text in written.items()}
+    if not os.fork():
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.pread(descriptor, 4096, 0)
+        os._exit(0)
+    return said
+
+
+def put(name: str, text: str) -> None:
+    with open(name, "r+", encoding="ascii") as file:
+        file.write(text)
+
+
+def own_group() -> str:
+    with open("/proc/self/cgroup", encoding="ascii") as file:
+        place = file.read().strip().partition("::")[2]
+    return f"/sys/fs/cgroup{place[: place.index('.scope') + len('.scope')]}/slow"
+
+
+ACTS: dict[str, Callable[..., Any]] = {
+    "privileges": privileges,
+    "queries": queries,
+    "flood": flood,
+    "in_flight": in_flight,
+    "slow_read": slow_read,
+}
 
 if __name__ == "__main__":
-    said = json.dumps(ACTS[sys.argv[1]](*(word for word in sys.argv[2:] if not word.startswith("/"))))
+    act, *words = sys.argv[1:]
     # a sandbox's type may not write to the caller's pipe
-    with open(sys.argv[-1], "w", encoding="ascii") if sys.argv[-1].startswith("/") else contextlib.nullcontext(sys.stdout) as output:
+    answer = words.pop() if words and words[-1].startswith("/run/") else ""
+    said = json.dumps(ACTS[act](*(own_group() if word == "own" else word for word in words)))
+    with open(answer, "w", encoding="ascii") if answer else contextlib.nullcontext(sys.stdout) as output:
         print(said, file=output)

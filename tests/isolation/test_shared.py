@@ -98,9 +98,54 @@ def scene() -> list[dict[str, Any]]:
     ]
 
 
+# a user that root inside becomes; more than the host's system bus may have in flight, and a file of the shared /usr that nobody needs
+USER, BUS, FILE = 65533, 524288, "/usr/share/common-licenses/GFDL-1.3"
+GROUP = "/sys/fs/cgroup/vsbx-slow"
+
+
+def on_host(*words: str) -> str:
+    return f"python3 -c {shlex.quote(SHARES)} {' '.join(words)}"
+
+
+# of the host's user of that number, with the limit of the bus, while the others are in flight
+ONE_MORE = f"prlimit --nofile={BUS} {on_host('in_flight', str(USER), '1')}"
+IN_FLIGHT = f"""
+echo "$({inside(BOUND, "in_flight", str(USER), str(BUS + 9000))})"
+{ONE_MORE}
+"""
+IN_FLIGHT_CONTROL = f"""
+sleep 9
+prlimit --nofile=1048576 {on_host("in_flight", str(USER), str(BUS + 9000))}
+{ONE_MORE}
+"""
+READ = f"timeout -s KILL 5 cat {FILE} >/dev/null 2>&1; echo $?"
+SLOW_READ = f"""
+{inside(BOUND, "slow_read", "own", FILE)}
+sleep 1
+{READ}
+"""
+SLOW_READ_CONTROL = f"""
+{on_host("slow_read", GROUP, FILE)}
+sleep 1
+{READ}
+echo "$(cut -d ' ' -f 1 {GROUP}/io.max) rbps=max riops=max" >{GROUP}/io.max
+sleep 1
+{READ}
+rmdir {GROUP}
+"""
+
+
 @pytest.fixture(scope="module")
 def played(lab: Lab) -> Iterator[Played]:
-    yield lab.play(scene())
+    yield lab.play(
+        [
+            *scene(),
+            shell_task("in flight", IN_FLIGHT),
+            shell_task("in flight without a limit", IN_FLIGHT_CONTROL),
+            shell_task("slow read", SLOW_READ),
+            shell_task("slow read where nothing forbids it", SLOW_READ_CONTROL),
+        ]
+    )
     lab.play(sandboxes_gone((BOUND, OPEN)))
 
 
@@ -166,3 +211,41 @@ def test_root_inside_is_refused(privileges: dict[str, dict[str, dict[str, str]]]
     assert privileges["inside"][host][privilege] in REFUSED
     assert privileges["guarded"][host][privilege] in REFUSED
     assert privileges["recorded"][host][privilege] == "ok"
+
+
+# ---- what the host shares by user or by file
+
+
+def answers(played: Played, host: str, task: str) -> list[Any]:
+    outcome = played.on(host)[task]
+    assert not outcome.failed, outcome.result
+    return [json.loads(line) for line in outcome.stdout.splitlines()]
+
+
+def test_threat_40_descriptors_in_flight_leave_the_hosts_user_some(played: Played, host: str) -> None:
+    inside_said, one_more = answers(played, host, "in flight")
+    assert inside_said["refused"] == "ETOOMANYREFS"
+    assert BUS / 4 < inside_said["sent"] < BUS * 3 / 4
+    assert one_more == {"sent": 1, "refused": ""}
+
+
+def test_threat_40_without_a_limit_the_hosts_user_sends_none(played: Played, host: str) -> None:
+    """The control."""
+    taken, one_more = answers(played, host, "in flight without a limit")
+    assert taken["sent"] > BUS
+    assert one_more == {"sent": 0, "refused": "ETOOMANYREFS"}
+
+
+def test_threat_39_a_sandbox_slows_no_reading_of_its_own(played: Played, host: str) -> None:
+    said, code = answers(played, host, "slow read")
+    assert said["cgroup.procs"] == "ok"
+    assert "ok" not in (said["cgroup.subtree_control"], said["io.max"])
+    assert code == 0
+
+
+def test_threat_39_a_slow_reader_of_a_shared_file_keeps_the_host_waiting(played: Played, host: str) -> None:
+    """The control."""
+    said, during, after = answers(played, host, "slow read where nothing forbids it")
+    assert set(said.values()) == {"ok"}
+    assert during == 137
+    assert after == 0
