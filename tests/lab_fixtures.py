@@ -195,18 +195,19 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def sandboxes_gone(names: Sequence[str], before: str = "") -> list[Task]:
-    """Tasks that leave nothing of the sandboxes, whatever state a test left them in."""
-    listed = [{"name": name, "state": "absent"} for name in names]
-    clear = [shell_task(f"clean up{before}: what tests did by hand", _by_hand(names))]
+def sandboxes_gone(names: Sequence[str], before: str = "", path: str = "/var/lib/libvirt/filesystems") -> list[Task]:
+    """Tasks that leave nothing of the sandboxes, whatever state a test left them in; ``path``: where their content is."""
+    listed = [{"name": name, "path": path, "state": "absent"} for name in names]
+    labels = [{"name": name, "state": "absent"} for name in names]
+    clear = [shell_task(f"clean up{before}: what tests did by hand", _by_hand(names, path))]
     return clear + [
         {"name": f"clean up{before}: the sandboxes", "virt.sandbox.sandbox_service": {"sandboxes": listed}},
         {"name": f"clean up{before}: their content", "virt.sandbox.sandbox_content": {"sandboxes": listed}},
-        {"name": f"clean up{before}: their levels", "virt.sandbox.mcs_label": {"sandboxes": listed}},
+        {"name": f"clean up{before}: their levels", "virt.sandbox.mcs_label": {"sandboxes": labels}},
     ]
 
 
-def _by_hand(names: Sequence[str]) -> str:
+def _by_hand(names: Sequence[str], path: str) -> str:
     """Stops them behind the collection's back, in a few calls for all, and removes trees that are not known to it."""
     units = " ".join(f"{shlex.quote(name)}_sandbox.service" for name in names)
     return f"""
@@ -215,7 +216,7 @@ def _by_hand(names: Sequence[str]) -> str:
     running=$(virsh -q -c lxc:///system list --name)
     for name in {shlex.join(names)}; do
         case " $(echo $running) " in *" $name "*) virsh -q -c lxc:///system destroy "$name" ;; esac
-        test -e "/var/lib/virt-sandbox/content/$name.json" || rm -rf "/var/lib/libvirt/filesystems/$name"
+        test -e "/var/lib/virt-sandbox/content/$name.json" || rm -rf "{path}/$name"
     done
     true
     """

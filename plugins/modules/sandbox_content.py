@@ -127,6 +127,24 @@ options:
         as it is filled.
       - A size that is too small for the content is rejected before anything is changed.
     type: str
+  disk:
+    description:
+      - 'Maximum disk space of the content: a size, such as V(10G), a percentage of the file system that has O(path), such
+        as V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded".'
+      - The file system must enforce project quotas, which ext4 and XFS can. Otherwise the value is rejected with what is
+        to be done. Content with O(method=image) is bounded by O(size) instead.
+      - Defaults to the limit that the content has. Content that is made gets V(50%) where the file system can enforce it.
+        Where it cannot, the module warns.
+      - A change takes effect at once. Content from before its first limit gets one only while the sandbox is stopped. A limit
+        below what the content takes is rejected. What O(virt.sandbox.sandbox_service#module:mounts) brings from elsewhere
+        does not count.
+    type: str
+  inodes:
+    description:
+      - Maximum number of files and directories of the content, from V(2000), or V(unlimited). It needs project quotas, and
+        behaves, as O(disk) does.
+      - Defaults to the limit that the content has. Content that is made gets half of what the file system has.
+    type: str
   state:
     description: V(absent) removes the content, if this collection made it and the sandbox is stopped.
     type: str
@@ -184,6 +202,12 @@ options:
           - image
       size:
         description: See O(size).
+        type: str
+      disk:
+        description: See O(disk).
+        type: str
+      inodes:
+        description: See O(inodes).
         type: str
       state:
         description: See O(state).

@@ -112,20 +112,21 @@ sandboxes:
         - What it may use, defaults included; of a sandbox that runs, what the kernel has of its slice. Null is no limit. All sandboxes
           together may use what RV(host) says.
         - The kernel ends processes above C(memory_bytes), and slows the sandbox down above C(memory_high_bytes). C(tmpfs_bytes) are
-          for the files in C(/run), C(/tmp) and C(/dev/shm) together.
+          for the files in C(/run), C(/tmp) and C(/dev/shm) together. C(disk_bytes) and C(inodes) are for the content.
       type: dict
       sample: {"memory_bytes": null, "memory_high_bytes": 4147548160, "tasks": 9419, "cpu_weight": 100, "cpus": null,
-               "tmpfs_bytes": 829509632}
+               "tmpfs_bytes": 829509632, "disk_bytes": 10737418240, "inodes": 655360}
     resources:
       description:
         - What it uses and has used, as the cgroup of its slice counts it. The slice stays over a restart of the sandbox, and its
           figures go on. What the host's kernel does not count is left out.
         - C(read_bytes) and the like are of all disks together. C(out_of_memory_kills) and C(tasks_refused) count out-of-memory kills
           and refused forks. C(tmpfs_bytes) are files in C(/run), C(/tmp) and C(/dev/shm), a part of its memory.
+          C(disk_bytes) and C(inodes) are what the content takes, where the file system counts that.
       type: dict
       sample: {"memory_bytes": 41234432, "memory_peak_bytes": 52428800, "out_of_memory_kills": 0, "tasks": 11, "tasks_refused": 0,
                "cpu_seconds": 1.25, "cpu_throttled_seconds": 0.0, "read_bytes": 0, "written_bytes": 8192, "read_operations": 0,
-               "write_operations": 2, "tmpfs_bytes": 131072}
+               "write_operations": 2, "tmpfs_bytes": 131072, "disk_bytes": 41943040, "inodes": 1214}
     denials:
       description:
         - What SELinux denied to its processes, from the host's audit log. The same denial is there once, with its last time and how often

@@ -257,6 +257,8 @@ options:
       - Limits of what is read from and written to disks. Defaults to no limits.
       - The kernel counts what reaches a disk. A read from the page cache is free, and a write is counted when the kernel
         writes it out.
+      - 'A low limit of bandwidth or operations slows down others too: whoever reads the same file of C(/usr) at that moment,
+        and whoever waits for the journal of the file system that the sandbox writes to. Keep it above what the sandbox needs.'
     type: dict
     default: {}
     suboptions: &io

@@ -35,6 +35,7 @@ from ansible_collections.virt.sandbox.plugins.module_utils.model.content_steps i
     TakeNewer,
     WriteFiles,
 )
+from ansible_collections.virt.sandbox.plugins.module_utils.model.disk import Limits
 from ansible_collections.virt.sandbox.plugins.module_utils.model.errors import ConflictError, ContentError, OptionError
 from ansible_collections.virt.sandbox.plugins.module_utils.model.mcs import Level
 from ansible_collections.virt.sandbox.plugins.module_utils.model.outdated import BOTH, GONE, NEWER, Accounts, Outdated
@@ -114,7 +115,7 @@ def test_a_fresh_tree_is_claimed_before_it_is_built(content: MakeContent, half_m
     assert (record.path, record.mode) == ("/var/lib/virt-sandbox/content/web.json", 0o600)
     paths = content().paths
     assert (paths.building, paths.root, paths.copied) == (BUILDING, ROOT, COPIED)
-    assert done(plan) == [("write_file", record.path, record.text, 0o600), ("build", content(), None, [])]
+    assert done(plan) == [("write_file", record.path, record.text, 0o600), ("build", content(), None, [], Limits())]
     before, after = build.change()
     assert (before is None) is not half_made
     assert after == {"path": ROOT, "level": "s0:c1,c2", "file_type": "virt_sandbox_file_t", "private": ["/etc/httpd"]}
@@ -466,6 +467,7 @@ def test_removal(content: MakeContent, seen: Observed, expected: list[str]) -> N
     for call in done(plan):
         assert call in (
             ("remove", [BUILDING, f"{BUILDING}.img", ROOT, f"{ROOT}.img"]),
+            ("forget_project", "/var/lib/libvirt/filesystems", 0),
             ("forget", [COPIED, "/var/lib/virt-sandbox/content/web.json"]),
         )
 
@@ -494,7 +496,7 @@ def test_a_clone_is_built_from_another_tree(content: MakeContent) -> None:
     assert names(plan) == ["write the record of the content", "clone the content of db"]
     build = only(plan, BuildContent)
     assert build.change()[1]["clone_of"] == "db"
-    assert done(plan)[1] == ("build", spec, SOURCE, [])
+    assert done(plan)[1] == ("build", spec, SOURCE, [], Limits())
 
 
 @pytest.mark.parametrize(
@@ -571,7 +573,7 @@ IN_IMAGE = {"method": "image", "size": "64M"}
 
 
 def test_an_image_is_built_before_it_is_mounted_in_its_place(content: MakeContent) -> None:
-    spec, seen = content(**IN_IMAGE), Observed(needed=MIB)
+    spec, seen = content(**IN_IMAGE), Observed(needed=Limits(MIB))
     check(spec, seen, "report")
     plan = plan_content(spec, "present", seen, "report")
     assert names(plan) == [
@@ -609,7 +611,11 @@ def test_an_image_that_is_there(content: MakeContent, built: Built, seen: Stored
     ("options", "seen", "message"),
     [
         ({"method": "image"}, {"stored": Stored()}, "size: required when an image is created. Set a size such as 512M."),
-        (IN_IMAGE, {"stored": Stored(), "needed": 64 * MIB}, "size: 67108864 is invalid: expected at least 78M for the 67108864 bytes"),
+        (
+            IN_IMAGE,
+            {"stored": Stored(), "needed": Limits(64 * MIB)},
+            "size: 67108864 is invalid: expected at least 78M for the 67108864 bytes",
+        ),
         (
             {"method": "image", "size": "32M"},
             {"stored": MOUNTED},

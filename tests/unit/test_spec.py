@@ -76,6 +76,8 @@ def test_what_is_not_declared_goes_back_to_its_default() -> None:
         "clone_of": None,
         "method": "directory",
         "size": None,
+        "disk": None,
+        "inodes": None,
         "units": [],
         "files": [],
     }

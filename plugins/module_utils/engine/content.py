@@ -10,10 +10,11 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from ..host import ssh, systemd
-from ..model import layout
+from ..host import quota, ssh, systemd
+from ..model import disk, layout
 from ..model.content_plan import Observed, foreign, level_of, no_longer_declared
 from ..model.content_steps import Labelled, Source, Written
+from ..model.disk import Limits
 from ..model.errors import OptionError, SandboxError
 from ..model.mcs import Level
 from ..model.outdated import Accounts
@@ -37,6 +38,7 @@ def place(spec: ContentSpec, running: bool, owners: Mapping[Level, str]) -> Obse
         half_made=os.path.lexists(paths.building) or os.path.lexists(paths.building_image),
         running=running,
         owners=owners,
+        volume=quota.look(spec.path, paths.root),
     )
 
 
@@ -106,21 +108,24 @@ def _to_be_built(spec: ContentSpec, observed: Observed) -> Observed:
     origin = observed.source.root if observed.source else None
     unknown = [path for path in observed.unknown if not (origin and _has(origin, path))]
     copied = [file.path for file in spec.files if below(file.path, spec.private) or file.path in spec.private]
-    needed = 0
-    if stores.STORES[spec.method].bounded:
+    needed = Limits()
+    if stores.STORES[spec.method].bounded or spec.disk or spec.inodes:
         base = [origin] if origin else [f"/etc/{path}" for path in layout.BASE_ETC]
-        needed = sum(_blocks(path) for path in [*base, *spec.private] if path and os.path.lexists(path))
+        needed = _needed(path for path in [*base, *spec.private] if path and os.path.lexists(path))
     directories = [path for path in copied if os.path.isdir(path)]
     return dataclasses.replace(observed, unknown=unknown, needed=needed, directories=directories, **_own_accounts(spec, origin or ""))
 
 
-def _blocks(top: str) -> int:
-    """The bytes that a path takes in a file system, roughly: what is to be copied by then may be another."""
-    total = _size(top)
+def _needed(tops: Iterable[str]) -> Limits:
+    """The bytes and inodes that paths take in a file system, roughly: what is to be copied by then may be another."""
+    sizes = [_size(path) for top in tops for path in _all_below(top)]
+    return Limits(sum(sizes), len(sizes))
+
+
+def _all_below(top: str) -> Iterator[str]:
+    yield top
     for directory, names, files in os.walk(top):
-        for name in [*names, *files]:
-            total += _size(os.path.join(directory, name))
-    return total
+        yield from (os.path.join(directory, name) for name in [*names, *files])
 
 
 def _size(path: str) -> int:
@@ -339,6 +344,13 @@ def make_place(spec: ContentSpec, source: str) -> None:
     """The place of one more path of the host that the sandbox's /etc follows."""
     with _opened(spec) as top:
         _mount_point(top, source, expected(spec))
+
+
+def count(root: str, limits: Limits) -> None:
+    """Have content be counted that has not been; a failure leaves it counted, and without limits."""
+    project = quota.new_project(root, Limits())
+    tree.give_project(root, project)
+    disk.require_room(limits, quota.used(root)[1])
 
 
 def relabel(spec: ContentSpec, paths: Iterable[str]) -> None:

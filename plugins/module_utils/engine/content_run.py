@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..host import declarations, file_contexts, selinux, systemd
-from ..model import content_plan, layout, unit_file
+from ..model import content_plan, disk, layout, unit_file
 from ..model.content_plan import FOREIGN, Observed
 from ..model.content_steps import Source
 from ..model.errors import ContentError, OptionError, SandboxError, StepError
@@ -61,6 +61,8 @@ class Run(Common):
             """,
     )  # fmt: skip
 
+
+_MEANT = "Or use method: image. With disk: unlimited the module does not warn."
 
 SandboxContent = Wanted[ContentSpec, ContentRequest]
 
@@ -228,10 +230,23 @@ class ContentRun:
         }
         warnings = [listed.not_yet(reason) for reason in self.not_yet]
         warnings += [_outdated(name, entries) for name, entries in report["outdated"].items()]
+        warnings += self._unbounded()
         warnings += [_missed(name, path) for name, known in observed.items() for path in known.missed]
         if self.settings.foreign == "report":
             warnings += [_warning(name, entry) for name, entries in report["foreign"].items() for entry in entries[:5]]
         return {**report, "warnings": warnings}
+
+    def _unbounded(self) -> list[str]:
+        """Of new content that nothing bounds, though no play has said so: one warning for each file system."""
+        names: dict[str, list[str]] = {}
+        for sandbox in self.wanted:
+            observed = self.observed[sandbox.name]
+            if sandbox.present and not observed.exists and disk.is_unbounded(sandbox.spec, observed.volume):
+                names.setdefault(disk.why_not(observed.volume), []).append(sandbox.name)
+        return [
+            f"{', '.join(known)}: nothing bounds the disk space that the content takes. {reason} {_MEANT}"
+            for reason, known in names.items()
+        ]
 
 
 def _to_come(spec: ContentSpec, check_mode: bool) -> bool:

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..host import cgroup, file_contexts, image, nftables, processes, systemd
+from ..host import cgroup, file_contexts, image, nftables, processes, quota, systemd
 from ..model import layout
 from ..model.addresses import Entry
 from ..model.content_steps import Source
 from ..model.context import Context
+from ..model.disk import Limits
 from ..model.outdated import Accounts, Outdated
 from ..model.runtime import Runtime
 from ..model.spec import ContentSpec, FileEntry
@@ -134,11 +135,24 @@ def _write_inside(top: int, path: str, kind: str, value: str, context: str) -> N
 class ContentHands(FileHands):
     """What the steps of content need (``model.content_steps.Hands``)."""
 
-    def build(self, spec: ContentSpec, source: Source | None, without: Sequence[str]) -> None:
+    def build(self, spec: ContentSpec, source: Source | None, without: Sequence[str], limits: Limits) -> None:
         def check() -> None:
             content.require_stopped(source, self.host.running_now())
 
-        stores.STORES[spec.method].build(spec, lambda place: content.build(place, spec, source, without, check))
+        def fill(place: str) -> None:
+            if limits != Limits():
+                quota.begin(place, limits)
+            content.build(place, spec, source, without, check)
+
+        stores.STORES[spec.method].build(spec, fill)
+
+    def forget_project(self, directory: str, project: int) -> None:
+        quota.forget(directory, project)
+
+    def limit_disk(self, root: str, limits: Limits, first: bool) -> None:
+        if first:
+            content.count(root, limits)
+        quota.change(root, limits)
 
     def mount(self, root: str, unit: str) -> None:
         os.makedirs(root, mode=0o700, exist_ok=True)

@@ -8,10 +8,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..host import audit, cgroup, nftables, policy_rules, processes
+from ..host import audit, cgroup, nftables, policy_rules, processes, quota
 from ..host.policy_file import PolicyFile
 from ..model import denial, layout, limits, network_filter
 from ..model.addresses import resolve
+from ..model.disk import Limits
 from ..model.errors import SandboxError, StepError
 from ..model.observed import Host, Observed
 from ..model.options import build, older_defaults, option, plain
@@ -128,6 +129,7 @@ def _with_addresses(facts: Host, specs: Mapping[str, ServiceSpec]) -> Host:
 def _shown(spec: ServiceSpec, observed: Observed, facts: Host, failures: list[StepError]) -> dict[str, Any]:
     running = observed.active is not None
     place = observed.cgroup(spec)
+    most, taken = quota.used(spec.paths.root)
     bounds = limits.shown(observed.limits or limits.kernel_limits(spec, facts.devices, facts.size))
     return {
         "spec": plain(spec),
@@ -139,10 +141,19 @@ def _shown(spec: ServiceSpec, observed: Observed, facts: Host, failures: list[St
         "addresses": observe.addresses(spec) if running else [],
         "processes": processes.of_sandbox(place) if running else [],
         "stale": processes.stale(place) if running else [],
-        "limits": {**bounds, "tmpfs_bytes": limits.tmpfs_bytes(spec, facts.size)},
-        "resources": {**cgroup.usage(place), **cgroup.held(spec.paths.run)} if running else {},
+        "limits": {**bounds, "tmpfs_bytes": limits.tmpfs_bytes(spec, facts.size), **_figures(most)},
+        "resources": {**(_used(spec, place) if running else {}), **{key: number for key, number in _figures(taken).items() if number}},
         "drift": _drift(spec, observed, facts),
     }
+
+
+def _used(spec: ServiceSpec, place: str) -> dict[str, Any]:
+    return {**cgroup.usage(place), **cgroup.held(spec.paths.run)}
+
+
+def _figures(known: Limits) -> dict[str, int | None]:
+    """Disk space and inodes; none of what is not counted, or has no limit."""
+    return {"disk_bytes": known.disk or None, "inodes": known.inodes or None}
 
 
 def _older_defaults(spec: ServiceSpec) -> list[str]:

@@ -19,6 +19,7 @@ from .tree_edit import (
 )
 from .tree_fd import LEFTOVER, MountError, ProtectedPathError, Top, TreeError, open_top, seam
 from .tree_label import Expected, LabelError, Mislabelled, Report, kind_of, read_label, relabel, scan
+from .tree_project import give_project
 from .tree_read import names, read_link
 from .tree_remove import clean_leftovers, remove, remove_tree
 
@@ -38,6 +39,7 @@ __all__ = [
     "clean_leftovers",
     "copy_into",
     "exists",
+    "give_project",
     "kind",
     "kind_of",
     "lstat",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import image, layout
+from . import disk, image, layout
 from .backend import BACKENDS, Stored
 from .content_steps import (
     AddAccounts,
@@ -18,6 +18,7 @@ from .content_steps import (
     ForgetContent,
     KeepOwn,
     Labelled,
+    LimitDisk,
     MakePlace,
     Relabel,
     RemoveContent,
@@ -63,7 +64,8 @@ class Observed:
     mislabelled: Sequence[Labelled] = ()
     foreign_links: Sequence[str] = ()
     owners: Mapping[Level, str] = dataclasses.field(default_factory=dict)  # who has a level
-    needed: int = 0  # bytes of the content that is to be built, where its size is bounded
+    needed: disk.Limits = disk.Limits()  # what the content that is to be built takes, where that is bounded
+    volume: disk.Volume = disk.Volume()  # the file system that it is in
     source: Source | None = None  # looked at only where there is no tree yet
     outdated: Sequence[Outdated] = ()
     accounts: Accounts = dataclasses.field(default_factory=Accounts)
@@ -171,7 +173,9 @@ def _check_method(spec: ContentSpec, observed: Observed) -> None:
             "method", spec.method, f"{observed.stored.method}, the method of the existing content of {spec.name}",
             "Remove the content, or clone it into another sandbox.",
         )  # fmt: skip
-    BACKENDS[spec.method].check(spec, observed.stored, observed.needed)
+    BACKENDS[spec.method].check(spec, observed.stored, observed.needed.disk)
+    if spec.method == "directory":
+        disk.check(spec, observed.volume, observed.exists, observed.running, observed.needed)
 
 
 def _check_source(source: Source) -> None:
@@ -221,6 +225,7 @@ def plan_content(spec: ContentSpec, state: str, observed: Observed, foreign_mode
     if observed.stored.readable:  # else what is in it shows when it is mounted
         if observed.accounts:  # whose files may be
             plan.add(AddAccounts(name, spec, observed.accounts))
+        _plan_limits(plan, spec, observed.volume)
         _plan_inside(plan, spec, observed, gone)
         _plan_labels(plan, spec, observed, foreign_mode)
         _plan_update(plan, spec, observed.outdated, update)
@@ -237,6 +242,11 @@ def _plan_inside(plan: Plan, spec: ContentSpec, observed: Observed, gone: Sequen
         before = {file.path: observed.files[file.path] for file in files if file.path in observed.files}
         plan.add(WriteFiles(spec.name, spec, files, before, {file.path: _as_declared(file, observed) for file in files}))
     plan.add(*(MakePlace(spec.name, spec, path) for path in observed.unmounted))
+
+
+def _plan_limits(plan: Plan, spec: ContentSpec, volume: disk.Volume) -> None:
+    if spec.method == "directory" and disk.differs(spec, volume):
+        plan.add(LimitDisk(spec.name, spec.paths.root, volume.limits, disk.wanted(spec, volume, True), not volume.project))
 
 
 def plan_rules(add: Mapping[str, str], remove: Mapping[str, str]) -> Plan:
@@ -256,13 +266,15 @@ def _as_declared(file: FileEntry, observed: Observed) -> Written:
 
 
 def _build(spec: ContentSpec, observed: Observed) -> BuildContent:
+    limits = disk.wanted(spec, observed.volume, False) if spec.method == "directory" else disk.Limits()
     after = {
         "path": spec.paths.root, "level": str(spec.level), "file_type": spec.file_type, "private": list(spec.private),
         **({"files": {file.path: file.content for file in spec.files}} if spec.files else {}),
         **BACKENDS[spec.method].described(spec),
+        **(limits.shown() if limits != disk.Limits() else {}),
         **({"clone_of": spec.clone_of} if observed.source else {}),
     }  # fmt: skip
-    return BuildContent(spec.name, spec, observed.source, list(observed.left_out), observed.half_made, after)
+    return BuildContent(spec.name, spec, observed.source, list(observed.left_out), observed.half_made, limits, after)
 
 
 def _plan_update(plan: Plan, spec: ContentSpec, outdated: Sequence[Outdated], update: str) -> None:
@@ -295,7 +307,7 @@ def _plan_absent(spec: ContentSpec, observed: Observed) -> Plan:
         raise ConflictError(f"name: {spec.name} is running. Stop it before its content is removed.")
     plan = Plan(BACKENDS[observed.stored.method].plan_absent(spec, observed.stored))
     if observed.exists or observed.half_made:
-        plan.add(RemoveContent(spec.name, spec))
+        plan.add(RemoveContent(spec.name, spec, observed.volume.project))
     if observed.manifest is not None:
         plan.add(ForgetContent(spec.name, spec, observed.manifest))
     return plan

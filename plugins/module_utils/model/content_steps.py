@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from . import steps
+from .disk import Limits
 from .outdated import Accounts, Outdated
 from .plan import Step
 from .spec import ContentSpec, FileEntry
@@ -38,7 +39,9 @@ class Labelled:
 class Hands(steps.FileHands, Protocol):
     """What the steps do to content; the engine has them."""
 
-    def build(self, spec: ContentSpec, source: Source | None, without: Sequence[str]) -> None: ...
+    def build(self, spec: ContentSpec, source: Source | None, without: Sequence[str], limits: Limits) -> None: ...
+    def forget_project(self, directory: str, project: int) -> None: ...
+    def limit_disk(self, root: str, limits: Limits, first: bool) -> None: ...
     def mount(self, root: str, unit: str) -> None: ...
     def unmount(self, unit: str) -> None: ...
     def grow(self, image: str, root: str, size: int) -> None: ...
@@ -61,6 +64,7 @@ class BuildContent(Step):
     source: Source | None
     without: Sequence[str]
     half_made: bool
+    limits: Limits
     after: Mapping[str, Any]
 
     @property
@@ -71,7 +75,25 @@ class BuildContent(Step):
         return "started by an interrupted run" if self.half_made else None, dict(self.after)
 
     def apply(self, hands: Hands) -> None:
-        hands.build(self.spec, self.source, self.without)
+        hands.build(self.spec, self.source, self.without, self.limits)
+
+
+@dataclasses.dataclass(frozen=True)
+class LimitDisk(Step):
+    """Other limits of what content takes; with its first ones all of it is counted."""
+
+    words: ClassVar[str] = "limit the disk space"
+
+    root: str
+    before: Limits
+    limits: Limits
+    first: bool
+
+    def change(self) -> tuple[Any, Any]:
+        return self.before.shown(), self.limits.shown()
+
+    def apply(self, hands: Hands) -> None:
+        hands.limit_disk(self.root, self.limits, self.first)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +311,7 @@ class RemoveContent(Step):
     words: ClassVar[str] = "remove the content"
 
     spec: ContentSpec
+    project: int
 
     def change(self) -> tuple[Any, Any]:
         return self.spec.paths.root, None
@@ -296,6 +319,7 @@ class RemoveContent(Step):
     def apply(self, hands: Hands) -> None:
         paths = self.spec.paths
         hands.remove([paths.building, paths.building_image, paths.root, paths.image])
+        hands.forget_project(self.spec.path, self.project)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import capabilities, command, format_1, image, layout, limits, mounts, network
+from . import capabilities, command, disk, format_1, image, layout, limits, mounts, network
 from .capabilities import Capabilities
 from .command import identity, variables, words
+from .disk import INODES, disk_size
 from .errors import OptionError
 from .limits import WEIGHT, Io
 from .mcs import Level
@@ -250,6 +251,32 @@ class ContentSpec(Identity):
             A size that is too small for the content is rejected before anything is changed.
             """,
     )
+    disk: int | str | None = option(
+        normal=limit(disk_size, of="the file system"),
+        help="""
+            Maximum disk space of the content: a size, such as V(10G), a percentage of the file system that has O(path), such as
+            V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded".
+
+            The file system must enforce project quotas, which ext4 and XFS can. Otherwise the value is rejected with what is to be
+            done. Content with O(method=image) is bounded by O(size) instead.
+
+            Defaults to the limit that the content has. Content that is made gets V(50%) where the file system can enforce it. Where
+            it cannot, the module warns.
+
+            A change takes effect at once. Content from before its first limit gets one only while the sandbox is stopped. A limit
+            below what the content takes is rejected. What O(virt.sandbox.sandbox_service#module:mounts) brings from elsewhere does
+            not count.
+            """,
+    )  # fmt: skip
+    inodes: int | str | None = option(
+        normal=limit(INODES, share=False),
+        help="""
+            Maximum number of files and directories of the content, from V(2000), or V(unlimited). It needs project quotas, and
+            behaves, as O(disk) does.
+
+            Defaults to the limit that the content has. Content that is made gets half of what the file system has.
+            """,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -404,6 +431,9 @@ class ServiceSpec(Identity):
 
             The kernel counts what reaches a disk. A read from the page cache is free, and a write is counted when the kernel
             writes it out.
+
+            A low limit of bandwidth or operations slows down others too: whoever reads the same file of C(/usr) at that moment, and
+            whoever waits for the journal of the file system that the sandbox writes to. Keep it above what the sandbox needs.
             """,
     )  # fmt: skip
     capabilities: Capabilities = option(
@@ -545,6 +575,7 @@ def content_spec(parameters: Mapping[str, Any]) -> ContentSpec:
     if spec.clone_of == spec.name:
         raise OptionError.said("clone_of", spec.clone_of, "a sandbox cannot be a clone of itself.")
     image.check_options(spec)
+    disk.check_options(spec)
     paths = [file.path for file in spec.files]
     for number, path in enumerate(paths):
         if path in paths[:number]:

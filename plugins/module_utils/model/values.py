@@ -112,8 +112,8 @@ UNLIMITED = "unlimited"
 _SHARE = re.compile(r"([1-9][0-9]?|100)%\Z")
 
 
-def limit(amount: Callable[[Any], int], *, share: bool = True) -> Callable[[Any], int | str]:
-    """A check of a limit: an amount, ``unlimited``, or a percentage of what the host has."""
+def limit(amount: Callable[[Any], int], *, share: bool = True, of: str = "the host") -> Callable[[Any], int | str]:
+    """A check of a limit: an amount, ``unlimited``, or a percentage of what the host, or something of it, has."""
 
     def check(value: Any) -> int | str:
         text = str(value).strip()
@@ -122,7 +122,7 @@ def limit(amount: Callable[[Any], int], *, share: bool = True) -> Callable[[Any]
         try:
             return amount(int(text) if re.fullmatch("[0-9]{1,18}", text) else value)
         except ValueError as error:
-            raise ValueError(f"{error}, {'a percentage of the host such as 25%, ' if share else ''}or {UNLIMITED}") from None
+            raise ValueError(f"{error}, {f'a percentage of {of} such as 25%, ' if share else ''}or {UNLIMITED}") from None
 
     return check
 
