@@ -490,6 +490,23 @@ print([resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RL
     assert done.stdout.strip() == "[(256, 256), (3000, 3000), (0, 0)]"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a priority above the ordinary")
+def test_a_command_has_the_priority_of_an_ordinary_process(tmp_path: Path) -> None:
+    spared = tmp_path / "oom_score_adj"
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(Path(enter.__file__).parent)!r})
+import enter
+os.setpriority(os.PRIO_PROCESS, 0, -5)
+open({str(spared)!r}, "w").write("-500")
+enter.SPARED = {str(spared)!r}
+enter.be_ordinary()
+print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), open({str(spared)!r}).read())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "0", "0"]
+
+
 def test_every_limit_of_a_process_is_known() -> None:
     known = enter.limits_of(os.getpid())
     assert len(known) == 16

@@ -54,6 +54,7 @@ ENDING = 5
 # seconds between two tries to thaw what root inside freezes
 THAWING = 0.5
 DESCRIPTORS = 4096
+SPARED = "/proc/self/oom_score_adj"
 # kinds of limits that a process has (RLIM_NLIMITS)
 LIMITS = 16
 CANNOT_ENTER = 125
@@ -185,6 +186,18 @@ def lower_limits(limits: Mapping[int, tuple[int, int]]) -> None:
         resource.setrlimit(kind, (_lower(own_soft, hard), hard))
 
 
+def be_ordinary() -> None:
+    """Take the priority, and the place where memory runs out, of an ordinary process, whatever the caller has."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), 0))
+    if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with open(SPARED, encoding="ascii") as file:
+        spared = int(file.read()) < 0
+    if spared:
+        with open(SPARED, "w", encoding="ascii") as file:
+            file.write("0")
+
+
 def _lower(one: int, other: int) -> int:
     return min(one, other, key=lambda limit: float("inf") if limit == resource.RLIM_INFINITY else limit)
 
@@ -225,6 +238,7 @@ class Entry:
         """Join cgroup and namespaces; the next program started has the sandbox's type, level, capabilities and limits."""
         with open(os.fsencode(f"{CGROUPS}{self._cgroup}/cgroup.procs"), "w", encoding="ascii") as file:
             file.write("0")
+        be_ordinary()
         if self.context:
             _set_exec_context(self.context)
         for descriptor in self._namespaces:
