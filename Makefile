@@ -58,6 +58,7 @@ format: setup ## put the Python files into the house's form
 
 generate: setup ## write the modules' option documentation and the roles' argument specs from the definitions of options, and the golden files
 	PYTHONPATH=$(STATE)/collections python tests/tools/generate.py
+	python tests/tools/seccomp_filter.py
 	GOLDEN=write pytest -q tests/unit/test_golden.py
 
 sanity: setup ## ansible-test sanity, with no ignore file

@@ -179,6 +179,12 @@ sandboxes:
           description:
             - What to do, if it should have been granted. A boolean is named that alone would grant it in the policy that is loaded.
           type: str
+    seccomp:
+      description:
+        - Whether it runs under the filter of system calls, which it gets at its start. False for one that was started before the
+          collection had the filter, until its next start, and on a kernel without seccomp. Null if the sandbox is not running.
+      type: bool
+      sample: true
     denials_left_out:
       description:
         - How many events of the audit log are left out of what was denied to it. The newest thousand of each sandbox are looked at.

@@ -248,6 +248,7 @@ def test_root_inside_names_the_cgroup_of_the_first_process(host: Path, monkeypat
     monkeypatch.setattr(enter, "CGROUPS", str(cgroups))
     monkeypatch.setattr(enter, "leader", lambda _name: os.getpid())
     monkeypatch.setattr(enter, "NAMESPACES", ())
+    monkeypatch.setattr(enter, "_confiner", lambda: lambda: None)
     monkeypatch.setattr(os, "chdir", lambda _path: None)
 
     def open_file(path: Any, *arguments: Any, **keywords: Any) -> Any:

@@ -227,6 +227,22 @@ def test_a_sandbox_that_does_not_run_has_no_address(asked: list[Sequence[str]], 
     assert not asked
 
 
+@pytest.mark.parametrize(("mode", "has"), [("2", True), ("0", False), ("1", False)])
+def test_a_sandbox_has_the_filter_that_its_controller_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str, has: bool) -> None:
+    real = open
+    (tmp_path / "status").write_text(f"Name:\tlibvirt_lxc\nSeccomp:\t{mode}\nSeccomp_filters:\t1\n")
+    monkeypatch.setattr(enter, "controller", lambda _name: 7)
+    monkeypatch.setattr(
+        builtins, "open", lambda path, **keywords: real(tmp_path / "status" if path == "/proc/7/status" else path, **keywords)
+    )
+    assert processes.has_filter("web") is has
+
+
+def test_a_sandbox_that_does_not_run_has_none_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enter, "controller", not_running)
+    assert processes.has_filter("web") is None
+
+
 def answer(code: int, output: bytes, errors: bytes = b"") -> Any:
     def run(name: str, command: Sequence[str], timeout: float, most: int) -> enter.Outcome:
         assert list(command)[:2] == ["/usr/bin/systemctl", "show"]

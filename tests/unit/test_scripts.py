@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scripts that the role host installs: they name what the collection names, and an outdated host is refused."""
+"""The files that the role host installs: they name what the collection names, and an outdated host is refused."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ FILES = Path(__file__).resolve().parents[2] / "roles" / "host" / "files"
 INSTALLED = {path: FILES / Path(path).name for path in scripts.EXPECTED}
 
 
+SCRIPTS = {layout.HELPER: "#!/bin/sh", layout.INIT: "#!/bin/sh", layout.CONTROLLER: "#!/usr/bin/python3 -IS"}
+
+
 @pytest.mark.parametrize("path", INSTALLED)
 def test_a_script_is_of_the_version_that_is_expected(path: str) -> None:
     text = INSTALLED[path].read_text()
-    assert text.startswith("#!/bin/sh\n")
-    assert text.splitlines()[2] == layout.MARK
+    assert layout.MARK in text.splitlines()[:3]
     assert scripts.version(text) == scripts.EXPECTED[path]
+    if path in SCRIPTS:
+        assert text.startswith(SCRIPTS[path] + "\n")
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
-@pytest.mark.parametrize("path", INSTALLED)
+@pytest.mark.parametrize("path", [path for path, line in SCRIPTS.items() if line == "#!/bin/sh"])
 def test_a_script_passes_shellcheck(path: str) -> None:
     done = subprocess.run(["shellcheck", "--shell=sh", INSTALLED[path]], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -53,6 +57,10 @@ def test_a_script_passes_shellcheck(path: str) -> None:
         (layout.HELPER, f'dd if="$run{command.EXIT}"'),
         (layout.HELPER, f'flock --close "{layout.RUN}/.start"'),
         (layout.HELPER, f'exec timeout -k 10 120 {layout.COMMAND} exec "$name" -- '),
+        (layout.HELPER, f"<emulator>{layout.CONTROLLER}</emulator>"),
+        (layout.HELPER, f"test -e {layout.SECCOMP}"),
+        (layout.HELPER, f"new={layout.SPECS}/$name.xml"),
+        (layout.CONTROLLER, f'SECCOMP = "{layout.SECCOMP}"'),
         (layout.INIT, f"exec </dev/null >{command.OUTPUT} 2>&1"),
         (layout.INIT, f'echo "$code" >{command.EXIT}'),
     ],
@@ -78,17 +86,20 @@ UNITS: dict[str, Any] = {}
 COMMAND = {"units": [], "command": ["/usr/bin/sleep", "1"], "network": []}
 AGAIN = "Run the role virt.sandbox.host."
 HELPER = scripts.EXPECTED[layout.HELPER]
+# of every sandbox
+EVERY = {path: version for path, version in scripts.EXPECTED.items() if path != layout.INIT}
 
 
 @pytest.mark.parametrize(
     ("options", "installed", "message"),
     [
-        (UNITS, {layout.HELPER: HELPER}, ""),
-        (UNITS, {layout.HELPER: HELPER + 1}, ""),
+        (UNITS, EVERY, ""),
+        (UNITS, {**EVERY, layout.HELPER: HELPER + 1}, ""),
         (UNITS, {}, f"web: {layout.HELPER} is missing, expected version {HELPER}. {AGAIN}"),
         (UNITS, {layout.HELPER: 1, layout.INIT: 1}, f"web: {layout.HELPER} is of version 1, expected {HELPER}. {AGAIN}"),
-        (COMMAND, {layout.HELPER: HELPER, layout.INIT: 1}, ""),
-        (COMMAND, {layout.HELPER: HELPER, layout.INIT: None}, f"web: {layout.INIT} is missing, expected version 1. {AGAIN}"),
+        (UNITS, {**EVERY, layout.SECCOMP: None}, f"web: {layout.SECCOMP} is missing, expected version 1. {AGAIN}"),
+        (COMMAND, {**EVERY, layout.INIT: 1}, ""),
+        (COMMAND, {**EVERY, layout.INIT: None}, f"web: {layout.INIT} is missing, expected version 1. {AGAIN}"),
     ],
 )
 def test_what_a_host_lacks(service: MakeSpec, options: dict[str, Any], installed: dict[str, int | None], message: str) -> None:

@@ -139,6 +139,7 @@ def _shown(spec: ServiceSpec, observed: Observed, facts: Host, failures: list[St
         "units": _units(spec, failures) if running and spec.units else {},
         "exit_code": _exit_code(spec, observed),
         "addresses": observe.addresses(spec) if running else [],
+        "seccomp": processes.has_filter(spec.name) if running else None,
         "processes": processes.of_sandbox(place) if running else [],
         "stale": processes.stale(place) if running else [],
         "limits": {**bounds, "tmpfs_bytes": limits.tmpfs_bytes(spec, facts.size), **_figures(most)},

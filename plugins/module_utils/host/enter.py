@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 CONTROLLERS = "/run/libvirt/lxc"
+SECCOMP = "/usr/local/libexec/virt-sandbox-seccomp"
 RUN = "/run/virt-sandbox"
 UNITS = "/etc/systemd/system"
 CGROUPS = "/sys/fs/cgroup"
@@ -58,7 +59,8 @@ SPARED = "/proc/self/oom_score_adj"
 # kinds of limits that a process has (RLIM_NLIMITS)
 LIMITS = 16
 CANNOT_ENTER = 125
-PR_CAPBSET_DROP = 24
+PR_SET_SECCOMP, PR_CAPBSET_DROP = 22, 24
+SECCOMP_MODE_FILTER = 2
 # to the command, from whoever ends its caller
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 USAGE = "usage: virt-sandbox connect NAME [COMMAND ...]\n       virt-sandbox exec NAME -- COMMAND ..."
@@ -112,22 +114,31 @@ class Outcome(NamedTuple):
     context: str
 
 
-def leader(name: str) -> int:
-    """The host's PID of the sandbox's first process."""
+def controller(name: str) -> int:
+    """The PID of libvirt's controller of a sandbox, which starts the first process of it."""
     if not name or "/" in name:
         raise EnterError(f"{name!r} is not the name of a sandbox")
     try:
         with open(os.path.join(CONTROLLERS, name + ".pid"), encoding="ascii") as file:
-            controller = int(file.read())
-        with open(f"/proc/{controller}/cmdline", "rb") as file:
+            pid = int(file.read())
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
             arguments = file.read().split(b"\0")
-        with open(f"/proc/{controller}/task/{controller}/children", encoding="ascii") as file:
-            children = file.read().split()
     except (OSError, ValueError) as error:
         raise EnterError(_not_running(name)) from error
     # the number may be in use again where libvirt died before its file was removed
     if b"--name" not in arguments or arguments[arguments.index(b"--name") + 1] != os.fsencode(name):
         raise EnterError(_not_running(name))
+    return pid
+
+
+def leader(name: str) -> int:
+    """The host's PID of the sandbox's first process."""
+    pid = controller(name)
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            children = file.read().split()
+    except OSError as error:
+        raise EnterError(_not_running(name)) from error
     for child in children:
         if _is_init(int(child)):
             return int(child)
@@ -202,6 +213,18 @@ def _lower(one: int, other: int) -> int:
     return min(one, other, key=lambda limit: float("inf") if limit == resource.RLIM_INFINITY else limit)
 
 
+def seccomp_filter(machine: str) -> bytes:
+    """The sandboxes' filter of system calls for a machine (``uname -m``), as the kernel takes it."""
+    try:
+        with open(SECCOMP, encoding="ascii") as file:
+            instructions = [line.split()[1:] for line in file if line.startswith(machine + " ")]
+    except OSError as error:
+        raise EnterError(f"the filter of system calls cannot be read: {error}. Run the role virt.sandbox.host.") from error
+    if not instructions:
+        raise EnterError(f"{SECCOMP} has no filter of system calls for {machine}")
+    return b"".join(struct.pack("=HBBI", *map(int, instruction)) for instruction in instructions)
+
+
 class Entry:
     """An open way into a sandbox. ``go`` is called once, in a forked child."""
 
@@ -227,6 +250,7 @@ class Entry:
             raise EnterError(f"sandbox {name} stopped while it was entered")
         self._setns = _setns()
         self._drop = _dropper()
+        self._confine = _confiner()
 
     def label(self, path: str, file_type: str) -> None:
         """Give something that is handed to the command the sandbox's level: it would be the caller's."""
@@ -235,7 +259,7 @@ class Entry:
             os.setxattr(path, "security.selinux", f"system_u:object_r:{file_type}:{level}".encode())
 
     def go(self) -> None:
-        """Join cgroup and namespaces; the next program started has the sandbox's type, level, capabilities and limits."""
+        """Join cgroup and namespaces; the next program started has the sandbox's type, level, capabilities, limits and filter."""
         with open(os.fsencode(f"{CGROUPS}{self._cgroup}/cgroup.procs"), "w", encoding="ascii") as file:
             file.write("0")
         be_ordinary()
@@ -245,6 +269,7 @@ class Entry:
             self._setns(descriptor)
         self._drop(self._capabilities)
         lower_limits(self._limits)
+        self._confine()
         os.chdir("/")
 
     def thaw(self) -> None:
@@ -291,6 +316,25 @@ def _dropper() -> Callable[[int], None]:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "prctl")
 
     return drop
+
+
+def _confiner() -> Callable[[], None]:
+    """A call that puts this process, and what it starts, under the sandboxes' filter: root inside could use another's calls by ptrace."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    # a kernel that knows filters looks for one at this address
+    if library.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, None, 0, 0) and ctypes.get_errno() == errno.EINVAL:
+        return lambda: None
+    instructions = seccomp_filter(os.uname().machine)
+    kept = ctypes.create_string_buffer(instructions, len(instructions))
+
+    def confine() -> None:
+        program = struct.pack("HP", len(kept) // 8, ctypes.addressof(kept))
+        if library.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "prctl")
+
+    return confine
 
 
 def _set_exec_context(context: str) -> None:

@@ -38,6 +38,8 @@ def to_xml(definition: Definition) -> str:
     label = ElementTree.SubElement(domain, "seclabel", type="static", model="selinux", relabel="no")
     _text(label, "label", str(definition.context))
     devices = ElementTree.SubElement(domain, "devices")
+    # no part of a definition: what an earlier release defined gets it from the unit's helper, at its next start
+    _text(devices, "emulator", layout.CONTROLLER)
     for bind in definition.binds:
         _filesystem(devices, bind)
     for device in definition.devices:

@@ -95,6 +95,13 @@ def replaced_files(maps: Iterable[str]) -> list[str]:
     return sorted(path[: -len(suffix)] for path in paths if path.startswith("/usr/"))
 
 
+def has_filter(name: str) -> bool | None:
+    """Whether a sandbox is under the filter of system calls, by its controller, which nobody inside can change; none if it does not run."""
+    with contextlib.suppress(OSError, enter.EnterError), open(f"/proc/{enter.controller(name)}/status", encoding="utf-8") as file:
+        return any(line.split() == ["Seccomp:", "2"] for line in file)
+    return None
+
+
 def _inside_pid(pid: int) -> int:
     """Its PID in the sandbox; 0 for a process that has none there: the controller."""
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:

@@ -25,6 +25,9 @@ JOURNALS = "/var/log/journal"
 HELPER = "/usr/local/libexec/virt-sandbox-unit"
 INIT = "/usr/local/libexec/virt-sandbox-init"
 COMMAND = "/usr/local/sbin/virt-sandbox"
+# run in place of libvirt's controller; not below libexec, which Debian's policy lets libvirt's daemon run nothing of
+CONTROLLER = "/usr/local/sbin/virt-sandbox-controller"
+SECCOMP = "/usr/local/libexec/virt-sandbox-seccomp"
 CGROUPS = "/sys/fs/cgroup"
 # of the sandboxes alone, with what they may use together; no name of a sandbox has an underscore
 SANDBOXES = "machine-virt_sandbox.slice"

@@ -30,6 +30,8 @@ _NOT_A_SOURCE = (
     "/dev",
     layout.HELPER,
     layout.INIT,
+    layout.CONTROLLER,
+    layout.SECCOMP,
     layout.RUN,
     layout.SPECS,
     layout.CONTENT,

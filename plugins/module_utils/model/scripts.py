@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from . import layout
 from .spec import ServiceSpec
 
-EXPECTED = {layout.HELPER: 3, layout.INIT: 1}
+EXPECTED = {layout.HELPER: 4, layout.CONTROLLER: 1, layout.SECCOMP: 1, layout.INIT: 1}
+# of a sandbox that runs a command; the others are of every sandbox
+_OF_COMMANDS = {layout.INIT}
 
 _VERSION = re.compile(r"^# VERSION=([0-9]{1,9})$", re.MULTILINE)
 
@@ -25,8 +27,10 @@ def version(text: str | None) -> int | None:
 def missing(specs: Iterable[ServiceSpec], installed: Mapping[str, int | None]) -> str:
     """Which script the sandboxes lack on this host, and what to do; empty where they lack none."""
     for spec in specs:
-        for path in (layout.HELPER, layout.INIT) if spec.command else (layout.HELPER,):
-            number, expected = installed.get(path), EXPECTED[path]
+        for path, expected in EXPECTED.items():
+            number = installed.get(path)
+            if path in _OF_COMMANDS and not spec.command:
+                continue
             if number is None:
                 return f"{spec.name}: {path} is missing, expected version {expected}. Run the role virt.sandbox.host."
             if number < expected:
