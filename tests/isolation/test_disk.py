@@ -190,7 +190,7 @@ def test_root_inside_does_not_leave_his_project(done: dict[str, Outcome]) -> Non
     assert tried == {
         "file": "Permission denied",
         "directory": "Permission denied",
-        "flags": "Operation not permitted",
+        "flags": "Operation not supported",
         "limit": "Operation not permitted",
         "off": "Operation not permitted",
     }
