@@ -76,14 +76,14 @@ threats: setup ## attacks on the tree engine, on this machine, as root
 STEPS_debian12 := 16
 STEPS_debian13 := 25
 ON_debian12 := $(addprefix tests/integration/test_,service.py bad_input.py network.py) \
-	$(addprefix tests/isolation/test_,isolation_info.py levels.py limits.py threats_inside.py) tests/faults
+	$(addprefix tests/isolation/test_,isolation_info.py levels.py limits.py seccomp.py threats_inside.py) tests/faults
 ON_debian13 := tests/integration/test_playbook_example.py \
-	$(addprefix tests/isolation/test_,guards.py labels_stay.py managed_network.py shared.py kept_waiting.py bytes.py)
+	$(addprefix tests/isolation/test_,guards.py labels_stay.py managed_network.py shared.py kept_waiting.py bytes.py disk.py)
 hosts: setup ## the walkthrough's steps, and other tests on the lab's hosts ("make lab" first), on each at its own pace
 	@python tests/tools/run_stages.py --logs $(STATE)/logs --only hosts
 
 hosts-%: setup
-	VSBX_HOSTS=$* VSBX_STEPS="$$(seq -s ' ' -f S%g $(STEPS_$*))" pytest --durations=20 tests/integration/test_walkthrough.py $(ON_$*)
+	VSBX_HOSTS=$* VSBX_STEPS="$$(seq -s ' ' -f S%g $(STEPS_$*))" pytest -m 'not more' --durations=20 tests/integration/test_walkthrough.py $(ON_$*)
 
 hosts-more: setup ## all tests on the lab's hosts
 	VSBX_WAITS=all pytest --durations=20 tests/integration tests/isolation tests/faults

@@ -136,6 +136,7 @@ def test_info_says_so(played: Played, host: str) -> None:
     assert played.on(host)["info"].result["sandboxes"][NAME]["seccomp"] is True
 
 
+@pytest.mark.more
 def test_it_is_reloaded_restarted_and_stopped(lab: Lab, played: Played, host: str) -> None:
     verbs = " && ".join(f"systemctl {verb} {UNIT}" for verb in ("reload", "restart", "stop", "start", "is-active"))
     lab.ssh(host, verbs, timeout=150)
@@ -157,6 +158,7 @@ rm $new
 """
 
 
+@pytest.mark.more
 def test_what_an_earlier_release_started_has_it_from_its_next_start_on(lab: Lab, played: Played, host: str) -> None:
     """Nothing restarts it before."""
     look = f"sed -n 's/^Seccomp:\\s*//p' /proc/$(cat /run/libvirt/lxc/{NAME}.pid)/status"
@@ -167,6 +169,7 @@ def test_what_an_earlier_release_started_has_it_from_its_next_start_on(lab: Lab,
     assert lab.ssh(host, f"{look}; systemctl restart {UNIT}; {look}", timeout=120).stdout.split() == ["0", "2"]
 
 
+@pytest.mark.more
 def test_nobody_enters_and_nothing_starts_without_the_filter(lab: Lab, played: Played, host: str) -> None:
     lab.ssh(host, f"mv {SECCOMP} {SECCOMP}.away")
     try:
