@@ -24,7 +24,7 @@ FILES = Path(__file__).resolve().parents[2] / "roles" / "host" / "files"
 INSTALLED = {path: FILES / Path(path).name for path in scripts.EXPECTED}
 
 
-SCRIPTS = {layout.HELPER: "#!/bin/sh", layout.INIT: "#!/bin/sh", layout.CONTROLLER: "#!/usr/bin/python3 -IS"}
+SCRIPTS = {layout.HELPER: "#!/bin/sh", layout.INIT: "#!/bin/sh"}
 
 
 @pytest.mark.parametrize("path", INSTALLED)

@@ -255,7 +255,8 @@ class ContentSpec(Identity):
         normal=limit(disk_size, of="the file system"),
         help="""
             Maximum disk space of the content: a size, such as V(10G), a percentage of the file system that has O(path), such as
-            V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded".
+            V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded" on ext4, and with "No space
+            left on device" on XFS.
 
             The file system must enforce project quotas, which ext4 and XFS can. Otherwise the value is rejected with what is to be
             done. Content with O(method=image) is bounded by O(size) instead.
