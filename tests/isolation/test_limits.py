@@ -239,7 +239,7 @@ def test_sandbox_info_shows_them(done: dict[str, Outcome]) -> None:
 
 def test_services_have_the_open_files_that_they_ask_for(done: dict[str, Outcome]) -> None:
     limits = said(done["limits"])
-    asked = {"some": "32768:32768", "more": "65535:131072", "none": "1024:524288"}
+    asked = {"some": "32768:32768", "more": "65535:131072", "none": "1024:262144"}
     assert {name: limits[name] for name in asked} == asked
     assert int(limits["most"].partition(":")[0]) >= 262144
 
