@@ -109,7 +109,7 @@ def _to_be_built(spec: ContentSpec, observed: Observed) -> Observed:
     unknown = [path for path in observed.unknown if not (origin and _has(origin, path))]
     copied = [file.path for file in spec.files if below(file.path, spec.private) or file.path in spec.private]
     needed = Limits()
-    if stores.STORES[spec.method].bounded or spec.disk or spec.inodes:
+    if stores.STORES[spec.method].bounded or disk.is_declared(spec):
         base = [origin] if origin else [f"/etc/{path}" for path in layout.BASE_ETC]
         needed = _needed(path for path in [*base, *spec.private] if path and os.path.lexists(path))
     directories = [path for path in copied if os.path.isdir(path)]
@@ -346,10 +346,12 @@ def make_place(spec: ContentSpec, source: str) -> None:
         _mount_point(top, source, expected(spec))
 
 
-def count(root: str, limits: Limits) -> None:
+def count(spec: ContentSpec, limits: Limits, running: Collection[str]) -> None:
     """Have content be counted that has not been; a failure leaves it counted, and without limits."""
-    project = quota.new_project(root, Limits())
-    tree.give_project(root, project)
+    if spec.name in running:
+        raise SandboxError(f"{spec.name} was started during the run. Stop it and run again.")
+    root = spec.paths.root
+    tree.give_project(root, quota.new_project(root, Limits()))
     disk.require_room(limits, quota.used(root)[1])
 
 

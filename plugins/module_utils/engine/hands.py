@@ -149,10 +149,10 @@ class ContentHands(FileHands):
     def forget_project(self, directory: str, project: int) -> None:
         quota.forget(directory, project)
 
-    def limit_disk(self, root: str, limits: Limits, first: bool) -> None:
+    def limit_disk(self, spec: ContentSpec, limits: Limits, first: bool) -> None:
         if first:
-            content.count(root, limits)
-        quota.change(root, limits)
+            content.count(spec, limits, self.host.running_now())
+        quota.change(spec.paths.root, limits)
 
     def mount(self, root: str, unit: str) -> None:
         os.makedirs(root, mode=0o700, exist_ok=True)

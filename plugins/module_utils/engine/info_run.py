@@ -65,7 +65,7 @@ def run(parameters: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
         for name, observed in observations.items():
             try:
                 shown[name] = _shown(specs[name], observed, facts, failures)
-            except SandboxError as error:  # what root inside does to be in the way shows in his sandbox alone
+            except (SandboxError, OSError) as error:  # what root inside does to be in the way shows in his sandbox alone
                 failures.append(StepError(name, "look", str(error)))
         denied, left_out = _denials(every, specs, asked)
         dropped, flooded = nftables.dropped(host.rules), audit.left_out()

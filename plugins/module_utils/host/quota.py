@@ -106,8 +106,10 @@ def project_of(root: str) -> int:
     try:
         with _opened(root) as fd:
             return _project(fd)
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return 0
+        raise
 
 
 def _project(fd: int) -> int:

@@ -246,7 +246,7 @@ def _plan_inside(plan: Plan, spec: ContentSpec, observed: Observed, gone: Sequen
 
 def _plan_limits(plan: Plan, spec: ContentSpec, volume: disk.Volume) -> None:
     if spec.method == "directory" and disk.differs(spec, volume):
-        plan.add(LimitDisk(spec.name, spec.paths.root, volume.limits, disk.wanted(spec, volume, True), not volume.project))
+        plan.add(LimitDisk(spec.name, spec, volume.limits, disk.wanted(spec, volume, True), not volume.project))
 
 
 def plan_rules(add: Mapping[str, str], remove: Mapping[str, str]) -> Plan:

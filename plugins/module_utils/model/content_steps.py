@@ -41,7 +41,7 @@ class Hands(steps.FileHands, Protocol):
 
     def build(self, spec: ContentSpec, source: Source | None, without: Sequence[str], limits: Limits) -> None: ...
     def forget_project(self, directory: str, project: int) -> None: ...
-    def limit_disk(self, root: str, limits: Limits, first: bool) -> None: ...
+    def limit_disk(self, spec: ContentSpec, limits: Limits, first: bool) -> None: ...
     def mount(self, root: str, unit: str) -> None: ...
     def unmount(self, unit: str) -> None: ...
     def grow(self, image: str, root: str, size: int) -> None: ...
@@ -84,7 +84,7 @@ class LimitDisk(Step):
 
     words: ClassVar[str] = "limit the disk space"
 
-    root: str
+    spec: ContentSpec
     before: Limits
     limits: Limits
     first: bool
@@ -93,7 +93,7 @@ class LimitDisk(Step):
         return self.before.shown(), self.limits.shown()
 
     def apply(self, hands: Hands) -> None:
-        hands.limit_disk(self.root, self.limits, self.first)
+        hands.limit_disk(self.spec, self.limits, self.first)
 
 
 @dataclasses.dataclass(frozen=True)

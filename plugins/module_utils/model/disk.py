@@ -90,6 +90,11 @@ def _number(value: int | str) -> int:
     return value if isinstance(value, int) else 0
 
 
+def is_declared(spec: ContentSpec) -> bool:
+    """Whether a play limits the content."""
+    return not {spec.disk, spec.inodes} <= {None, UNLIMITED}
+
+
 def differs(spec: ContentSpec, volume: Volume) -> bool:
     """Whether content that is there has other limits than it is to have."""
     return wanted(spec, volume, True) != volume.limits
