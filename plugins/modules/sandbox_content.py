@@ -129,22 +129,23 @@ options:
     type: str
   disk:
     description:
-      - 'Maximum disk space of the content: a size, such as V(10G), a percentage of the file system that has O(path), such
-        as V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded" on ext4, and with "No
-        space left on device" on XFS.'
+      - 'Maximum disk space of the content: a size from V(32M), such as V(10G) (units K, M, G, T of 1024), a percentage of
+        the file system that has O(path), such as V(25%), or V(unlimited). What is written beyond it inside fails with "Disk
+        quota exceeded" on ext4, and with "No space left on device" on XFS. C(df) inside shows the limit as the size of the
+        disk.'
       - The file system must enforce project quotas, which ext4 and XFS can. Otherwise the value is rejected with what is
-        to be done. Content with O(method=image) is bounded by O(size) instead.
-      - Defaults to the limit that the content has. Content that is made gets V(50%) where the file system can enforce it.
-        Where it cannot, the module warns.
-      - A change takes effect at once. Content from before its first limit gets one only while the sandbox is stopped. A limit
-        below what the content takes is rejected. What O(virt.sandbox.sandbox_service#module:mounts) brings from elsewhere
-        does not count.
+        to be done. With O(method=image), which O(size) bounds, only V(unlimited) is valid.
+      - Defaults to the limit that the content has. New content gets V(50%) of a file system that enforces project quotas;
+        on any other it has no limit, and the module warns.
+      - A change takes effect at once. Existing content gets its first limit only while the sandbox is stopped. A limit below
+        what the content takes is rejected. What O(virt.sandbox.sandbox_service#module:mounts) brings from elsewhere does
+        not count.
     type: str
   inodes:
     description:
-      - Maximum number of files and directories of the content, from V(2000), or V(unlimited). It needs project quotas, and
-        behaves, as O(disk) does.
-      - Defaults to the limit that the content has. Content that is made gets half of what the file system has.
+      - 'Maximum number of files and directories of the content: a number from V(2000), or V(unlimited); no percentage. It
+        needs project quotas, and behaves, as O(disk) does.'
+      - Defaults to the limit that the content has. New content gets half of what the file system has.
     type: str
   state:
     description: V(absent) removes the content, if this collection made it and the sandbox is stopped.

@@ -220,20 +220,21 @@ options:
             type: str
   memory:
     description:
-      - Maximum memory of the sandbox, such as V(512M), without swap. Above it the kernel ends processes inside.
+      - 'Maximum memory of the sandbox: a size, such as V(512M); no percentage. It may use no swap. Above it the kernel ends
+        processes inside.'
       - V(unlimited) is no limit at all, of this kind or that of O(memory_high). By default there is only O(memory_high),
         because a hard limit ends databases.
     type: str
   memory_high:
     description:
       - 'The memory above which the kernel slows the sandbox down and takes memory back from it, but ends nothing: a size,
-        or a percentage of the host''s memory, such as V(50%).'
+        a percentage of the host''s memory, such as V(50%), or V(unlimited).'
       - Defaults to V(50%), and to V(unlimited) where O(memory) is set.
     type: str
   tmpfs:
     description:
       - 'Maximum size of the files in C(/run), C(/tmp) and C(/dev/shm) together, which are kept in memory and count as the
-        sandbox''s: a size, or a percentage of the host''s memory.'
+        sandbox''s: a size from V(4M), or a percentage of the host''s memory. V(unlimited) is rejected.'
       - Defaults to V(10%).
     type: str
   cpus:

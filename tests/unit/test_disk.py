@@ -42,6 +42,7 @@ def there(content: MakeContent, volume: Volume, **changes: Any) -> Observed:
         ({"disk": "unlimited"}, COUNTING, Limits(0, 500_000)),
         ({"disk": "unlimited", "inodes": "unlimited"}, COUNTING, Limits()),
         ({"method": "image", "size": "64M"}, COUNTING, Limits()),
+        ({"method": "image", "size": "64M", "disk": "unlimited"}, COUNTING, Limits()),
     ],
 )
 def test_limits_of_content_that_is_made(content: MakeContent, options: dict[str, Any], volume: Volume, limits: Limits) -> None:
@@ -71,7 +72,7 @@ def test_limits_of_content_that_is_there(content: MakeContent, options: dict[str
     assert [(step.limits, step.first) for step in steps] == ([] if limits is None else [(limits, not volume.project)])
 
 
-NO_QUOTAS = "The file system at / (ext4) enforces no project quotas. Unmount it, enable them with tune2fs -O project,quota, "
+NO_QUOTAS = "The file system at / (ext4) enforces no project quotas. Enable them while it is not mounted: first tune2fs "
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ FIRST_PROJECT = 0x76620000
 
 # the kernel counts disk space in these
 _UNIT = 1024
+# kind of a file system -> how it comes to enforce project quotas
+_ENABLED = {
+    "ext4": "Enable them while it is not mounted: first tune2fs -O project -Q prjquota, then the mount option prjquota.",
+    "xfs": "Mount it anew with the option prjquota.",
+}
 # content of which a play says nothing
 _SHARE = 50
 _LEAST = 32 << 20
@@ -61,7 +66,7 @@ class Volume:
 def check_options(spec: ContentSpec) -> None:
     """An image has its size."""
     for name in ("disk", "inodes"):
-        if spec.method != "directory" and getattr(spec, name) is not None:
+        if spec.method != "directory" and getattr(spec, name) not in (None, UNLIMITED):
             raise OptionError.said(name, getattr(spec, name), "only valid when method is directory. The size of an image bounds it.")
 
 
@@ -142,8 +147,4 @@ def why_not(volume: Volume) -> str:
     if volume.enforces:
         return f"Everything there belongs to project {volume.inherited} of the file system at {volume.place} already. Use another path."
     what = f"The file system at {volume.place} ({volume.kind}) enforces no project quotas."
-    if volume.kind == "ext4":
-        return f"{what} Unmount it, enable them with tune2fs -O project,quota, and mount it with the option prjquota."
-    if volume.kind == "xfs":
-        return f"{what} Mount it with the option prjquota; for the root file system, boot with rootflags=prjquota."
-    return f"{what} ext4 and XFS can."
+    return f"{what} {_ENABLED.get(volume.kind, 'ext4 and XFS can.')} See docs/guides/disk.md."

@@ -254,28 +254,28 @@ class ContentSpec(Identity):
     disk: int | str | None = option(
         normal=limit(disk_size, of="the file system"),
         help="""
-            Maximum disk space of the content: a size, such as V(10G), a percentage of the file system that has O(path), such as
-            V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded" on ext4, and with "No space
-            left on device" on XFS.
+            Maximum disk space of the content: a size from V(32M), such as V(10G) (units K, M, G, T of 1024), a percentage of the file
+            system that has O(path), such as V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded"
+            on ext4, and with "No space left on device" on XFS. C(df) inside shows the limit as the size of the disk.
 
             The file system must enforce project quotas, which ext4 and XFS can. Otherwise the value is rejected with what is to be
-            done. Content with O(method=image) is bounded by O(size) instead.
+            done. With O(method=image), which O(size) bounds, only V(unlimited) is valid.
 
-            Defaults to the limit that the content has. Content that is made gets V(50%) where the file system can enforce it. Where
-            it cannot, the module warns.
+            Defaults to the limit that the content has. New content gets V(50%) of a file system that enforces project quotas; on
+            any other it has no limit, and the module warns.
 
-            A change takes effect at once. Content from before its first limit gets one only while the sandbox is stopped. A limit
-            below what the content takes is rejected. What O(virt.sandbox.sandbox_service#module:mounts) brings from elsewhere does
-            not count.
+            A change takes effect at once. Existing content gets its first limit only while the sandbox is stopped. A limit below
+            what the content takes is rejected. What O(virt.sandbox.sandbox_service#module:mounts) brings from elsewhere does not
+            count.
             """,
     )  # fmt: skip
     inodes: int | str | None = option(
         normal=limit(INODES, share=False),
         help="""
-            Maximum number of files and directories of the content, from V(2000), or V(unlimited). It needs project quotas, and
-            behaves, as O(disk) does.
+            Maximum number of files and directories of the content: a number from V(2000), or V(unlimited); no percentage. It needs
+            project quotas, and behaves, as O(disk) does.
 
-            Defaults to the limit that the content has. Content that is made gets half of what the file system has.
+            Defaults to the limit that the content has. New content gets half of what the file system has.
             """,
     )  # fmt: skip
 
@@ -379,7 +379,8 @@ class ServiceSpec(Identity):
     memory: int | str | None = option(
         normal=limit(size, share=False), effect="live",
         help="""
-            Maximum memory of the sandbox, such as V(512M), without swap. Above it the kernel ends processes inside.
+            Maximum memory of the sandbox: a size, such as V(512M); no percentage. It may use no swap. Above it the kernel ends
+            processes inside.
 
             V(unlimited) is no limit at all, of this kind or that of O(memory_high). By default there is only O(memory_high), because
             a hard limit ends databases.
@@ -388,8 +389,8 @@ class ServiceSpec(Identity):
     memory_high: int | str = option(
         "50%", normal=limit(size), effect="live", earlier=((1, UNLIMITED),),
         help="""
-            The memory above which the kernel slows the sandbox down and takes memory back from it, but ends nothing: a size, or a
-            percentage of the host's memory, such as V(50%).
+            The memory above which the kernel slows the sandbox down and takes memory back from it, but ends nothing: a size, a
+            percentage of the host's memory, such as V(50%), or V(unlimited).
 
             Defaults to V(50%), and to V(unlimited) where O(memory) is set.
             """,
@@ -398,7 +399,7 @@ class ServiceSpec(Identity):
         "10%", normal=limits.tmpfs, effect="restart", earlier=((1, "50%"),),
         help="""
             Maximum size of the files in C(/run), C(/tmp) and C(/dev/shm) together, which are kept in memory and count as the
-            sandbox's: a size, or a percentage of the host's memory.
+            sandbox's: a size from V(4M), or a percentage of the host's memory. V(unlimited) is rejected.
 
             Defaults to V(10%).
             """,
