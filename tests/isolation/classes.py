@@ -23,8 +23,8 @@ from typing import Any, Callable
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 # of x86_64
-SHMGET, SHMCTL, SEMGET, SEMCTL, MSGGET, MSGCTL, ADD_KEY, KEYCTL = 29, 31, 64, 66, 68, 71, 248, 250
-IPC_CREAT, IPC_STAT, KEYCTL_DESCRIBE, PROCESS_KEYRING = 0o1000, 2, 6, -2
+SHMGET, SHMCTL, SEMGET, SEMCTL, MSGGET, MSGCTL = 29, 31, 64, 66, 68, 71
+IPC_CREAT, IPC_STAT = 0o1000, 2
 PTRACE_SEIZE, PIDFD_GETFD = 0x4206, 438
 STREAM, DATAGRAM = "\0vsbx-kept", "\0vsbx-kept-datagram"
 THINGS, PROC, SHARED, PIPE = 108, 109, 110, 111
@@ -50,7 +50,6 @@ def keep() -> None:
         "shm": syscall(SHMGET, 7001, 4096, IPC_CREAT | 0o666),
         "sem": syscall(SEMGET, 7001, 1, IPC_CREAT | 0o666),
         "msgq": syscall(MSGGET, 7001, IPC_CREAT | 0o666),
-        "key": syscall(ADD_KEY, b"user", b"vsbx-kept", b"mine", 4, ctypes.c_long(PROCESS_KEYRING)),
     }
     print(json.dumps(numbers), flush=True)
     time.sleep(600)
@@ -173,7 +172,6 @@ def attempts(kept: dict[str, Any]) -> dict[str, Callable[[], Any]]:
         f"{process} msgq": lambda: syscall(MSGCTL, kept["msgq"], IPC_STAT, buffer),
         f"{process} fd": lambda: still(SHARED, stat.S_ISREG),
         f"{process} fifo_file": lambda: still(PIPE, stat.S_ISFIFO),
-        f"{process} key": lambda: syscall(KEYCTL, KEYCTL_DESCRIBE, kept["key"], buffer, 512),
     }
 
 

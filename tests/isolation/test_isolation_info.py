@@ -38,11 +38,11 @@ ANSWERS = ("separate", "leaks", "matrix", "questions")
 # who acts on what OTHER has: (whose mounts, level); the last one dominates OTHER's level
 ACTORS = {"the same": (OTHER, LEVELS[OTHER]), "another": (ONE, LEVELS[ONE]), "one that dominates": (ONE, "s0:c941.c944")}
 CLASSES = (Path(__file__).with_name("classes.py")).read_text(encoding="utf-8")
-# terminals and devices are in the mounts of their sandbox alone
-NOT_TRIED = {"virt_sandbox_devpts_t chr_file", "container_file_t chr_file", "container_file_t dir"}
+# terminals and devices are in the mounts of their sandbox alone, and the filter of system calls lets no sandbox have a key
+NOT_TRIED = {"virt_sandbox_devpts_t chr_file", "container_file_t chr_file", "container_file_t dir", "virt_sandbox_t key"}
 KEEP = f"""
 virt-sandbox exec {OTHER} -- /usr/bin/python3 - keep </run/it-classes.py >/run/it-kept 2>&1 &
-for n in $(seq 50); do grep -q key /run/it-kept && break; sleep 0.2; done
+for n in $(seq 50); do grep -q msgq /run/it-kept && break; sleep 0.2; done
 cat /run/it-kept
 """
 
