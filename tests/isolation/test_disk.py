@@ -205,7 +205,7 @@ def test_what_is_predicted_is_done_once(done: dict[str, Outcome]) -> None:
 
 def test_a_sandbox_fills_what_it_may_have_and_no_more(done: dict[str, Outcome]) -> None:
     filled = done["fill"].stdout
-    assert "bound: /bin/dd: error writing '/var/tmp/fill': " in filled
+    assert "dd: error writing '/var/tmp/fill': Disk quota exceeded" in filled
     assert filled.count("Disk quota exceeded") == 3
     assert re.search(r"^seen: +64$", filled, re.MULTILINE)
     assert "again: 4194304 bytes" in filled
