@@ -195,6 +195,19 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
     return found
 
 
+def in_domain(level: str, command: str, before: str = "") -> str:
+    """A script that runs a command on the host in the domain of a sandbox, where only that guards, and shows the file that it writes.
+
+    The command gets the file as its last argument: the domain may not write to the caller's pipe. ``before``: what the shell does first.
+    """
+    return f"""
+    output=$(mktemp -p /run) && chcon system_u:object_r:virt_sandbox_file_t:{level} $output
+    {before}
+    cd /; runcon "$(id -Z | cut -d: -f1,2):virt_sandbox_t:{level}" {command} $output
+    cat $output; rm $output
+    """
+
+
 def sandboxes_gone(names: Sequence[str], before: str = "", path: str = "/var/lib/libvirt/filesystems") -> list[Task]:
     """Tasks that leave nothing of the sandboxes, whatever state a test left them in; ``path``: where their content is."""
     listed = [{"name": name, "path": path, "state": "absent"} for name in names]

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 
-from ansible_collections.virt.sandbox.tests.lab_fixtures import CHECKOUT, INVENTORY, inventory
+from ansible_collections.virt.sandbox.tests.bench.on_lab import measured
 
 KINDS = ("managed", "dhcp")
 MAKE = """
@@ -46,11 +45,6 @@ done
 """
 
 
-def play(state: str) -> None:
-    command = ["ansible-playbook", "-i", str(INVENTORY), "/dev/stdin", "-e", f"bench_state={state}"]
-    subprocess.run(command, input=MAKE, text=True, cwd=CHECKOUT, check=True)
-
-
 def measure(host: str, ssh_config: str, rounds: int) -> None:
     command = ["ssh", "-F", ssh_config, f"root@{host}", "bash", "-s", "--", str(rounds), *KINDS]
     done = subprocess.run(command, input=SCRIPT, text=True, capture_output=True, timeout=360 * rounds, check=True)
@@ -60,16 +54,5 @@ def measure(host: str, ssh_config: str, rounds: int) -> None:
         print(f"{host}: {what}: managed {managed:.1f} {unit}, dhcp {dhcp:.1f} {unit}; ratio {managed / dhcp:.2f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    hosts, ssh_config = inventory()
-    play("started")
-    for host in hosts:
-        measure(host, ssh_config, arguments.rounds)
-    play("absent")
-
-
 if __name__ == "__main__":
-    main()
+    measured(__doc__, MAKE, measure)

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 
-from ansible_collections.virt.sandbox.tests.lab_fixtures import CHECKOUT, inventory
+from ansible_collections.virt.sandbox.tests.bench.on_lab import measured
 
 NAME = "bench-start"
 MAKE = f"""
@@ -59,13 +58,6 @@ done
 """
 
 
-def play(state: str) -> None:
-    subprocess.run(
-        ["ansible-playbook", "-i", "playbooks/inventory/lab.yml", "/dev/stdin", "-e", f"bench_state={state}"],
-        input=MAKE, text=True, cwd=CHECKOUT, check=True,
-    )  # fmt: skip
-
-
 def measure(host: str, ssh_config: str, rounds: int) -> None:
     command = ["ssh", "-F", ssh_config, f"root@{host}", "bash", "-s", "--", NAME, str(rounds)]
     done = subprocess.run(command, input=SCRIPT, text=True, capture_output=True, timeout=120 * rounds, check=True)
@@ -77,16 +69,5 @@ def measure(host: str, ssh_config: str, rounds: int) -> None:
     print(f"{host}: sandbox {seconds['sandbox']} s, nspawn {seconds['nspawn']} s; medians {ours:.1f} / {peer:.1f} = {ours / peer:.2f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    hosts, ssh_config = inventory()
-    play("started")
-    for host in hosts:
-        measure(host, ssh_config, arguments.rounds)
-    play("absent")
-
-
 if __name__ == "__main__":
-    main()
+    measured(__doc__, MAKE, measure)

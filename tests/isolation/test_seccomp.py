@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE
-from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, sandboxes_gone
+from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, in_domain, sandboxes_gone
 from ansible_collections.virt.sandbox.tests.tools import seccomp_filter as rules
 
 NAME, LEVEL = "it-calls", "s0:c945,c946"
@@ -81,11 +81,7 @@ WAYS = {
     virt-sandbox exec {NAME} -- sh -c 'until test -s /run/answers; do sleep 0.2; done; cat /run/answers'
     """,
 }
-BARE = f"""
-output=$(mktemp -p /run) && chcon system_u:object_r:virt_sandbox_file_t:{LEVEL} $output
-cd /; runcon "$(id -Z | cut -d: -f1,2):virt_sandbox_t:{LEVEL}" {WORDS} $output
-cat $output; rm $output
-"""
+BARE = in_domain(LEVEL, WORDS)
 
 
 def ask(lab: Lab, script: str) -> dict[str, dict[str, int]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.virt.sandbox.tests.cycle import CONTENT, INFO, LABEL, SERVICE
-from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, sandboxes_gone, shell_task
+from ansible_collections.virt.sandbox.tests.lab_fixtures import ENFORCING, PERMISSIVE, Lab, Played, in_domain, sandboxes_gone, shell_task
 
 BOUND, OPEN = "it-bound", "it-open"
 LEVEL = "s0:c941,c942"
@@ -58,18 +58,16 @@ print(opened, answered, round(answered / (time.monotonic() - begin)))
 
 
 def inside(name: str, *words: str) -> str:
-    return f"virt-sandbox exec {name} -- python3 -c {shlex.quote(SHARES)} {' '.join(words)}"
+    return f"virt-sandbox exec {name} -- {on_host(*words)}"
+
+
+def on_host(*words: str) -> str:
+    return f"python3 -c {shlex.quote(SHARES)} {' '.join(words)}"
 
 
 def as_sandbox(*words: str) -> str:
     """In the root cgroup, where the lab's kernel allows real-time priority as every kernel without RT_GROUP_SCHED does."""
-    label = f"$(id -Z | cut -d: -f1,2):virt_sandbox_t:{LEVEL}"
-    return f"""
-    output=$(mktemp -p /run) && chcon system_u:object_r:virt_sandbox_file_t:{LEVEL} $output
-    echo $$ >/sys/fs/cgroup/cgroup.procs
-    cd /; runcon {label} python3 -c {shlex.quote(SHARES)} {" ".join(words)} $output
-    cat $output; rm $output
-    """
+    return in_domain(LEVEL, on_host(*words), before="echo $$ >/sys/fs/cgroup/cgroup.procs")
 
 
 def scene() -> list[dict[str, Any]]:
@@ -101,10 +99,6 @@ def scene() -> list[dict[str, Any]]:
 # a user that root inside becomes; more than the host's system bus may have in flight, and a file of the shared /usr that nobody needs
 USER, BUS, FILE = 65533, 524288, "/usr/share/common-licenses/GFDL-1.3"
 GROUP = "/sys/fs/cgroup/vsbx-slow"
-
-
-def on_host(*words: str) -> str:
-    return f"python3 -c {shlex.quote(SHARES)} {' '.join(words)}"
 
 
 # of the host's user of that number, with the limit of the bus, while the others are in flight

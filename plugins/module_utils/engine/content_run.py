@@ -62,8 +62,6 @@ class Run(Common):
     )  # fmt: skip
 
 
-_MEANT = "Or use method: image. With disk: unlimited the module does not warn."
-
 SandboxContent = Wanted[ContentSpec, ContentRequest]
 
 
@@ -244,7 +242,8 @@ class ContentRun:
             if sandbox.present and not observed.exists and disk.is_unbounded(sandbox.spec, observed.volume):
                 names.setdefault(disk.why_not(observed.volume), []).append(sandbox.name)
         return [
-            f"{', '.join(known)}: nothing bounds the disk space that the content takes. {reason} {_MEANT}"
+            f"{', '.join(known)}: nothing bounds the disk space that the content takes. {reason} "
+            "With disk: unlimited the module does not warn."
             for reason, known in names.items()
         ]
 

@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import errno
 import fcntl
+import functools
 import os
 import re
 import struct
@@ -96,7 +97,7 @@ def _limit(fd: int, project: int, limits: Limits) -> None:
 
 def assign(fd: int, project: int) -> None:
     """Have a file belong to a project; with a directory, all that is made in it from now on."""
-    flags, extent, extents, _project_before = _ATTRIBUTES.unpack(fcntl.ioctl(fd, _GET_ATTRIBUTES, bytes(_ATTRIBUTES.size)))
+    flags, extent, extents, _project_before = _attributes(fd)
     inherit = _INHERIT if os.path.isdir(f"/proc/self/fd/{fd}") else 0
     fcntl.ioctl(fd, _SET_ATTRIBUTES, _ATTRIBUTES.pack(flags | inherit, extent, extents, project))
 
@@ -120,12 +121,16 @@ def _project(fd: int) -> int:
 def _inherited(fd: int) -> int:
     """The project that everything made in a directory belongs to; 0 where there is none."""
     try:
-        flags, _extent, _extents, project = _ATTRIBUTES.unpack(fcntl.ioctl(fd, _GET_ATTRIBUTES, bytes(_ATTRIBUTES.size)))
+        flags, _extent, _extents, project = _attributes(fd)
     except OSError as error:
         if error.errno in _NONE:
             return 0
         raise
-    return int(project) if flags & _INHERIT else 0
+    return project if flags & _INHERIT else 0
+
+
+def _attributes(fd: int) -> tuple[int, ...]:
+    return _ATTRIBUTES.unpack(fcntl.ioctl(fd, _GET_ATTRIBUTES, bytes(_ATTRIBUTES.size)))
 
 
 def _counted(volume: Volume, fd: int, project: int) -> Volume:
@@ -185,8 +190,9 @@ def _existing(path: str) -> str:
     return path
 
 
+@functools.cache
 def _mount(path: str) -> tuple[str, str]:
-    """Where the file system of a path is mounted, and of which kind it is."""
+    """Where the file system of a path is mounted, and of which kind it is. Each sandbox that runs has many mounts: read once for a run."""
     best = ("", "")
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:

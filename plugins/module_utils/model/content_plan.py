@@ -174,8 +174,7 @@ def _check_method(spec: ContentSpec, observed: Observed) -> None:
             "Remove the content, or clone it into another sandbox.",
         )  # fmt: skip
     BACKENDS[spec.method].check(spec, observed.stored, observed.needed.disk)
-    if spec.method == "directory":
-        disk.check(spec, observed.volume, observed.exists, observed.running, observed.needed)
+    disk.check(spec, observed.volume, observed.exists, observed.running, observed.needed)
 
 
 def _check_source(source: Source) -> None:
@@ -245,8 +244,9 @@ def _plan_inside(plan: Plan, spec: ContentSpec, observed: Observed, gone: Sequen
 
 
 def _plan_limits(plan: Plan, spec: ContentSpec, volume: disk.Volume) -> None:
-    if spec.method == "directory" and disk.differs(spec, volume):
-        plan.add(LimitDisk(spec.name, spec, volume.limits, disk.wanted(spec, volume, True), not volume.project))
+    limits = disk.wanted(spec, volume, True)
+    if limits != volume.limits:
+        plan.add(LimitDisk(spec.name, spec, volume.limits, limits, not volume.project))
 
 
 def plan_rules(add: Mapping[str, str], remove: Mapping[str, str]) -> Plan:
@@ -266,7 +266,7 @@ def _as_declared(file: FileEntry, observed: Observed) -> Written:
 
 
 def _build(spec: ContentSpec, observed: Observed) -> BuildContent:
-    limits = disk.wanted(spec, observed.volume, False) if spec.method == "directory" else disk.Limits()
+    limits = disk.wanted(spec, observed.volume, False)
     after = {
         "path": spec.paths.root, "level": str(spec.level), "file_type": spec.file_type, "private": list(spec.private),
         **({"files": {file.path: file.content for file in spec.files}} if spec.files else {}),

@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from .errors import ContentError, OptionError, SandboxError
-from .values import UNLIMITED, percentage, size, whole
+from .values import UNLIMITED, percentage, size_from, whole
 
 if TYPE_CHECKING:
     from .spec import ContentSpec
@@ -24,17 +24,9 @@ _ENABLED = {
 }
 # content of which a play says nothing
 _SHARE = 50
-_LEAST = 32 << 20
-_LEAST_INODES = 2000
-INODES = whole("a number of files and directories", _LEAST_INODES, 1 << 40)
-
-
-def disk_size(value: str) -> int:
-    """A size that at least the content of an empty sandbox fits in."""
-    number = size(value)
-    if number < _LEAST:
-        raise ValueError("a size from 32M, such as 10G")
-    return number
+# in less than this not even the content of an empty sandbox fits
+DISK = size_from(32 << 20, "a size from 32M, such as 10G")
+INODES = whole("a number of files and directories", 2000, 1 << 40)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +63,10 @@ def check_options(spec: ContentSpec) -> None:
 
 
 def wanted(spec: ContentSpec, volume: Volume, exists: bool) -> Limits:
-    """The limits that the content is to have. Without a declaration it keeps those that it has."""
+    """The limits that the content is to have. Without a declaration it keeps those that it has, and an image has none but its size."""
     if exists:
         unset = volume.limits
-    elif can(volume):
+    elif spec.method == "directory" and can(volume):
         unset = Limits(_share(_SHARE, volume.size.disk), volume.size.inodes * _SHARE // 100)
     else:
         unset = Limits()
@@ -100,11 +92,6 @@ def is_declared(spec: ContentSpec) -> bool:
     return not {spec.disk, spec.inodes} <= {None, UNLIMITED}
 
 
-def differs(spec: ContentSpec, volume: Volume) -> bool:
-    """Whether content that is there has other limits than it is to have."""
-    return wanted(spec, volume, True) != volume.limits
-
-
 def check(spec: ContentSpec, volume: Volume, exists: bool, running: bool, needed: Limits) -> None:
     """Refuse, before anything changes, limits that nothing would enforce, and those that the content exceeds; ``needed``: what it takes."""
     limits = wanted(spec, volume, exists)
@@ -113,12 +100,12 @@ def check(spec: ContentSpec, volume: Volume, exists: bool, running: bool, needed
         if declared in (None, UNLIMITED):
             continue
         if not can(volume):
-            raise OptionError.said(name, declared, f"not possible in {spec.path}. {why_not(volume)} Or use method: image.")
+            raise OptionError.said(name, declared, f"not possible in {spec.path}. {why_not(volume)}")
         least = getattr(volume.used if exists and volume.project else needed, name)
         if limit < least:
             error = ContentError if exists else OptionError
             raise error(name, declared, f"at least {least}, which the content of {spec.name} takes")
-    if exists and running and not volume.project and differs(spec, volume):
+    if exists and running and not volume.project and limits != volume.limits:
         name = "inodes" if spec.disk in (None, UNLIMITED) else "disk"
         raise OptionError.said(
             name, getattr(spec, name), f"{spec.name} has no limit yet, and gets its first one while it is stopped. Stop the sandbox first."
@@ -145,6 +132,8 @@ def can(volume: Volume) -> bool:
 def why_not(volume: Volume) -> str:
     """Why nothing bounds content, and how that is mended, in whole sentences."""
     if volume.enforces:
-        return f"Everything there belongs to project {volume.inherited} of the file system at {volume.place} already. Use another path."
-    what = f"The file system at {volume.place} ({volume.kind}) enforces no project quotas."
-    return f"{what} {_ENABLED.get(volume.kind, 'ext4 and XFS can.')} See docs/guides/disk.md."
+        what = f"Everything there belongs to project {volume.inherited} of the file system at {volume.place} already. Use another path."
+    else:
+        what = f"The file system at {volume.place} ({volume.kind}) enforces no project quotas."
+        what += f" {_ENABLED.get(volume.kind, 'ext4 and XFS can.')} See docs/guides/disk.md."
+    return f"{what} Or use method: image."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError
 from .options import option
-from .values import UNLIMITED, limit, percentage, plain_path, size, whole
+from .values import UNLIMITED, limit, percentage, plain_path, size, size_from, whole
 
 if TYPE_CHECKING:
     from .spec import ServiceSpec
@@ -20,7 +20,7 @@ WEIGHT = whole("a weight", 1, 10_000)
 _LEAST_MEMORY = {True: 16 << 20, False: 1 << 20}
 _LEAST_TASKS = 16
 _LEAST_TMPFS = 4 << 20
-_SLOWEST = 4 << 10
+_BANDWIDTH = size_from(4 << 10, "at least 4K bytes per second, such as 10M (units K, M, G, T of 1024)")
 _OPERATIONS = whole("a number of operations per second", 1, 1_000_000_000)
 
 
@@ -29,13 +29,6 @@ def tmpfs(value: str) -> int | str:
     number = limit(size)(value)
     if number == UNLIMITED or (isinstance(number, int) and number < _LEAST_TMPFS):
         raise ValueError("a size from 4M, such as 256M, or a percentage of the host's memory, such as 10%")
-    return number
-
-
-def _bandwidth(value: str) -> int:
-    number = size(value)
-    if number < _SLOWEST:
-        raise ValueError("at least 4K bytes per second, such as 10M (units K, M, G, T of 1024)")
     return number
 
 
@@ -54,8 +47,8 @@ class IoDevice:
             A path without exactly one disk below it, such as one on C(tmpfs), is rejected.
             """,
     )
-    read_bandwidth: int | None = option(normal=_bandwidth, help="Maximum bytes read per second, such as V(10M) (units K, M, G, T of 1024).")
-    write_bandwidth: int | None = option(normal=_bandwidth, help="Maximum bytes written per second, such as V(10M).")
+    read_bandwidth: int | None = option(normal=_BANDWIDTH, help="Maximum bytes read per second, such as V(10M) (units K, M, G, T of 1024).")
+    write_bandwidth: int | None = option(normal=_BANDWIDTH, help="Maximum bytes written per second, such as V(10M).")
     read_operations: int | None = option(type="int", normal=_OPERATIONS, help="Maximum read operations per second.")
     write_operations: int | None = option(type="int", normal=_OPERATIONS, help="Maximum write operations per second.")
 

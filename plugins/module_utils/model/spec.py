@@ -13,7 +13,7 @@ from typing import Any
 from . import capabilities, command, disk, format_1, image, layout, limits, mounts, network
 from .capabilities import Capabilities
 from .command import identity, variables, words
-from .disk import INODES, disk_size
+from .disk import DISK, INODES
 from .errors import OptionError
 from .limits import WEIGHT, Io
 from .mcs import Level
@@ -252,7 +252,7 @@ class ContentSpec(Identity):
             """,
     )
     disk: int | str | None = option(
-        normal=limit(disk_size, of="the file system"),
+        normal=limit(DISK, of="the file system"),
         help="""
             Maximum disk space of the content: a size from V(32M), such as V(10G) (units K, M, G, T of 1024), a percentage of the file
             system that has O(path), such as V(25%), or V(unlimited). What is written beyond it inside fails with "Disk quota exceeded"

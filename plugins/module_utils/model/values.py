@@ -108,6 +108,18 @@ def size(value: str) -> int:
     return number
 
 
+def size_from(least: int, expected: str) -> Callable[[Any], int]:
+    """A check of a size that must be at least so many bytes; ``expected`` says so where it is less."""
+
+    def check(value: Any) -> int:
+        number = size(value)
+        if number < least:
+            raise ValueError(expected)
+        return number
+
+    return check
+
+
 UNLIMITED = "unlimited"
 _SHARE = re.compile(r"([1-9][0-9]?|100)%\Z")
 
